@@ -1,0 +1,56 @@
+"""Flip, rotation, scale and shift as one affine resampling of a batch."""
+
+import math
+from itertools import combinations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+
+def draw_affine(
+    generators: list[torch.Generator], size: tuple[int, ...], *,
+    flip: float = 0.0, rotate: float = 0.0, scale: tuple[float, float] = (1.0, 1.0), shift: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """Voxel-space maps (B, ndim, ndim + 1), output index (from the centre) to input index.
+
+    flip    probability for each axis
+    rotate  largest angle in each plane, degrees, uniform
+    scale   factor by which things grow, log-uniform, the same for all axes
+    shift   largest shift along each axis as a share of its size
+    """
+    ndim = len(size)
+    maps = []
+    for g in generators:
+        u = torch.rand(2 * ndim + 1 + ndim * (ndim - 1) // 2, generator=g, dtype=torch.float64)
+        low, high = map(math.log, scale)
+        matrix = torch.diag(1 - 2 * (u[:ndim] < flip).double())
+        for (i, j), v in zip(combinations(range(ndim), 2), u[2 * ndim + 1 :], strict=True):
+            angle = math.radians(rotate) * (2 * v - 1)
+            turn = torch.eye(ndim, dtype=torch.float64)
+            turn[i, i] = turn[j, j] = torch.cos(angle)
+            turn[i, j], turn[j, i] = -torch.sin(angle), torch.sin(angle)
+            matrix = matrix @ turn
+        matrix = matrix / torch.exp(low + (high - low) * u[2 * ndim])
+        move = (2 * u[ndim : 2 * ndim] - 1) * shift * torch.tensor(size, dtype=torch.float64)
+        maps.append(torch.cat([matrix, move[:, None]], dim=1))
+    return torch.stack(maps).float()
+
+
+def apply_affine(image: Tensor, maps: Tensor, *, nearest: bool = False, fill: float = 0.0) -> Tensor:
+    """Resample (B, C, *size) by voxel-space maps; outside the image is `fill`."""
+    if torch.equal(maps, _identity(maps)):
+        return image
+    size = torch.tensor(image.shape[2:], dtype=maps.dtype, device=maps.device)
+    # torch's grids run over (x, y, z) = last axis first, in units of half the size.
+    matrix = maps[:, :, :-1] * size[None, None, :] / size[None, :, None]
+    move = maps[:, :, -1:] * 2 / size[None, :, None]
+    theta = torch.cat([matrix.flip(1, 2), move.flip(1)], dim=2).to(image.device, image.dtype)
+    grid = affine_grid(theta, list(image.shape), align_corners=False)
+    mode = "nearest" if nearest else "bilinear"
+    return grid_sample(image - fill, grid, mode=mode, padding_mode="zeros", align_corners=False) + fill
+
+
+def _identity(maps: Tensor) -> Tensor:
+    ndim = maps.shape[1]
+    return torch.eye(ndim, ndim + 1, dtype=maps.dtype, device=maps.device).expand_as(maps)

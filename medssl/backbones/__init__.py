@@ -1,0 +1,1 @@
+"""Networks that declare the channels and strides of every level."""

@@ -1,0 +1,131 @@
+"""`medssl <verb> [preset] key=value ...`: finds the stage, fills its Config, runs it."""
+
+import importlib
+import sys
+
+import typer
+
+from medssl import __version__
+from medssl.errors import UserError
+
+VERBS = {
+    "index": "list what is there, whose it is, how it was acquired, and what is broken and why",
+    "prepare": "reorient, resample and normalise scans into a store that crops are read from",
+    "pretrain": "pretrain a backbone on scans without labels",
+    "probe": "ask whether a pretrained representation is any good",
+    "finetune": "train a head for segmentation or classification on labelled scans",
+    "evaluate": "score a fine-tuned model on held-out patients, with intervals, and report",
+    "predict": "predict new scans, in their own geometry",
+    "demo": "run the whole chain on an embedded phantom cohort, in minutes",
+    "doctor": "say what is installed, what is missing and the command that mends it",
+    "presets": "list the shipped presets and pipelines",
+    "copy": "copy a shipped preset or pipeline to edit it",
+    "run": "run a pipeline by name or path",
+}
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode=None,
+    pretty_exceptions_enable=False, help="From unlabelled scans to predictions one can trust.",
+    epilog="medssl <verb> --help shows every key of a verb.",
+)  # fmt: skip
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"medssl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    """From unlabelled scans to predictions one can trust."""
+
+
+def _command(verb: str):
+    def command(context: typer.Context) -> None:
+        words = list(context.args)
+        debug = "--debug" in words
+        words = [w for w in words if w != "--debug"]
+        try:
+            execute(verb, words)
+        except UserError as error:
+            if debug:
+                raise
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from error
+
+    return command
+
+
+for _verb, _summary in VERBS.items():
+    app.command(
+        _verb, help=_summary, add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(_command(_verb))  # fmt: skip
+
+
+def execute(verb: str, words: list[str]) -> None:
+    """Run one verb with the words behind it. Raises UserError for anything the user can mend."""
+    from medssl import config
+
+    stage = importlib.import_module(f"medssl.stages.{verb}")
+    if "--help" in words or "-h" in words:
+        typer.echo(help_text(verb, [w for w in words if not w.startswith("-")]))
+        return
+    for word in words:
+        if word.startswith("-"):
+            raise UserError(
+                "CONFIG", word, "options are written key=value, without dashes",
+                f"try {word.lstrip('-').split('=')[0]}=...; medssl {verb} --help lists the keys",
+            )  # fmt: skip
+    result = stage.run(config.load(stage.Config, verb, words))
+    if result is not None:
+        typer.echo(result)
+
+
+def help_text(verb: str, words: list[str]) -> str:
+    """What a verb does, its presets, every key with type, default and meaning, and examples."""
+    from medssl import config, shipped
+
+    stage = importlib.import_module(f"medssl.stages.{verb}")
+    shipped_presets = shipped.presets(None).get(verb, [])
+    usage = " ".join(name.upper() for name in stage.Config.positional)
+    lines = [f"medssl {verb} {'[preset] ' if shipped_presets else ''}{usage} key=value ...", ""]
+    lines += [(stage.__doc__ or "").strip(), ""]
+    if shipped_presets:
+        lines += [f"Presets: {', '.join(shipped_presets)}", ""]
+    rows = config.describe(stage.Config)
+    for name, table in getattr(stage, "TABLES", {}).items():
+        rows += _part_rows(stage, verb, words, name, table())
+    wide = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines += ["Keys (type, default, meaning):"]
+    lines += ["  " + "  ".join([*(row[i].ljust(wide[i]) for i in range(3)), row[3]]) for row in rows]
+    lines += ["", "Examples:"] + [f"  {example}" for example in stage.Config.examples]
+    return "\n".join(lines)
+
+
+def _part_rows(stage, verb: str, words: list[str], name: str, table: dict[str, str]):
+    """The options of the part that the preset chose, or the names one can choose from."""
+    from medssl import config, shipped
+
+    values = {}
+    for word in words:
+        if "=" not in word and word in shipped.presets(None).get(verb, []):
+            values = config.read_yaml(shipped.preset(verb, word))
+    chosen = values.get(name, {})
+    chosen = chosen.get("name", "") if isinstance(chosen, dict) else chosen
+    if not chosen:
+        return [(f"{name}.*", "options", "", f"of the {name} chosen: {', '.join(table)}")]
+    return config.describe(config.options_model(config.resolve(chosen, table, name)), f"{name}.")
+
+
+def main() -> None:
+    app(prog_name="medssl", standalone_mode=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,272 @@
+"""How a stage is told what to do: a preset, then `key=value` words, checked before any work.
+
+Defaults live in each stage's `Config` class; a preset (YAML) holds only what differs; the command
+line has the last word. There are no environment variables, no interpolation and no code in YAML.
+"""
+
+import difflib
+import importlib
+import inspect
+import types
+import typing
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+
+from medssl.errors import UserError
+from medssl.shipped import preset as find_preset
+from medssl.shipped import presets
+
+
+class Keys(BaseModel):
+    """A group of keys: unknown ones are refused, `a,b` and single values fill lists."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single_values_fill_lists(cls, values):
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        for name, field in cls.model_fields.items():
+            if name in values and _wants_list(field.annotation):
+                values[name] = _as_list(values[name])
+        return values
+
+
+class Config(Keys):
+    """What a stage needs to know. `positional` keys may be given without their name."""
+
+    positional: ClassVar[tuple[str, ...]] = ()
+    examples: ClassVar[tuple[str, ...]] = ()
+
+
+class Part(BaseModel):
+    """A choice from a table and its options: `backbone.name=vit backbone.depth=6`.
+
+    Options are the keyword-only arguments of the chosen class's `__init__`; `build` checks them.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    name: str = Field("", description="a name from the table, or module:Class of your own")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_word_is_a_name(cls, value):
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+    def target(self, table: dict[str, str], key: str) -> type:
+        """The class that `name` stands for."""
+        return resolve(self.name, table, key)
+
+    def check(self, table: dict[str, str], key: str) -> dict[str, Any]:
+        """The options, converted to their declared types. Raises UserError naming every bad one."""
+        model = options_model(self.target(table, key))
+        return _validated(model, self.options, f"{key}.").model_dump(exclude_unset=True)
+
+    def build(self, table: dict[str, str], key: str, *arguments, **fixed):
+        """Instantiate the chosen class with checked options."""
+        options = self.check(table, key)
+        return self.target(table, key)(*arguments, **fixed, **options)
+
+
+def resolve(name: str, table: dict[str, str], key: str) -> type:
+    """The class behind a table's name or behind `module:Class`."""
+    target = table.get(name, name)
+    if ":" not in target:
+        raise UserError(
+            "CONFIG", f"{key}.name={name}", f"unknown name{_did_you_mean(name, table)}",
+            f"choose one of {', '.join(sorted(table))}, or give module:Class",
+        )  # fmt: skip
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            "CONFIG", f"{key}.name={name}", f"cannot be loaded ({error})",
+            "check the module path and that the module can be imported",
+        ) from error  # fmt: skip
+
+
+def options_model(target: type) -> type[Keys]:
+    """The keyword-only arguments of a class's `__init__` as a model, meanings from `Annotated`."""
+    hints = typing.get_type_hints(target.__init__, include_extras=True)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(target.__init__).parameters.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or name == "in_channels":
+            continue
+        annotation, meaning = hints.get(name, Any), ""
+        if get_origin(annotation) is Annotated:
+            annotation, meaning = get_args(annotation)[0], str(get_args(annotation)[1])
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[name] = (annotation, Field(default, description=meaning))
+    return create_model(target.__name__, __base__=Keys, **fields)
+
+
+def load(config: type[Config], verb: str, words: list[str]) -> Config:
+    """The config that a command line stands for: defaults, then the preset, then `key=value`."""
+    values, overrides = {}, {}
+    free = list(config.positional)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals and key.replace("_", "").replace(".", "").replace("-", "").isalnum():
+            _set(overrides, key.replace("-", "_").split("."), _parse(value), word)
+        elif verb in presets(None) and not values and _names_preset(verb, word, bool(free)):
+            values = read_yaml(find_preset(verb, word))
+        elif free:
+            overrides[free.pop(0)] = word
+        else:
+            find_preset(verb, word)  # says which presets there are, and the nearest one
+    if "overrides" in config.model_fields:
+        extra = {k: overrides.pop(k) for k in list(overrides) if k not in config.model_fields}
+        overrides["overrides"] = extra
+    return _validated(config, merge(values, overrides))
+
+
+def of(config: type[Config], verb: str, preset: str = "", values: dict | None = None) -> Config:
+    """The config that a pipeline or a notebook asks for: defaults, preset, then `values`."""
+    base = read_yaml(find_preset(verb, preset)) if preset else {}
+    return _validated(config, merge(base, values or {}))
+
+
+def _names_preset(verb: str, word: str, may_be_positional: bool) -> bool:
+    if word.endswith((".yaml", ".yml")) or word in presets(None)[verb]:
+        return True
+    looks_like_path = "/" in word or "\\" in word or Path(word).exists()
+    return not (looks_like_path and may_be_positional)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping, read by the safe loader. Raises UserError naming the file."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        cause = " ".join(str(error).split())
+        raise UserError("CONFIG", path, f"not readable as YAML ({cause})", "mend it") from error
+    if values is not None and not isinstance(values, dict):
+        raise UserError("CONFIG", path, "found no mapping of keys", "write `key: value` lines")
+    return values or {}
+
+
+def merge(base: dict, over: dict) -> dict:
+    """`over` laid on `base`, mapping by mapping; a part given by another name drops old options."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(value, str) and isinstance(old, dict) and "name" in old:
+            value = {"name": value}
+        if isinstance(value, dict) and isinstance(old, dict):
+            if "name" in value and value["name"] != old.get("name"):
+                merged[key] = value
+            else:
+                merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def describe(config: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """Every key as (dotted name, type, default, meaning); groups are opened up."""
+    rows = []
+    for name, field in config.model_fields.items():
+        kind = field.annotation
+        if inspect.isclass(kind) and issubclass(kind, Keys):
+            rows += describe(kind, f"{prefix}{name}.")
+            continue
+        default = "required" if field.is_required() else _plain(field.get_default(call_default_factory=True))
+        rows.append((prefix + name, _type_name(kind), default, field.description or ""))
+    return rows
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Part):
+        return value.name or '""'
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value)) or "none"
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return str(value) or '""'
+
+
+def _type_name(kind: Any) -> str:
+    if get_origin(kind) in (typing.Union, types.UnionType):
+        return " or ".join(_type_name(k) for k in get_args(kind) if k is not type(None))
+    if get_origin(kind) is typing.Literal:
+        return "|".join(map(str, get_args(kind)))
+    if get_origin(kind) in (list, tuple):
+        inner = [k for k in get_args(kind) if k is not Ellipsis]
+        return f"list of {_type_name(inner[0])}" if inner else "list"
+    if get_origin(kind) is dict or kind is dict:
+        return "mapping"
+    names = {str: "text", Path: "path", int: "int", float: "number", bool: "true/false", Part: "name"}
+    return names.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _wants_list(kind: Any) -> bool:
+    options = get_args(kind) if get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    return any(get_origin(k) in (list, tuple) or k in (list, tuple) for k in options)
+
+
+def _as_list(value: Any) -> Any:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")] if value else []
+    return [value] if isinstance(value, (int, float, Path)) else value
+
+
+def _parse(text: str) -> Any:
+    """Lists, mappings and none; everything else stays text, which the key's own type converts."""
+    if text.lower() in ("none", "null"):
+        return None
+    if text[:1] in ("[", "{"):
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError:
+            return text
+    return text
+
+
+def _set(values: dict, path: list[str], value: Any, word: str) -> None:
+    for key in path[:-1]:
+        inner = values.setdefault(key, {})
+        if isinstance(inner, str):
+            inner = values[key] = {"name": inner}
+        values = inner
+    old = values.get(path[-1])
+    if isinstance(old, dict) and isinstance(value, str):
+        value = {"name": value, **old}
+    values[path[-1]] = value
+
+
+def _validated(model: type[BaseModel], values: dict, prefix: str = ""):
+    try:
+        return model(**values)
+    except ValidationError as error:
+        problems = [_problem(model, e, prefix) for e in error.errors()]
+        raise UserError(
+            "CONFIG", ", ".join(where for where, _ in problems),
+            "; ".join(cause for _, cause in problems), "correct the keys named; --help lists all",
+        ) from error  # fmt: skip
+
+
+def _problem(model: type[BaseModel], error: dict, prefix: str) -> tuple[str, str]:
+    key = prefix + ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        accepted = [name for name, *_ in describe(model, prefix)]
+        accepted += [prefix + name for name in model.model_fields if prefix + name not in accepted]
+        near = _did_you_mean(key, accepted)
+        return key, f"unknown key{near}; accepted: {', '.join(accepted)}"
+    if error["type"] == "missing":
+        return key, "is required and was not given"
+    return key, f"found {error.get('input')!r}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+def _did_you_mean(word: str, accepted) -> str:
+    near = difflib.get_close_matches(word, list(accepted), n=1, cutoff=0.5)
+    return f", did you mean {near[0]!r}?" if near else ""

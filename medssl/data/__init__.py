@@ -1,0 +1,1 @@
+"""Scans: reading, describing, preparing, storing and cropping them."""

@@ -1,0 +1,77 @@
+"""Boxes in COCO form: JSON with `images`, `annotations` and `categories`."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from medssl.errors import UserError
+
+OVERHANG = 1.0  # pixels that rounding may push a box over the edge
+
+
+@dataclass
+class CocoImage:
+    """One image; `boxes` are {"box": [x0, y0, x1, y1], "class": name} in (column, row) pixels."""
+
+    file_name: str
+    width: int
+    height: int
+    split: str | None = None
+    patient: str = ""
+    boxes: list[dict] = field(default_factory=list)
+
+
+def read_coco(path: Path) -> list[CocoImage]:
+    """Every image and its boxes; no annotation means no box. Raises UserError LABELS."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        names = {c["id"]: str(c["name"]) for c in content["categories"]}
+        images = {image["id"]: _image(image) for image in content["images"]}
+        annotations = list(content["annotations"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        cause = f"is no COCO file ({type(error).__name__}: {error})"
+        fix = "give a JSON with images, annotations and categories"
+        raise UserError("LABELS", path, cause, fix) from error
+    for number, annotation in enumerate(annotations):
+        where = f"annotation {annotation.get('id', number)}"
+        image = images.get(annotation.get("image_id"))
+        if image is None or annotation.get("category_id") not in names:
+            cause = f"{where} names an unknown image or category"
+            raise UserError("LABELS", path, cause, "correct image_id and category_id")
+        box = _box(annotation.get("bbox"), image, where, path)
+        image.boxes.append({"box": box, "class": names[annotation["category_id"]]})
+    return list(images.values())
+
+
+def check_size(image: CocoImage, row: pd.Series, source: Path) -> None:
+    """Raises UserError LABELS if the boxes were drawn on an image of another size."""
+    shape = f"{image.height}x{image.width}"
+    if image.width and image.height and row["shape"] and row["shape"] != shape:
+        cause = f"{image.file_name} is {shape} (rows x columns) here, the scan {row['shape']}"
+        raise UserError("LABELS", source, cause, "draw the boxes on the scans as they are")
+
+
+def _image(image: dict) -> CocoImage:
+    return CocoImage(
+        str(image["file_name"]), int(image.get("width", 0)), int(image.get("height", 0)),
+        image.get("split"), str(image.get("patient_id", "")),
+    )  # fmt: skip
+
+
+def _box(values, image: CocoImage, where: str, path: Path) -> list[float]:
+    fix = "write bbox as [x, y, width, height] in pixels"
+    try:
+        x, y, width, height = (float(v) for v in values)
+    except (TypeError, ValueError) as error:
+        raise UserError("LABELS", path, f"{where} has bbox {values!r}", fix) from error
+    right = image.width or math.inf
+    bottom = image.height or math.inf
+    beyond = max(-x, -y, x + width - right, y + height - bottom)
+    finite = all(map(math.isfinite, (x, y, width, height)))
+    if not finite or min(width, height) <= 0 or beyond > OVERHANG:
+        cause = f"{where} has bbox {values} outside {image.file_name} ({right} x {bottom}) or empty"
+        raise UserError("LABELS", path, cause, fix)
+    return [max(x, 0.0), max(y, 0.0), min(x + width, right), min(y + height, bottom)]

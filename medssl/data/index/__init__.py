@@ -1,0 +1,87 @@
+"""Which scans a folder holds: found by content, put together, used or refused with a reason."""
+
+import importlib
+import warnings
+from collections import defaultdict
+from pathlib import Path
+
+from medssl.data.index.row import Row, assign_ids, unreadable
+from medssl.data.index.sniff import identify
+from medssl.data.index.walk import walk
+from medssl.data.patients import pseudonym
+from medssl.data.volume import Volume
+from medssl.errors import UserError
+from medssl.progress import track
+
+READERS = {
+    "dicom": "medssl.data.index.dicom",
+    "nifti": "medssl.data.index.nifti",
+    "itk": "medssl.data.index.itk",
+    "image2d": "medssl.data.index.image2d",
+}
+
+__all__ = ["READERS", "Row", "identify", "image2d_labels", "read", "scan"]
+
+
+def scan(root: Path, modality: str | None = None) -> list[Row]:
+    """One row a scan and one a refused file, for a folder or a single file; headers only.
+
+    Every file below `root` is in the `files` of a row. `modality` is given to used scans whose
+    format does not know it. Raises UserError only if `root` does not exist.
+    """
+    root = Path(root)
+    files, closed = walk(root)
+    rows = [Row.refused([path], error) for path, error in closed]
+    by_format, others = defaultdict(list), []
+    for path in track(files, "look into files", unit="files"):
+        try:
+            by_format[identify(path)].append(path)
+        except UserError as error:
+            others.append(Row.refused([path], error))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters of them comes back as remarks
+        for format, paths in sorted(by_format.items()):
+            rows += _reader(format).inspect(paths)
+    claimed = {path for row in rows for path in row.files}
+    rows += [row for row in others if row.files[0] not in claimed]
+    return _completed(rows, root if root.is_dir() else root.parent, modality)
+
+
+def image2d_labels(path: Path) -> Volume:
+    """A 2D label mask: as `read`, but palette images give their indices. Raises UserError."""
+    return _guarded([path], _reader("image2d").read_labels, path)
+
+
+def read(files: Row | list[Path], format: str | None = None) -> Volume:
+    """The voxels of one scan. Without `format` the first file's content tells it.
+
+    Raises UserError for anything that cannot be read.
+    """
+    paths = [Path(f) for f in (files.files if isinstance(files, Row) else files)]
+    format = format or (files.format if isinstance(files, Row) else "") or identify(paths[0])
+    return _guarded(paths, _reader(format).read, paths)
+
+
+def _guarded(paths: list[Path], read_with, what) -> Volume:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read_with(what)
+    except UserError:
+        raise
+    except Exception as error:  # a hostile file can raise anything inside a peer library
+        raise unreadable(paths[0], error) from error
+
+
+def _reader(format: str):
+    return importlib.import_module(READERS[format])
+
+
+def _completed(rows: list[Row], root: Path, modality: str | None) -> list[Row]:
+    rows.sort(key=lambda row: [str(file) for file in row.files[:1]])
+    assign_ids(rows, root)
+    for row in rows:
+        if row.used:
+            row.modality = row.modality or (modality or "").upper()
+            row.patient = row.patient or pseudonym(f"file:{row.id}", "p")
+    return rows

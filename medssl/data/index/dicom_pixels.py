@@ -1,0 +1,90 @@
+"""The values of one DICOM image: decoded, masked to the stored bits, rescaled, made grey."""
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from medssl.data.index.dicom_header import Header
+from medssl.data.index.dicom_tags import floats, load
+from medssl.data.index.row import unreadable
+from medssl.errors import UserError
+
+LUMINANCE = np.array([0.299, 0.587, 0.114])
+FEW_BITS = 2**15
+
+
+def decode(header: Header) -> np.ndarray:
+    """Values of one image (rows, columns): HU for CT, as scaled by the header elsewhere.
+
+    int16 or int32 where the rescale keeps integers, else float32. A film in MONOCHROME1 is
+    inverted, so that after reading high means bright means dense. Raises UserError.
+    """
+    dataset, _ = load(header.path, pixels=True)
+    _complete_meta(dataset)
+    try:
+        stored = pixel_array(dataset)
+    except Exception as error:  # codecs raise anything on a broken stream
+        raise unreadable(header.path, error) from error
+    if stored.shape[:2] != (header.rows, header.columns):
+        cause = f"decoded to {stored.shape}, expected {header.rows}x{header.columns}"
+        raise UserError("UNREADABLE", header.path, cause, "export it again")
+    if header.photometric == "PALETTE COLOR":
+        stored = apply_color_lut(stored, dataset)
+    if stored.ndim == 3:
+        return _grey(stored)
+    stored = _stored_bits(stored, dataset)
+    if header.photometric == "MONOCHROME1" and not header.sliced:
+        stored = _inverted(stored, dataset)
+    return _rescaled(stored, dataset, header.path)
+
+
+def _complete_meta(dataset: pydicom.Dataset) -> None:
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+
+
+def _grey(colours: np.ndarray) -> np.ndarray:
+    if (colours == colours[..., :1]).all():
+        return _smallest(colours[..., 0])
+    return _smallest(np.rint(colours[..., :3] @ LUMINANCE).astype(np.int64))
+
+
+def _stored_bits(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    """Drop overlay planes in unused high bits and extend the sign from the highest stored bit."""
+    allocated, bits = stored.dtype.itemsize * 8, int(dataset.BitsStored)
+    high = int(dataset.get("HighBit", bits - 1))
+    if bits >= allocated or not bits - 1 <= high < allocated:
+        return stored
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        high = bits - 1  # decoders align values to the lowest bit
+    return np.right_shift(np.left_shift(stored, allocated - 1 - high), allocated - bits)
+
+
+def _inverted(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    top = (1 << int(dataset.BitsStored)) - 1 if stored.dtype.kind == "u" else -1
+    return (top - stored.astype(np.int64)).astype(np.int64)
+
+
+def _rescaled(stored: np.ndarray, dataset: pydicom.Dataset, path: Path) -> np.ndarray:
+    if "ModalityLUTSequence" in dataset:
+        return _smallest(apply_modality_lut(stored, dataset))
+    slope = (floats(dataset, "RescaleSlope", 1, path) or [1.0])[0]
+    intercept = (floats(dataset, "RescaleIntercept", 1, path) or [0.0])[0]
+    if slope.is_integer() and intercept.is_integer():
+        return _smallest(stored.astype(np.int64) * int(slope) + int(intercept))
+    return (stored * slope + intercept).astype(np.float32)
+
+
+def _smallest(values: np.ndarray) -> np.ndarray:
+    """int16 if all values fit, else int32, else float32; floats become float32."""
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    low, high = int(values.min()), int(values.max())
+    if low >= -FEW_BITS and high < FEW_BITS:
+        return values.astype(np.int16)
+    return values.astype(np.int32 if max(-low, high) < 2**31 else np.float32)

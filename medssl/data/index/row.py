@@ -1,0 +1,147 @@
+"""One line of the manifest in the making: a scan, or a file that is none and why."""
+
+import hashlib
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medssl.errors import UserError, one_line
+from medssl.progress import track
+
+IMAGE_SUFFIXES = (
+    ".nii.gz", ".nii", ".hdr", ".img", ".mha", ".mhd", ".nrrd", ".nhdr",
+    ".png", ".jpeg", ".jpg", ".tiff", ".tif", ".dcm", ".dicom", ".ima",
+)  # fmt: skip
+LONGEST_ID = 120
+
+
+@dataclass
+class Row:
+    """What the manifest says about one scan; `files` are absolute and in slice order."""
+
+    files: list[Path]
+    format: str = ""
+    id: str = ""
+    patient: str = ""
+    study: str = ""
+    modality: str = ""
+    shape: str = ""
+    spacing: str = ""
+    orientation: str = ""
+    remarks: list[str] = field(default_factory=list)
+    verdict: str = "used"
+    code: str = ""
+    reason: str = ""
+
+    @classmethod
+    def refused(cls, files: list[Path], error: UserError, format: str = "", **known) -> "Row":
+        """A row for files that are not used, with the error's code, cause and fix."""
+        reason = f"{error.cause}; {error.fix}" if error.fix else error.cause
+        return cls(files, format, verdict="refused", code=error.code, reason=reason, **known)
+
+    @property
+    def used(self) -> bool:
+        return self.verdict == "used"
+
+    def record(self, root: Path) -> dict[str, str]:
+        """The manifest's columns: paths relative to `root`, with slashes."""
+        files = [relative(file, root) for file in self.files]
+        path = files[0]
+        if len(files) > 1 and self.format == "dicom":
+            path = relative(Path(os.path.commonpath([file.parent for file in self.files])), root)
+        return {
+            "id": self.id, "patient": self.patient, "study": self.study, "path": path,
+            "files": json.dumps(files), "format": self.format, "modality": self.modality,
+            "shape": self.shape, "spacing": self.spacing, "orientation": self.orientation,
+            "split": "", "label_mask": "", "boxes": "", "remarks": "; ".join(self.remarks),
+            "verdict": self.verdict, "code": self.code, "reason": self.reason,
+        }  # fmt: skip
+
+
+def relative(path: Path, root: Path) -> str:
+    """`path` seen from `root`, with slashes; bytes that are no UTF-8 come out escaped."""
+    text = os.path.relpath(path, root).replace(os.sep, "/")
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def join(numbers) -> str:
+    """Sizes as text: 36x50x35, 0.5x0.5x1.25; lengths (floats) with four decimals at most."""
+    return "x".join(str(round(n, 4)) if isinstance(n, float) else str(n) for n in numbers)
+
+
+def each(paths: list[Path], format: str, inspect_one: Callable[[Path], Row]) -> list[Row]:
+    """One row a file; whatever goes wrong in a file becomes its refusal."""
+    rows = []
+    for path in track(paths, f"{format} headers", unit="files"):
+        try:
+            rows.append(inspect_one(path))
+        except UserError as error:
+            rows.append(Row.refused([path], error, format))
+        except Exception as error:  # a hostile file can raise anything inside a peer library
+            rows.append(Row.refused([path], unreadable(path, error), format))
+    return rows
+
+
+def unreadable(path: Path, error: BaseException) -> UserError:
+    """A peer library's exception as a user's error: its type and its text in one line."""
+    cause = f"cannot be read ({type(error).__name__}: {one_line(error)})"
+    return UserError("UNREADABLE", path, cause, "fetch or export the file again")
+
+
+def stem(name: str) -> str:
+    """A file name without its image suffix."""
+    for suffix in IMAGE_SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def slug(text: str) -> str:
+    """Text of [A-Za-z0-9._-] that may name a file, at most 120 characters."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".-") or "_"
+    return plain if len(plain) <= LONGEST_ID else f"{plain[: LONGEST_ID - 7]}-{_short_hash(text)}"
+
+
+def assign_ids(rows: list[Row], root: Path) -> None:
+    """Give every row a unique id, used rows first.
+
+    A file's id is its stem; equal stems get the names of as many parent folders as tell them
+    apart, and a short hash of the path where even that fails. Ids differ in more than case.
+    """
+    taken: set[str] = set()
+    for used in (True, False):
+        alike = defaultdict(list)
+        for row in rows:
+            if row.used == used:
+                alike[_base(row).casefold()].append(row)
+        for group in alike.values():
+            _name_group(group, root, taken)
+
+
+def _base(row: Row) -> str:
+    return row.id or slug(stem(row.files[0].name) if row.format else row.files[0].name)
+
+
+def _name_group(group: list[Row], root: Path, taken: set[str]) -> None:
+    parts = {id(row): relative(row.files[0].parent, root).split("/") for row in group}
+    deepest = max(len(p) for p in parts.values())
+    for depth in range(deepest + 1):
+        names = [slug("-".join([*parts[id(r)][-depth:], _base(r)] if depth else [_base(r)]))
+                 for r in group]  # fmt: skip
+        folded = {name.casefold() for name in names}
+        if len(folded) == len(group) and not folded & taken:
+            break
+    else:
+        names = [f"{slug(_base(r))}-{_short_hash(relative(r.files[0], root))}" for r in group]
+        names = [name if names.count(name) == 1 else f"{name}-{i}" for i, name in enumerate(names)]
+    for row, name in zip(group, names, strict=True):
+        row.id = name
+        taken.add(name.casefold())
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:6]

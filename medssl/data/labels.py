@@ -1,0 +1,252 @@
+"""Labels to scans: folders of masks, tables of classes, patients and splits, COCO boxes."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from numbers import Integral
+from pathlib import Path
+
+import pandas as pd
+
+from medssl.data import boxes
+from medssl.data.index import identify
+from medssl.data.index.row import relative, stem
+from medssl.data.index.walk import walk
+from medssl.data.manifest import Manifest
+from medssl.data.patients import pseudonym
+from medssl.data.tables import (
+    PATIENTS,
+    Places,
+    absolute,
+    existing,
+    mask_columns,
+    match,
+    read_table,
+    split_names,
+)
+from medssl.errors import UserError
+
+MASK_ENDING = re.compile(r"[-_.](seg|label|labels|mask|gt)$", re.IGNORECASE)
+CHANNEL_ENDING = re.compile(r"_0000$")
+LEADING_ZERO = re.compile(r"^[+-]?0\d")
+
+
+@dataclass
+class _Found:
+    """What one source of labels says: values by column and manifest row, and files that are masks.
+
+    `scans` are the manifest rows it speaks of, `lost` counts its entries that match none.
+    """
+
+    entries: str
+    values: dict[str, dict[int, object]] = field(default_factory=dict)
+    masks: dict[str, int | None] = field(default_factory=dict)
+    scans: set[int] = field(default_factory=set)
+    lost: int = 0
+
+    def put(self, column: str, row: int, value: object) -> None:
+        self.values.setdefault(column, {})[row] = value
+
+
+def attach(manifest: Manifest, labels: list[Path] | Path) -> Manifest:
+    """Write labels into the manifest's table and return it.
+
+    A folder holds masks named like their scans; a CSV names scans by path or id and brings
+    patients, splits, masks and `label_*` columns; a JSON brings COCO boxes. What matches nothing is
+    counted in `manifest.notes`; mask files are no longer scans (code IS_MASK).
+    Raises UserError LABELS for what is ambiguous, contradictory or missing.
+    """
+    for source in [labels] if isinstance(labels, (str, Path)) else labels:
+        source = Path(source)
+        found = _reader(source)(manifest, source)
+        for column, values in found.values.items():
+            _write(manifest, column, values, source)
+        _mark_masks(manifest, found.masks)
+        without = len(set(manifest.used.index) - found.scans)
+        note = f"{source.name}: {len(found.scans)} scans labelled, {without} used scans not named"
+        manifest.notes.append(
+            note + (f", {found.lost} {found.entries} without a scan" * bool(found.lost))
+        )
+    return manifest
+
+
+def _reader(source: Path) -> Callable[[Manifest, Path], _Found]:
+    if source.is_dir():
+        return _from_folder
+    if not source.is_file():
+        raise UserError("LABELS", source, "there is no such file or folder", "check labels=")
+    if source.suffix.lower() == ".json":
+        return _from_coco
+    if source.suffix.lower() in (".csv", ".tsv", ".txt"):
+        return _from_table
+    cause = f"a {source.suffix or 'nameless'} file holds no labels that can be read"
+    raise UserError("LABELS", source, cause, "give a folder of masks, a CSV or a COCO JSON")
+
+
+def _from_folder(manifest: Manifest, source: Path) -> _Found:
+    files = [path for path in walk(source)[0] if _is_image(path)]
+    real = os.path.realpath(source)
+    masks = {absolute(real, relative(path, source)): path for path in files}
+    places = Places(manifest, source, set(masks))
+    images = {}
+    for name, rows in places.by_stem.items():
+        images.setdefault(CHANNEL_ENDING.sub("", name), []).extend(rows)
+    found = _Found("masks", masks=dict.fromkeys(masks))
+    owner: dict[int, str] = {}
+    for full, path in masks.items():
+        rows = _scans_of(path, source, manifest, images)
+        if len(rows) > 1:
+            both = " and ".join(manifest.table.loc[rows[:2], "path"])
+            cause = f"the mask could belong to {both}"
+            raise UserError("LABELS", path, cause, "give a CSV with path and mask columns")
+        for row in rows:
+            if row in owner:
+                cause = f"{manifest.table.at[row, 'path']} has two masks, this and {owner[row]}"
+                raise UserError("LABELS", path, cause, "leave one of them")
+            owner[row] = relative(path, source)
+            found.masks[full] = row
+            found.put("label_mask", row, relative(Path(full), manifest.root))
+    found.scans, found.lost = set(owner), len(masks) - len(owner)
+    return found
+
+
+def _scans_of(path: Path, source: Path, manifest: Manifest, images: dict) -> list[int]:
+    name = stem(path.name)
+    rows = images.get(name) or images.get(MASK_ENDING.sub("", name)) or []
+    if len(rows) > 1:
+        inside = stem(relative(path, source))
+        same = [row for row in rows if stem(manifest.table.at[row, "path"]) == inside]
+        rows = same or rows
+    return rows
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        return identify(path) in ("nifti", "itk", "image2d")
+    except UserError:
+        return False  # the scan lists such files; here they are only no masks
+
+
+def _from_table(manifest: Manifest, source: Path) -> _Found:
+    table = read_table(source)
+    base, root = os.path.realpath(source.parent), str(manifest.root)
+    found, mask_of = _Found("lines"), {}
+    masks = mask_columns(table, source.parent, manifest.root)
+    if masks:
+        mask_of = _mask_paths(table[masks[0]], source, base, root)
+    places = Places(manifest, source.parent, set(mask_of.values()))
+    matched, told_by = match(table, manifest, places, source, masks)
+    _refuse_contradictions(table, matched, manifest, source)
+    patients = [c for name in PATIENTS for c in table if c.lower() == name]
+    columns = [c for c in table if c not in {*told_by, *masks, *patients}]
+    values = {f"label_{re.sub(r'[^A-Za-z0-9]+', '_', c)}": typed(table[c]) for c in columns
+              if c.lower() not in ("split", "id", "image_id")}  # fmt: skip
+    split = [split_names(table[c], source) for c in columns if c.lower() == "split"]
+    for line, rows in enumerate(matched):
+        for row in rows:
+            for column, series in values.items():
+                found.put(column, row, series.iloc[line])
+            if split:
+                found.put("split", row, split[0].iloc[line])
+            if patients and table[patients[0]].iloc[line]:
+                found.put("patient", row, pseudonym(table[patients[0]].iloc[line], "p"))
+            if line in mask_of:
+                found.masks[mask_of[line]] = row
+                found.put("label_mask", row, relative(Path(mask_of[line]), manifest.root))
+    found.scans = {row for rows in matched for row in rows}
+    found.lost = sum(not rows for rows in matched)
+    return found
+
+
+def _mask_paths(values: pd.Series, source: Path, *folders: str) -> dict[int, str]:
+    paths = {line: existing(v, *folders) for line, v in enumerate(values) if v}
+    missing = [values.iloc[line] for line, path in paths.items() if not path]
+    if missing:
+        cause = f"{len(missing)} masks of column {values.name!r} are missing: "
+        cause += ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise UserError("LABELS", source, cause, "give paths relative to the table or the scans")
+    return paths
+
+
+def _refuse_contradictions(table, matched: list[list[int]], manifest: Manifest, source: Path):
+    seen: dict[int, int] = {}
+    for line, rows in enumerate(matched):
+        for row in rows:
+            first = seen.setdefault(row, line)
+            if first != line and not table.iloc[first].equals(table.iloc[line]):
+                path = manifest.table.at[row, "path"]
+                cause = f"lines {first + 2} and {line + 2} both speak of {path}"
+                raise UserError("LABELS", source, cause, "keep one line a scan")
+
+
+def typed(values: pd.Series) -> pd.Series:
+    """Whole numbers or numbers if every given value is one, else text; "01" is a name, not 1."""
+    given = values[values != ""]
+    if given.empty or given.str.match(LEADING_ZERO).any():
+        return values
+    numbers = pd.to_numeric(given, errors="coerce")
+    if numbers.isna().any():
+        return values
+    whole = (numbers % 1 == 0).all() and given.str.fullmatch(r"[+-]?\d{1,18}").all()
+    return numbers.astype("Int64" if whole else "Float64").reindex(values.index)
+
+
+def _from_coco(manifest: Manifest, source: Path) -> _Found:
+    found = _Found("images")
+    places = Places(manifest, source.parent)
+    for image in boxes.read_coco(source):
+        rows = places.at(image.file_name) or places.named(image.file_name)
+        if len(rows) > 1:
+            both = " and ".join(manifest.table.loc[rows[:2], "path"])
+            raise UserError(
+                "LABELS", source, f"{image.file_name} could mean {both}", "give its path"
+            )
+        found.lost += not rows
+        for row in rows:
+            boxes.check_size(image, manifest.table.loc[row], source)
+            found.scans.add(row)
+            found.put("boxes", row, json.dumps(image.boxes))
+            if image.split is not None:
+                name = split_names(pd.Series([image.split]), source).iloc[0]
+                found.put("split", row, name)
+            if image.patient:
+                found.put("patient", row, pseudonym(image.patient, "p"))
+    if not found.scans:
+        cause = "no file_name is a scan of the manifest"
+        raise UserError(
+            "LABELS", source, cause, "give file names relative to this file or the scans"
+        )
+    return found
+
+
+def _write(manifest: Manifest, column: str, values: dict[int, object], source: Path) -> None:
+    """Put values into a column; a second source may fill gaps but not contradict the first."""
+    table = manifest.table
+    new = pd.Series(values)
+    if column not in table:
+        text = any(isinstance(v, str) for v in values.values())
+        whole = all(isinstance(v, Integral) or v is pd.NA for v in values.values())
+        kind = "str" if text else "Int64" if whole else "Float64"
+        table[column] = pd.Series("" if text else pd.NA, index=table.index, dtype=kind)
+    old = table.loc[new.index, column]
+    clash = (old.astype("str") != new.astype("str")) & old.notna() & (old.astype("str") != "")
+    if column != "patient" and clash.any():
+        row = clash.idxmax()
+        cause = f"{table.at[row, 'id']} has {column} {old[row]!r} already, not {new[row]!r}"
+        raise UserError("LABELS", source, cause, "leave out one of the two sources")
+    table.loc[new.index, column] = new
+
+
+def _mark_masks(manifest: Manifest, masks: dict[str, int | None]) -> None:
+    """A file that serves as mask is no scan."""
+    table, root = manifest.table, str(manifest.root)
+    for index, path, format in zip(table.index, table["path"], table["format"], strict=True):
+        full = absolute(root, path)
+        if format and full in masks:
+            row = masks[full]
+            reason = "label mask without a scan"
+            if row is not None:
+                reason = f"label mask of {table.at[row, 'id']}"
+            table.loc[index, ["verdict", "code", "reason"]] = ["refused", "IS_MASK", reason]

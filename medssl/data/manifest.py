@@ -1,0 +1,195 @@
+"""What there is: one row a scan and one a refused file, on disk as Parquet, beside it as CSV."""
+
+import html
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+
+from medssl.data.index import Row, identify, image2d_labels, read
+from medssl.data.volume import Volume, same_grid
+from medssl.errors import UserError
+
+SCHEMA = 1
+NAME = "manifest.parquet"
+COLUMNS = (
+    "id", "patient", "study", "path", "files", "format", "modality", "shape", "spacing",
+    "orientation", "split", "label_mask", "boxes", "remarks", "verdict", "code", "reason",
+)  # fmt: skip
+
+
+class Manifest:
+    """A table of scans; paths in it are relative to `root`, and all columns but labels are text.
+
+    `label_<name>` columns hold what label tables say of a scan; `notes` what was found while
+    labelling. The files that a row needs are in `files`, a JSON list in slice order.
+    """
+
+    def __init__(self, root: Path, table: pd.DataFrame, notes: Iterable[str] = ()):
+        self.root, self.table, self.notes = Path(os.path.realpath(root)), table, list(notes)
+
+    @classmethod
+    def from_rows(cls, root: Path, rows: list[Row]) -> "Manifest":
+        root = Path(root) if Path(root).is_dir() else Path(root).parent
+        records = [row.record(root) for row in rows]
+        return cls(root, pd.DataFrame(records, columns=list(COLUMNS), dtype="str"))
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """Open a manifest's folder or file. Raises UserError if there is none of this schema."""
+        path = Path(path) / NAME if Path(path).is_dir() else Path(path)
+        fix = "make one with `medssl index`"
+        try:
+            table = pyarrow.parquet.read_table(path)
+        except (OSError, pyarrow.ArrowInvalid) as error:
+            raise UserError("MANIFEST", path, f"there is no readable {NAME}", fix) from error
+        about = json.loads((table.schema.metadata or {}).get(b"medssl", b"{}"))
+        if about.get("schema") != SCHEMA:
+            cause = f"schema {about.get('schema', 'missing')}, this version reads {SCHEMA}"
+            raise UserError("MANIFEST", path, cause, fix)
+        root = Path(os.path.normpath(path.resolve().parent / about["root"]))
+        return cls(root, table.to_pandas(), about["notes"])
+
+    def write(self, folder: Path) -> Path:
+        """Write `manifest.parquet` and, to be looked at, `manifest.csv`. Returns the folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        root = os.path.relpath(self.root, os.path.realpath(folder))
+        about = {"schema": SCHEMA, "root": root, "notes": self.notes}
+        table = pyarrow.Table.from_pandas(self.table, preserve_index=False)
+        metadata = {**(table.schema.metadata or {}), b"medssl": json.dumps(about).encode()}
+        table = table.replace_schema_metadata(metadata)
+        _write(folder / NAME, lambda path: pyarrow.parquet.write_table(table, path))
+        _write(
+            folder / "manifest.csv", lambda path: _harmless(self.table).to_csv(path, index=False)
+        )
+        return folder
+
+    @property
+    def used(self) -> pd.DataFrame:
+        return self.table[self.table["verdict"] == "used"]
+
+    @property
+    def refused(self) -> pd.DataFrame:
+        return self.table[self.table["verdict"] != "used"]
+
+    def row(self, id: str) -> pd.Series:
+        """One scan. Raises UserError for an unknown id."""
+        found = self.table[self.table["id"] == id]
+        if found.empty:
+            raise UserError("MANIFEST", id, "there is no scan of this id", "see the id column")
+        return found.iloc[0]
+
+    def files(self, id: str) -> list[Path]:
+        """The files of a scan, in slice order."""
+        return [self.root / file for file in json.loads(self.row(id)["files"])]
+
+    def volume(self, id: str) -> Volume:
+        """The voxels of a used scan. Raises UserError if it was refused or cannot be read."""
+        row = self.row(id)
+        if row["verdict"] != "used":
+            cause = f"the scan is refused ({row['code']}: {row['reason']})"
+            raise UserError("REFUSED", id, cause, "choose a used scan")
+        volume = read(self.files(id), row["format"])
+        return replace(volume, modality=volume.modality or row["modality"])
+
+    def mask(self, id: str, scan: Volume | None = None) -> Volume | None:
+        """The integer label mask (1, *shape) on the scan's grid, or None if the scan has none.
+
+        `scan` spares reading the scan again. A film's mask needs the same rows and columns only,
+        its palette indices count as labels, and 255 as the only label becomes 1. Raises UserError
+        GEOMETRY if the grids differ and LABELS if the mask holds no whole numbers.
+        """
+        name = self.row(id)["label_mask"]
+        if not name:
+            return None
+        path = self.root / name
+        scan = self.volume(id) if scan is None else scan
+        film = identify(path) == "image2d"
+        mask = image2d_labels(path) if film else read([path])
+        if scan.ndim == 2 and mask.shape == scan.shape:
+            mask = replace(mask, affine=scan.affine)
+        if not same_grid(scan, mask):
+            cause = f"its mask {name} has shape {mask.shape}, spacing {_short(mask.spacing)} and "
+            cause += f"orientation {mask.orientation!r} or another origin; the scan {scan.shape}, "
+            cause += f"{_short(scan.spacing)} and {scan.orientation!r}"
+            raise UserError("GEOMETRY", id, cause, "resample the mask onto the scan's grid")
+        return mask.with_array(_labels(mask.array, film, path))
+
+    def summary(self) -> str:
+        """A few lines for people: what is used, how it is split and labelled, what is refused."""
+        used, refused = self.used, self.refused
+        lines = [
+            f"{len(used)} scans used, patients: {used['patient'].nunique()}; "
+            f"{len(refused)} entries refused"
+        ]
+        kinds = (
+            used["format"] + " " + used["modality"].where(used["modality"] != "", "(no modality)")
+        )
+        lines.append("formats: " + _counts(kinds))
+        if (used["split"] != "").any():
+            lines.append("splits: " + _counts(used["split"].where(used["split"] != "", "none")))
+        labels = {c: used[c].notna() & (used[c].astype("str") != "") for c in self.label_columns}
+        labels = {c.removeprefix("label_"): int(given.sum()) for c, given in labels.items()}
+        labels["mask"], labels["boxes"] = [(used[c] != "").sum() for c in ("label_mask", "boxes")]
+        if any(labels.values()):
+            lines.append("labels: " + ", ".join(f"{k} {v}" for k, v in labels.items() if v))
+        if len(refused):
+            lines.append("refused: " + _counts(refused["code"]))
+        return "\n".join(lines + self.notes)
+
+    @property
+    def label_columns(self) -> list[str]:
+        """The columns that label tables brought."""
+        return [c for c in self.table if c.startswith("label_") and c != "label_mask"]
+
+    def _repr_html_(self) -> str:
+        shown = self.used.drop(columns=["files", "code", "reason", "verdict"]).head(10)
+        text = html.escape(self.summary()).replace("\n", "<br>")
+        return f"<p>{text}</p>{shown.to_html(index=False, escape=True)}"
+
+
+def _write(path: Path, write) -> None:
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _harmless(table: pd.DataFrame) -> pd.DataFrame:
+    """Text that a spreadsheet would run as a formula gets a leading quote."""
+    table = table.copy()
+    for column in table.select_dtypes(["str", "object"]):
+        table[column] = table[column].str.replace(r"^([=+\-@\t\r])", r"'\1", regex=True)
+    return table
+
+
+def _labels(array: np.ndarray, film: bool, path: Path) -> np.ndarray:
+    if array.dtype.kind == "f":
+        whole = np.rint(array)
+        if not np.array_equal(whole, array):
+            raise UserError("LABELS", path, "the mask holds fractions", "save labels as integers")
+        array = whole.astype(np.int32)
+    if array.min() < 0:
+        raise UserError("LABELS", path, f"the mask holds {array.min()}", "number labels from 0 up")
+    if film and array.max() == 255 and np.isin(array, (0, 255)).all():
+        array = array // 255
+    return array
+
+
+def _short(spacing: tuple[float, ...]) -> str:
+    return "x".join(f"{s:.4g}" for s in spacing) + " mm"
+
+
+def _counts(values: pd.Series) -> str:
+    return ", ".join(f"{name} {count}" for name, count in values.value_counts().items())

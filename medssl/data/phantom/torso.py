@@ -1,0 +1,287 @@
+"""Shapes of the torso's organs as signed distances in body millimetres.
+
+x runs to the patient's right, y to the front, z to the head; z = 0 lies at the top of the liver's
+lower half, the pelvis is cut at about -190 and the lung apices reach +170.
+"""
+
+from functools import cached_property
+
+import numpy as np
+
+from medssl.data.phantom import shapes
+from medssl.seeding import generator
+
+RIB_STEP, VERTEBRA_STEP = 25.0, 29.0
+
+
+class Anatomy:
+    """One patient's organs at the places `points` (3, X, Y, Z); every method returns distances, mm."""
+
+    def __init__(self, seed: int, patient: int, points: np.ndarray):
+        self.seed, self.patient = seed, patient
+        rng = self.rng("body")
+        build = rng.uniform(0.93, 1.03, 3)
+        points = points / build.astype(np.float32).reshape(3, 1, 1, 1)
+        self.points = shapes.warp(points, rng, 3.5, 150)
+        self.fat = rng.uniform(9, 24)
+        self.x, self.y, self.z = self.points
+
+    def rng(self, organ: str) -> np.random.Generator:
+        return generator(self.seed, f"phantom.ct.{organ}", self.patient)
+
+    def blob(self, rng, centre, radii, degrees=None, wander=4.0, vary=0.08) -> np.ndarray:
+        """An ellipsoid whose place (mm) and radii (share) differ between patients."""
+        centre = np.asarray(centre) + rng.uniform(-wander, wander, 3)
+        radii = np.asarray(radii) * rng.uniform(1 - vary, 1 + vary, 3)
+        return shapes.ellipsoid(self.points, centre, radii, degrees)
+
+    def texture(self, wavelength: float) -> np.ndarray:
+        return shapes.waves(self.points, self.rng("texture"), wavelength, 10)
+
+    def upward(self) -> np.ndarray:
+        """Gravity in the lying patient, -1 (back) to 1 (front)."""
+        return np.clip(self.y / 90, -1, 1)
+
+    @cached_property
+    def skin(self) -> np.ndarray:
+        """Outline of the body: a flattened ellipse, wide at hips and chest."""
+        return self._ring(0.0)
+
+    @cached_property
+    def muscle(self) -> np.ndarray:
+        return self._ring(self.fat)
+
+    @cached_property
+    def wall(self) -> np.ndarray:
+        """Inner face of ribs and abdominal muscles."""
+        return self._ring(self.fat + 13)
+
+    @cached_property
+    def chest(self) -> np.ndarray:
+        """The cavity above the diaphragm's rim."""
+        return np.maximum(self.wall, -20 - self.z)
+
+    def _ring(self, depth: float) -> np.ndarray:
+        z = self.z
+        taper = np.clip((z - 95) / 110, 0, 1) ** 2
+        wide = 158 - 7 * np.exp(-(((z + 70) / 45) ** 2)) - 46 * taper - depth
+        deep = 106 + 3 * np.exp(-(((z - 60) / 70) ** 2)) - 26 * taper - depth * 0.85
+        u, v = np.abs(self.x) / wide, np.abs(self.y) / deep
+        level = (u**2.5 + v**2.5) ** np.float32(0.4)
+        slope = np.hypot(u / wide, v / deep) / np.maximum(np.hypot(u, v), 1e-3)
+        return (level - 1) / slope
+
+    def _spine_y(self) -> np.ndarray:
+        return -50 - 9 * np.sin((self.z - 10) / 75)
+
+    def bowel(self) -> list[tuple[np.ndarray, float]]:
+        """Loops in the abdominal fat: walls, content and some gas."""
+        rng = self.rng("bowel")
+        low = np.maximum(self.wall + 9, self.z + 30)
+        low = np.maximum(low, -28 - self.y)
+        one = shapes.waves(self.points, rng, 62, 12)
+        loops = np.maximum((np.abs(one) - 0.75) * 9, low)
+        gas = np.maximum((1.45 - shapes.waves(self.points, rng, 70, 8)) * 14, loops + 5)
+        return [(loops, 45.0), (loops + 4, 25.0), (gas, -900.0)]
+
+    def soft_muscles(self) -> list[np.ndarray]:
+        """Psoas, paraspinal muscles and the diaphragm's crura."""
+        back = self._spine_y()
+        out = []
+        for side in (-1, 1):
+            x = self.x * side
+            wide = np.clip(26 - (self.z + 90) / 9, 4, 26)
+            psoas = np.hypot(x - 34 - 0.08 * (-self.z), self.y - back - 2) - wide * 0.8
+            out.append(np.maximum(psoas, self.z + 30))
+            erector = np.hypot((x - 30) / 1.4, self.y - back + 32) - 17
+            out.append(np.maximum(erector, self.skin + self.fat * 0.6))
+        return out
+
+    def stomach(self) -> list[tuple[np.ndarray, float]]:
+        rng = self.rng("stomach")
+        bag = shapes.union(
+            self.blob(rng, (-58, 18, 0), (32, 34, 30)),
+            self.blob(rng, (-30, 42, -35), (34, 22, 20)),
+            14,
+        )
+        bag = np.maximum(bag, self.wall + 8)
+        level = rng.uniform(22, 38)
+        return [(bag, 55.0), (bag + 4, 25.0), (np.maximum(bag + 4, level - self.y), -950.0)]
+
+    def spleen(self) -> np.ndarray:
+        rng = self.rng("spleen")
+        body = self.blob(rng, (-92, -42, -6), (27, 40, 36), (0, 0, -25))
+        hollow = shapes.ellipsoid(self.points, (-58, 0, -6), (34, 42, 42))
+        return np.maximum(np.maximum(body, -hollow), self.wall + 5)
+
+    def liver(self) -> np.ndarray:
+        rng = self.rng("liver")
+        right = self.blob(rng, (66, -2, -34), (70, 80, 64))
+        left = self.blob(rng, (0, 46, -8), (58, 30, 30), (0, 8, -8))
+        whole = shapes.union(right, left, 20)
+        # the visceral face runs obliquely from the right lower edge to the left lobe
+        face = (-0.50 * (self.x - 40) - 0.42 * (self.y + 10) - 0.75 * (self.z + 52)) * 0.99
+        face_low = np.maximum(face, 26 - self.x - 0.55 * (self.y + 10) - 12)
+        whole = np.maximum(whole, np.minimum(face, face_low))
+        spine = np.hypot(self.x, (self.y + 52) * 0.8) - 36
+        return np.maximum(np.maximum(whole, -spine), self.wall + 5)
+
+    def liver_veins(self) -> np.ndarray:
+        rng = self.rng("veins")
+        hub = np.array((18, -12, 4)) + rng.uniform(-3, 3, 3)
+        ends = [(70, -50, -14), (82, 2, -6), (54, 44, -10), (96, -20, -46), (60, -10, -62)]
+        distances = [
+            shapes.tube(self.points, (hub, (hub + np.array(e)) / 2 + rng.uniform(-6, 6, 3), e), (5, 4, 2))
+            for e in ends
+        ]
+        return np.minimum.reduce(distances)
+
+    def lesion(self) -> np.ndarray:
+        rng = self.rng("lesion")
+        centre = (rng.uniform(50, 92), rng.uniform(-38, 34), rng.uniform(-46, -4))
+        radius = rng.uniform(14, 21)
+        round_ = shapes.ellipsoid(self.points, centre, radius * rng.uniform(0.85, 1.15, 3))
+        return round_ + 2.0 * shapes.waves(self.points, rng, 24, 8)
+
+    def kidneys(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """(kidney, medulla, sinus of fat) for the right and the left side."""
+        rng, out = self.rng("kidneys"), []
+        for side, height in ((1, -86), (-1, -70)):
+            shift = rng.uniform(-4, 4, 3)
+            centre = np.array((side * 62, -44, height)) + shift
+            radii = np.array((25, 23, 48)) * rng.uniform(0.92, 1.06, 3)
+            lean = (-6, side * 9, side * 20)
+            kidney = shapes.ellipsoid(self.points, centre, radii, lean)
+            medulla = shapes.ellipsoid(self.points, centre, radii * (0.6, 0.58, 0.74), lean)
+            medulla += 1.6 * shapes.waves(self.points, rng, 17, 8)
+            hilum = centre + (-side * 14, 7, 0)
+            sinus = shapes.ellipsoid(self.points, hilum, (14, 8, 22), lean)
+            out.append((np.maximum(kidney, self.wall + 2), medulla, sinus))
+        return out
+
+    def heart(self) -> np.ndarray:
+        rng = self.rng("heart")
+        shift = rng.uniform(-4, 4, 3)
+        self.heart_at = np.array((-20, 26, 58)) + shift
+        self.heart_turn = (12, 20, 28)
+        self.heart_radii = np.array((52, 40, 42)) * rng.uniform(0.9, 1.08, 3)
+        heart = shapes.ellipsoid(self.points, self.heart_at, self.heart_radii, self.heart_turn)
+        return np.maximum(heart, self.wall + 8)
+
+    def heart_chambers(self) -> list[np.ndarray]:
+        """Left and right ventricle, both atria; call after `heart`."""
+        places = [(-20, 5, -4), (-4, 22, 4), (26, 10, 4), (22, -19, 8)]
+        radii = [(23, 16, 20), (30, 9, 22), (17, 17, 22), (20, 13, 18)]
+        turn = shapes.rotation(self.heart_turn)
+        heart = self.heart()
+        return [
+            np.maximum(
+                shapes.ellipsoid(self.points, self.heart_at + turn @ np.array(p), r, self.heart_turn),
+                heart + 4,
+            )
+            for p, r in zip(places, radii, strict=True)
+        ]
+
+    def lungs(self, heart: np.ndarray) -> np.ndarray:
+        rng = self.rng("lungs")
+        whole = None
+        for side, dome_top in ((1, 32), (-1, 22)):
+            dome_top += rng.uniform(-4, 4)
+            lung = self.blob(rng, (side * 68, -8, 20), (66, 92, 154), wander=3, vary=0.05)
+            dome = shapes.ellipsoid(self.points, (side * 68, 4, dome_top - 105), (80, 84, 105))
+            lung = np.maximum(lung, -dome)
+            lung = np.maximum(lung, 20 - side * self.x - 8 * np.exp(-((self.y - 40) ** 2) / 900))
+            whole = lung if whole is None else np.minimum(whole, lung)
+        middle = shapes.ellipsoid(self.points[:2], (0, -14), (31, 52))
+        whole = np.maximum(np.maximum(whole, -middle), 4 - heart)
+        return np.maximum(np.maximum(whole, self.wall + 4), -25 - self.z)
+
+    def lung_vessels(self, voxel: float) -> np.ndarray:
+        """A net of curves, where two random fields vanish, thinning out from the hila."""
+        rng = self.rng("lung vessels")
+        hilum = np.sqrt((np.abs(self.x) - 32) ** 2 + (self.y + 8) ** 2 + (self.z - 78) ** 2)
+        radius = 1.0 + 5.5 * np.exp(-hilum / 38)
+        away = 0
+        for _ in range(2):
+            away = away + np.square(shapes.waves(self.points, rng, 46, 14))
+        return np.sqrt(away) * np.float32(46 / (2 * np.pi)) - radius
+
+    def great_vessels(self) -> list[np.ndarray]:
+        """Aorta with its arch, inferior and superior vena cava, pulmonary arteries."""
+        rng = self.rng("vessels")
+        wide = rng.uniform(0.9, 1.1)
+        down = [(-8, -20, -140), (-9, -24, -60), (-19, -36, 30), (-22, -38, 108)]
+        arch = [(-18, -20, 124), (-4, 2, 126), (12, 16, 108), (6, 20, 80)]
+        aorta = shapes.tube(self.points, down + arch, np.array((8, 9, 11, 12, 13, 14, 15, 15)) * wide)
+        iliac = shapes.tube(self.points, [(-52, 6, -200), (-8, -20, -138), (42, 6, -200)], 6)
+        inferior = shapes.tube(self.points, [(16, -24, -140), (20, -18, 0), (24, 0, 40)], 11 * wide)
+        superior = shapes.tube(self.points, [(24, 8, 60), (25, 6, 150)], 9 * wide)
+        lungs = shapes.tube(
+            self.points, [(44, -10, 84), (12, -2, 92), (-14, 10, 96), (-44, -14, 92)], (7, 11, 13, 8)
+        )
+        return [lungs, inferior, superior, np.minimum(aorta, iliac)]
+
+    def airways(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        fork = (2, -20, 106)
+        windpipe = shapes.tube(self.points, [(2, -8, 200), fork], 9)
+        right = shapes.tube(self.points, [fork, (38, -18, 76)], (7, 4))
+        left = shapes.tube(self.points, [fork, (-44, -22, 80)], (6.5, 4))
+        tree = np.minimum(windpipe, np.minimum(right, left))
+        return [(tree - 1.5, tree)]
+
+    def bones(self, cortex: float, marrow: float) -> list[tuple[np.ndarray, float]]:
+        return [*self._spine(cortex, marrow), *self._ribs(cortex, marrow), *self._hips(cortex, marrow)]
+
+    def _spine(self, cortex: float, marrow: float) -> list[tuple[np.ndarray, float]]:
+        phase = self.rng("spine").uniform(-8, 8)
+        back = self._spine_y()
+        along = np.abs((self.z + phase) % VERTEBRA_STEP - VERTEBRA_STEP / 2)
+        wide = 21 - 0.03 * self.z
+        waist = 1.8 * np.cos(along * (np.pi / 12))
+        disc = shapes.union(np.hypot(self.x, (self.y - back) * 1.25) - wide, self.x + 1e3)
+        body = np.maximum(disc + waist, along - 11)
+        arch_y = back - 26
+        ring = np.abs(np.hypot(self.x, (self.y - arch_y) * 1.1) - 13) - 3.2
+        canal = np.hypot(self.x, self.y - arch_y) - 9.5
+        thorn = np.maximum(np.abs(self.x) - 3.2, np.maximum(arch_y - 34 - self.y, self.y - arch_y + 11))
+        thorn = np.maximum(thorn, along - 9)
+        wings = np.maximum(np.abs(self.y - arch_y - 3) - 4.5, np.abs(self.x) - 36)
+        wings = np.maximum(np.maximum(wings, 12 - np.abs(self.x)), along - 5)
+        arches = np.minimum(np.minimum(np.maximum(ring, along - 11), thorn), wings)
+        return [
+            (disc, 90.0), (body, cortex * 0.75), (body + 3.2, marrow * 0.72),
+            (arches, cortex * 0.7), (canal, 25.0),
+        ]  # fmt: skip
+
+    def _ribs(self, cortex: float, marrow: float) -> list[tuple[np.ndarray, float]]:
+        phase = self.rng("ribs").uniform(-6, 6)
+        height = self.z + 0.52 * (self.y + 60) + phase
+        along = (height % RIB_STEP) - RIB_STEP / 2
+        rib = np.hypot((self.wall - 4.5) * 1.5, along * 0.86) - 6.4
+        rib = np.maximum(rib, np.maximum(-75 - height, height - 196))
+        rib = np.maximum(rib, np.where(height < 0, self.y - 30 - 0.5 * height, -1e3))
+        gristle = np.maximum(rib, np.abs(self.x) - 70) if rib.size else rib
+        bony = np.maximum(rib, np.where(self.y > 0, 70 - np.abs(self.x), 16 - np.abs(self.x)))
+        sternum = np.maximum(np.maximum(np.abs(self.x) - 17, np.abs(self.wall - 2) - 5.5), 45 - self.z)
+        sternum = np.maximum(np.maximum(sternum, self.z - 155), -self.y)
+        front = np.maximum(np.maximum(gristle, -self.y), 14 - np.abs(self.x))
+        blades = np.minimum.reduce([
+            shapes.ellipsoid(self.points, (s * 96, -72, 132), (34, 5.5, 46), (8, 0, -s * 28))
+            for s in (-1, 1)
+        ])  # fmt: skip
+        return [
+            (front, 110.0), (bony, cortex), (bony + 3, marrow),
+            (sternum, cortex * 0.65), (sternum + 3, marrow * 0.6), (blades, cortex * 0.8),
+        ]  # fmt: skip
+
+    def _hips(self, cortex: float, marrow: float) -> list[tuple[np.ndarray, float]]:
+        bowl = shapes.ellipsoid(self.points, (0, 6, -150), (112, 84, 96))
+        wing = np.abs(bowl) - 5.5 - 4 * np.clip((-150 - self.z) / 40, 0, 1)
+        crest = -112 - 0.25 * np.abs(self.y - 5)
+        wing = np.maximum(np.maximum(wing, self.z - crest), 40 - np.abs(self.x))
+        wing = np.maximum(wing, np.abs(self.y + 5) - 62)
+        sacrum = shapes.ellipsoid(self.points, (0, -64, -192), (46, 22, 52))
+        out = []
+        for bone in (wing, sacrum):
+            out += [(bone, cortex), (bone + 3.5, marrow * 0.8)]
+        return out

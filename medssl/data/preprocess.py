@@ -1,0 +1,218 @@
+"""From a scan to what a network sees, by a recipe that travels with the weights, and back.
+
+`prepare` reorients to canonical axes, crops to the body, resamples and normalises; `restore` takes
+a prediction on the prepared grid back onto the scan's own grid. Axes are only ever permuted and
+flipped, never rotated, so any axis order of one scan prepares to the same array.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from scipy import ndimage
+
+from medssl.config import Keys
+from medssl.data.volume import Volume, crop, reorient, resized_affine
+from medssl.errors import UserError
+
+CLIP_Z = 5.0
+SAMPLE = 200_000
+
+
+class Recipe(Keys):
+    """How scans are made comparable. Recorded in the store and in every checkpoint."""
+
+    modality: str = Field("", description="modality a scan must have (CT, MR, ...); empty: any")
+    orientation: str = Field("RAS", description="axis codes that volumes are turned to")
+    spacing: list[float] | None = Field(None, description="voxel size in mm; none: as acquired")
+    size: list[int] | None = Field(None, description="grid to fit the scan into, aspect kept, padded")
+    intensity: Literal["hu", "zscore", "percentile"] = Field(
+        "zscore", description="hu: window to -1..1; zscore: foreground z-score; percentile: to -1..1"
+    )
+    window: list[float] = Field([-175.0, 250.0], description="HU range for intensity=hu")
+    percentiles: list[float] = Field([0.5, 99.5], description="clipped at these before scaling")
+    foreground: Literal["all", "body", "nonzero"] = Field(
+        "all", description="what counts as foreground: body (HU > -500, or Otsu), nonzero, all voxels"
+    )
+    crop: bool = Field(False, description="crop to the foreground's bounding box")
+    margin: float = Field(5.0, description="margin around that box, mm", ge=0)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Lowest and highest value of a prepared image; the lowest also pads."""
+        return (-CLIP_Z, CLIP_Z) if self.intensity == "zscore" else (-1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where a prepared array lies in its scan: box [low, high) of the canonical scan, resized.
+
+    The box may reach outside the scan, where it was padded.
+    """
+
+    canonical: tuple[int, ...]
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    image: Volume
+    mask: Volume | None
+    grid: Grid
+
+
+def prepare(scan: Volume, recipe: Recipe, mask: Volume | None = None, name: str = "scan") -> Prepared:
+    """Apply a recipe; the image comes out as float32 within `recipe.value_range`.
+
+    `mask` holds integer labels on the scan's grid and is resampled by nearest neighbour.
+    Raises UserError for a wrong modality or a scan without contrast.
+    """
+    if recipe.modality and scan.modality and scan.modality != recipe.modality:
+        raise UserError(
+            "MODALITY", name, f"found {scan.modality}, the recipe expects {recipe.modality}",
+            "prepare it with another recipe, or index the folder with the right modality=",
+        )  # fmt: skip
+    codes = recipe.orientation
+    scan = reorient(scan, codes)
+    image = scan.array.astype(np.float32)
+    body = _foreground(image[0], recipe)
+    low, high = _box(body, scan, recipe)
+    image = _normalise(image, body, recipe, name)
+    shape = _target_shape(scan, low, high, recipe)
+    grid = Grid(scan.shape, low, high, shape)
+    out = _to_grid(scan.with_array(image), grid, smooth=True, fill=recipe.value_range[0])
+    if mask is not None:
+        mask = _to_grid(reorient(mask, codes), grid, smooth=False, fill=0)
+    return Prepared(out, mask, grid)
+
+
+def restore(scores: np.ndarray, grid: Grid, orientation: str, scan: Volume) -> Volume:
+    """Class scores (K, *grid.shape) to labels on the scan's own grid, as uint8 (or uint16).
+
+    Scores are interpolated linearly before the winner is taken; outside the prepared box is 0.
+    """
+    extent = tuple(h - l for l, h in zip(grid.low, grid.high, strict=True))
+    labels = resize(scores.astype(np.float32), extent, smooth=True).argmax(0)
+    labels = labels.astype(np.uint8 if len(scores) <= 256 else np.uint16)
+    whole = np.zeros(grid.canonical, labels.dtype)
+    inside = [(max(l, 0), min(h, n)) for l, h, n in zip(grid.low, grid.high, grid.canonical, strict=True)]
+    into = tuple(slice(a, b) for a, b in inside)
+    out_of = tuple(slice(a - l, b - l) for (a, b), l in zip(inside, grid.low, strict=True))
+    whole[into] = labels[out_of]
+    canonical = reorient(scan, orientation)
+    return Volume(reorient(canonical.with_array(whole[None]), scan.orientation).array, scan.affine)
+
+
+def resize(array: np.ndarray, shape, smooth: bool) -> np.ndarray:
+    """Resize (C, *space) over the same extent: linear with anti-aliasing, or nearest for labels."""
+    if tuple(array.shape[1:]) == tuple(shape):
+        return array
+    import torch
+    from torch.nn.functional import interpolate
+
+    factors = [old / new for old, new in zip(array.shape[1:], shape, strict=True)]
+    if smooth and max(factors) > 1:
+        sigma = [max(f - 1, 0) / 2 for f in factors]
+        array = np.stack([ndimage.gaussian_filter(c, sigma, mode="nearest") for c in array])
+    mode = {2: "bilinear", 3: "trilinear"}[len(shape)] if smooth else "nearest-exact"
+    options = {"align_corners": False} if smooth else {}
+    tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None]
+    out = interpolate(tensor, tuple(int(n) for n in shape), mode=mode, **options)[0].numpy()
+    return out.astype(array.dtype)
+
+
+def _to_grid(volume: Volume, grid: Grid, smooth: bool, fill: float) -> Volume:
+    before = [max(-l, 0) for l in grid.low]
+    after = [max(h - n, 0) for h, n in zip(grid.high, grid.canonical, strict=True)]
+    inside_low = [max(l, 0) for l in grid.low]
+    inside_high = [min(h, n) for h, n in zip(grid.high, grid.canonical, strict=True)]
+    part = crop(volume, inside_low, inside_high)
+    array = part.array
+    if any(before + after):
+        array = np.pad(array, [(0, 0), *zip(before, after, strict=True)], constant_values=fill)
+    offset = np.eye(4)
+    offset[: volume.ndim, 3] = [-b for b in before]
+    affine = resized_affine(part.affine @ offset, array.shape[1:], grid.shape)
+    return Volume(resize(array, grid.shape, smooth), affine, volume.modality)
+
+
+def _foreground(image: np.ndarray, recipe: Recipe) -> np.ndarray:
+    if recipe.foreground == "all":
+        return np.ones(image.shape, bool)
+    if recipe.foreground == "nonzero":
+        return image > image.min()
+    if recipe.intensity == "hu":
+        return image > -500
+    from skimage.filters import threshold_otsu
+
+    step = max(1, int((image.size / SAMPLE) ** (1 / image.ndim)))
+    sample = image[(slice(None, None, step),) * image.ndim]
+    # Half of Otsu's value keeps dark tissue; Otsu itself splits bright fat from the rest.
+    return image > image.min() + (threshold_otsu(sample) - image.min()) / 2
+
+
+def _box(body: np.ndarray, scan: Volume, recipe: Recipe) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    low, high = [0] * scan.ndim, list(scan.shape)
+    if recipe.crop and body.any():
+        labels, count = ndimage.label(ndimage.binary_opening(body) if scan.ndim == 3 else body)
+        if count:
+            largest = np.bincount(labels.ravel())[1:].argmax()
+            where = ndimage.find_objects(labels)[largest]
+            margin = [int(np.ceil(recipe.margin / s)) for s in scan.spacing]
+            low = [max(w.start - m, 0) for w, m in zip(where, margin, strict=True)]
+            high = [min(w.stop + m, n) for w, m, n in zip(where, margin, scan.shape, strict=True)]
+    if recipe.size:
+        # Widen the box to the aspect of the target grid, so that nothing is stretched.
+        _check_axes("size", recipe.size, scan)
+        mm = [(h - l) * s for l, h, s in zip(low, high, scan.spacing, strict=True)]
+        unit = max(m / n for m, n in zip(mm, recipe.size, strict=True))
+        for axis, (n, s) in enumerate(zip(recipe.size, scan.spacing, strict=True)):
+            extra = max(round(unit * n / s) - (high[axis] - low[axis]), 0)
+            low[axis], high[axis] = low[axis] - extra // 2, high[axis] + extra - extra // 2
+    return tuple(map(int, low)), tuple(map(int, high))
+
+
+def _target_shape(scan: Volume, low, high, recipe: Recipe) -> tuple[int, ...]:
+    extent = [h - l for l, h in zip(low, high, strict=True)]
+    if recipe.size:
+        return tuple(recipe.size)
+    if recipe.spacing:
+        _check_axes("spacing", recipe.spacing, scan)
+        pairs = zip(extent, scan.spacing, recipe.spacing, strict=True)
+        return tuple(max(1, round(n * have / want)) for n, have, want in pairs)
+    return tuple(extent)
+
+
+def _check_axes(key: str, values, scan: Volume) -> None:
+    if len(values) != scan.ndim:
+        raise UserError(
+            "CONFIG", f"recipe.{key}", f"has {len(values)} values, the scan has {scan.ndim} axes",
+            f"give {scan.ndim} values, or prepare films and volumes with different recipes",
+        )  # fmt: skip
+
+
+def _normalise(image: np.ndarray, body: np.ndarray, recipe: Recipe, name: str) -> np.ndarray:
+    if recipe.intensity == "hu":
+        low, high = recipe.window
+        return (np.clip(image, low, high) - low) / (high - low) * 2 - 1
+    out = np.empty_like(image)
+    for i, channel in enumerate(image):
+        inside = channel[body] if body.any() else channel.ravel()
+        low, high = np.percentile(inside[:: max(1, inside.size // SAMPLE)], recipe.percentiles)
+        if not high > low:
+            low, high = float(inside.min()), float(inside.max())
+        if not high > low:
+            raise UserError(
+                "CONSTANT", name, f"all voxels have the value {low:g}",
+                "leave this scan out; it holds no image",
+            )  # fmt: skip
+        clipped = np.clip(channel, low, high)
+        if recipe.intensity == "percentile":
+            out[i] = (clipped - low) / (high - low) * 2 - 1
+        else:
+            inside = np.clip(inside, low, high)
+            out[i] = np.clip((clipped - inside.mean()) / inside.std(), -CLIP_Z, CLIP_Z)
+    return out

@@ -1,0 +1,86 @@
+"""Splits into train, val and test, always by patient."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from medssl.data.manifest import Manifest
+from medssl.data.tables import Places, mask_columns, match, read_table, split_names
+from medssl.errors import UserError
+from medssl.seeding import generator
+
+NAMES = ("train", "val", "test")
+
+
+def attach_splits(manifest: Manifest, source: Path) -> Manifest:
+    """Take the `split` of every scan from a CSV that names scans by path or id.
+
+    It overrides splits from label tables. Raises UserError SPLIT or LABELS.
+    """
+    source = Path(source)
+    table = read_table(source)
+    column = next((c for c in table if c.lower() == "split"), None)
+    if column is None:
+        cause = f"there is no column `split` (found {', '.join(table.columns)})"
+        raise UserError("SPLIT", source, cause, "add it: train, val or test")
+    masks = mask_columns(table, source.parent, manifest.root)
+    places = Places(manifest, source.parent)
+    matched, _ = match(table, manifest, places, source, [*masks, column])
+    names = split_names(table[column], source)
+    for name, rows in zip(names, matched, strict=True):
+        manifest.table.loc[rows, "split"] = name
+    known = sum(manifest.table["verdict"].eq("used") & manifest.table["split"].ne(""))
+    lost = sum(not rows for rows in matched)
+    manifest.notes.append(f"{source.name}: {known} used scans have a split, {lost} lines no scan")
+    return manifest
+
+
+def split_by_patient(
+    table: pd.DataFrame,
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    seed: int = 0,
+    stratify: str | None = None,
+) -> pd.Series:
+    """train, val or test for every row, whole patients together; a function of seed and patients.
+
+    `stratify` names a column whose values are kept in proportion; a patient counts for the highest.
+    Every split of a positive fraction gets a patient if there are enough. Raises UserError SPLIT.
+    """
+    if len(fractions) != len(NAMES) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        cause = f"fractions {list(fractions)} are not three shares that add up to 1"
+        raise UserError("SPLIT", "fractions", cause, "write for example 0.7,0.1,0.2")
+    stratum = table[stratify].astype("str") if stratify else pd.Series("", index=table.index)
+    patients = stratum.groupby(table["patient"]).max().sort_index()
+    order = generator(seed, "split.patient").permutation(len(patients))
+    shuffled = patients.iloc[order].sort_values(kind="stable")
+    counts, of = dict.fromkeys(NAMES, 0), {}
+    for number, patient in enumerate(shuffled.index, start=1):
+        owed = {n: f * number - counts[n] for n, f in zip(NAMES, fractions, strict=True) if f}
+        name = max(owed, key=owed.get)
+        of[patient] = name
+        counts[name] += 1
+    _fill_empty(of, counts, [n for n, f in zip(NAMES, fractions, strict=True) if f])
+    return table["patient"].map(of).rename("split")
+
+
+def check(table: pd.DataFrame) -> None:
+    """Raises UserError SPLIT if a patient's used scans lie in more than one split."""
+    used = table[(table["verdict"] == "used") & (table["split"] != "")]
+    places = used.groupby("patient")["split"].agg(lambda s: "+".join(sorted(set(s))))
+    torn = places[places.str.contains("+", regex=False)]
+    if len(torn):
+        names = ", ".join(f"{patient} ({where})" for patient, where in torn.head(5).items())
+        cause = f"{len(torn)} of {len(places)} patients are in several splits: {names}"
+        cause += ", ..." if len(torn) > 5 else ""
+        raise UserError("SPLIT", "patients", cause, "put all scans of a patient into one split")
+
+
+def _fill_empty(of: dict[str, str], counts: dict[str, int], wanted: list[str]) -> None:
+    for name in wanted:
+        largest = max(counts, key=counts.get)
+        if not counts[name] and counts[largest] > 1:
+            patient = next(p for p, n in reversed(of.items()) if n == largest)
+            of[patient] = name
+            counts[name] += 1
+            counts[largest] -= 1

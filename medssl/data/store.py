@@ -1,0 +1,231 @@
+"""Prepared arrays on disk, compressed in chunks, so that a crop is read without the volume.
+
+A store is a folder: `store.json` (format, recipe, where the manifest lies), `items.parquet` (one row
+an item) and `arrays/`. An array's file name is a hash of the source files' bytes and of the recipe:
+an entry made from other bytes or by another recipe can never be served.
+"""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medssl.config import Keys
+from medssl.data.preprocess import Grid, Prepared, Recipe
+from medssl.errors import UserError
+
+FORMAT = 1
+CHUNK, BLOCK = 128, 32
+FOREGROUND_POINTS = 1000
+
+
+def entry_key(files: list[Path], recipe: Keys) -> str:
+    """32 hex digits from the bytes of the source files, the recipe and the store's format."""
+    import xxhash
+
+    digest = xxhash.xxh3_128(f"{FORMAT}|{recipe.model_dump_json()}".encode())
+    for file in files:
+        with open(file, "rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, write) -> None:
+    """Call `write(temporary path)`, flush it to disk, then give it its name."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Store:
+    """Read access to prepared items. `items` is a table indexed by item id."""
+
+    def __init__(self, folder: Path, recipe: Recipe, manifest: Path, items: pd.DataFrame):
+        self.folder, self.recipe, self.manifest, self.items = folder, recipe, manifest, items
+        self._open: dict[str, object] = {}
+
+    @classmethod
+    def read_from(cls, folder: Path) -> "Store":
+        """Open a store. Raises UserError when there is none or it has another format."""
+        folder = Path(folder)
+        try:
+            about = json.loads((folder / "store.json").read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(
+                "STORE", folder, f"holds no readable store.json ({error})",
+                "make a store with `medssl prepare`",
+            ) from error  # fmt: skip
+        if about.get("format") != FORMAT:
+            raise UserError(
+                "STORE", folder, f"format {about.get('format')}, this version reads {FORMAT}",
+                "prepare the scans again",
+            )  # fmt: skip
+        items = pd.read_parquet(folder / "items.parquet").set_index("id", drop=False)
+        manifest = (folder / about["manifest"]).resolve()
+        return cls(folder, Recipe(**about["recipe"]), manifest, items)
+
+    def write_about(self) -> None:
+        about = {
+            "format": FORMAT,
+            "recipe": self.recipe.model_dump(),
+            "manifest": os.path.relpath(self.manifest, self.folder),
+        }
+        items = self.items.reset_index(drop=True)
+        write_atomically(self.folder / "items.parquet", lambda p: items.to_parquet(p, index=False))
+        text = json.dumps(about, indent=1)
+        write_atomically(self.folder / "store.json", lambda p: p.write_text(text))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape(self.items.index[0]))
+
+    @property
+    def channels(self) -> int:
+        return int(self.items["channels"].iloc[0])
+
+    def shape(self, item: str) -> tuple[int, ...]:
+        """Spatial shape of a prepared item."""
+        return tuple(json.loads(self.items.at[item, "shape"]))
+
+    def spacing(self, item: str) -> tuple[float, ...]:
+        """Voxel size of a prepared item, mm."""
+        return tuple(json.loads(self.items.at[item, "spacing"]))
+
+    def grid(self, item: str) -> Grid:
+        """Where the prepared item lies in its scan."""
+        return Grid(**{k: tuple(v) for k, v in json.loads(self.items.at[item, "grid"]).items()})
+
+    def read(self, item: str, low=None, high=None) -> np.ndarray:
+        """Image values float32 (C, *box); outside the item the recipe's lowest value."""
+        bottom, top = self.recipe.value_range
+        raw = self._read(item, "image", low, high, fill=-32767)
+        return (raw.astype(np.float32) + 32767) * np.float32((top - bottom) / 65534) + bottom
+
+    def read_mask(self, item: str, low=None, high=None) -> np.ndarray:
+        """Labels (1, *box); outside the item 0. Raises UserError if the item has no mask."""
+        if not self.items.at[item, "has_mask"]:
+            raise UserError(
+                "LABELS", item, "has no label mask",
+                "index with labels= and prepare again, or choose other scans",
+            )  # fmt: skip
+        return self._read(item, "mask", low, high, fill=0)
+
+    def foreground(self, item: str) -> np.ndarray:
+        """Up to 1000 voxels a class, drawn at preparation: int32 rows of (class, *index)."""
+        return np.load(self._path(self.items.at[item, "key"], "points.npy"), allow_pickle=False)
+
+    def add(self, key: str, prepared: Prepared) -> None:
+        """Write the arrays of one item; an entry that is there already is kept."""
+        (self.folder / "arrays").mkdir(parents=True, exist_ok=True)
+        bottom, top = self.recipe.value_range
+        scaled = np.rint((prepared.image.array - bottom) * (65534 / (top - bottom))) - 32767
+        if prepared.mask is not None:
+            mask = prepared.mask.array
+            mask = mask.astype(np.uint8 if mask.max() < 256 else np.uint16)
+            self._write(key, "mask", mask)
+            points = _points(mask[0])
+            path = self._path(key, "points.npy")
+            write_atomically(path, lambda p: _save_array(p, points))
+        self._write(key, "image", scaled.astype(np.int16))
+
+    def has(self, key: str, mask: bool) -> bool:
+        """Whether every array of an entry is in place (the image is written last)."""
+        kinds = ["image", "mask"] if mask else ["image"]
+        return all(self._path(key, f"{kind}.b2nd").exists() for kind in kinds)
+
+    def describe(self, row: pd.Series, key: str, prepared_shape, channels, spacing, grid: Grid) -> dict:
+        """The row of `items` for one scan of the manifest."""
+        kept = [c for c in row.index if c in ("id", "patient", "study", "modality", "split", "boxes")]
+        kept += [c for c in row.index if c.startswith("label_") and c != "label_mask"]
+        return {
+            **{c: row[c] for c in kept},
+            "key": key,
+            "channels": int(channels),
+            "shape": json.dumps([int(n) for n in prepared_shape]),
+            "spacing": json.dumps([round(float(s), 6) for s in spacing]),
+            "grid": json.dumps({k: [int(n) for n in v] for k, v in asdict(grid).items()}),
+            "has_mask": bool(row.get("label_mask", "")),
+        }
+
+    def _repr_html_(self) -> str:
+        shown = self.items[["id", "patient", "modality", "split", "shape", "spacing", "has_mask"]]
+        return f"<p>{len(self.items)} prepared items</p>{shown.head(10).to_html(index=False)}"
+
+    def _path(self, key: str, ending: str) -> Path:
+        return self.folder / "arrays" / f"{key}.{ending}"
+
+    def _write(self, key: str, kind: str, array: np.ndarray) -> None:
+        import blosc2
+
+        space = array.shape[1:]
+        chunks = (1, *(min(n, CHUNK) for n in space))
+        blocks = (1, *(min(n, BLOCK) for n in space))
+        packing = blosc2.CParams(codec=blosc2.Codec.ZSTD, clevel=5, typesize=array.itemsize, nthreads=1)
+
+        def write(path: Path) -> None:
+            blosc2.asarray(
+                np.ascontiguousarray(array), chunks=chunks, blocks=blocks, cparams=packing,
+                urlpath=str(path), mode="w",
+            )  # fmt: skip
+
+        write_atomically(self._path(key, f"{kind}.b2nd"), write)
+
+    def _read(self, item: str, kind: str, low, high, fill) -> np.ndarray:
+        array = self._array(item, kind)
+        if low is None:
+            return array[:]
+        shape = array.shape[1:]
+        a = [min(max(l, 0), n) for l, n in zip(low, shape, strict=True)]
+        b = [max(min(h, n), 0) for h, n in zip(high, shape, strict=True)]
+        part = array[(slice(None), *(slice(x, y) for x, y in zip(a, b, strict=True)))]
+        if tuple(b) == tuple(high) and tuple(a) == tuple(low):
+            return part
+        before = [max(-l, 0) for l in low]
+        size = [h - l for l, h in zip(low, high, strict=True)]
+        out = np.full((array.shape[0], *size), fill, part.dtype)
+        out[(slice(None), *(slice(s, s + n) for s, n in zip(before, part.shape[1:], strict=True)))] = part
+        return out
+
+    def _array(self, item: str, kind: str):
+        import blosc2
+
+        key = self.items.at[item, "key"]
+        path = self._path(key, f"{kind}.b2nd")
+        if str(path) not in self._open:
+            if len(self._open) >= 256:
+                self._open.clear()
+            try:
+                self._open[str(path)] = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
+            except (OSError, RuntimeError, ValueError) as error:
+                raise UserError(
+                    "STORE", item, f"its prepared array cannot be opened ({error})",
+                    "run `medssl prepare` again; it writes what is missing",
+                ) from error  # fmt: skip
+        return self._open[str(path)]
+
+    def __getstate__(self):
+        return {**self.__dict__, "_open": {}}
+
+
+def _points(mask: np.ndarray) -> np.ndarray:
+    rows = []
+    for label in np.unique(mask[mask > 0]):
+        where = np.argwhere(mask == label)
+        step = max(1, len(where) // FOREGROUND_POINTS)
+        chosen = where[::step][:FOREGROUND_POINTS]
+        rows.append(np.column_stack([np.full(len(chosen), label), chosen]))
+    return np.concatenate(rows).astype(np.int32) if rows else np.zeros((0, mask.ndim + 1), np.int32)
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    with open(path, "wb") as stream:
+        np.save(stream, array, allow_pickle=False)

@@ -1,0 +1,148 @@
+"""Tables about scans: read as text, and matched to the rows of a manifest."""
+
+import io
+import json
+import os
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from medssl.data.index.row import stem
+from medssl.data.manifest import Manifest
+from medssl.data.patients import pseudonym
+from medssl.errors import UserError
+
+IDS = ("id", "image_id", "scan_id")
+PATIENTS = ("patient", "patient_id", "series_uid")
+MASKS = ("seg", "mask", "label_path", "mask_path", "segmentation", "label", "labels")
+SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "dev": "val", "test": "test", "testing": "test", "": "",
+}  # fmt: skip
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV with commas, semicolons or tabs, all cells stripped text. Raises UserError TABLE."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(
+            "TABLE", path, f"cannot be read ({error.strerror})", "check the path"
+        ) from error
+    except UnicodeDecodeError as error:
+        cause = f"is not UTF-8 (byte {error.start})"
+        raise UserError("TABLE", path, cause, "save it as CSV UTF-8") from error
+    header = text.partition("\n")[0]
+    separator = max(",;\t", key=header.count)
+    try:
+        table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        cause = f"is no table ({' '.join(str(error).split())})"
+        raise UserError("TABLE", path, cause, "give a CSV with one header line") from error
+    table = table.rename(columns=lambda name: str(name).strip())
+    return table.apply(lambda column: column.fillna("").str.strip())
+
+
+class Places:
+    """Finds the manifest rows that a path, an id or a file stem means.
+
+    Rows whose files are label masks are left out. `base` is the folder of the table.
+    """
+
+    def __init__(self, manifest: Manifest, base: Path, masks: set[str] = frozenset()):
+        self.root, self.base = str(manifest.root), os.path.realpath(base)
+        self.by_path, self.by_id, self.by_stem = defaultdict(list), {}, defaultdict(list)
+        table = manifest.table
+        for index, row in zip(table.index, table.to_dict("records"), strict=True):
+            files = [absolute(self.root, file) for file in json.loads(row["files"])]
+            if not row["format"] or masks.intersection(files):
+                continue
+            for path in {*files, absolute(self.root, row["path"])}:
+                self.by_path[path].append(index)
+            self.by_id[row["id"]] = index
+            self.by_stem[stem(PurePosixPath(row["path"]).name)].append(index)
+
+    def at(self, path: str) -> list[int]:
+        """Rows of a path, relative to the table's folder or to the manifest's root."""
+        path = path.replace("\\", "/")
+        for folder in (self.base, self.root):
+            if path and absolute(folder, path) in self.by_path:
+                return self.by_path[absolute(folder, path)]
+        return []
+
+    def named(self, name: str) -> list[int]:
+        """The row of an id or, failing that, all rows of a file stem."""
+        if name in self.by_id:
+            return [self.by_id[name]]
+        return self.by_stem.get(stem(PurePosixPath(name.replace("\\", "/")).name), [])
+
+
+def absolute(folder: str, path: str) -> str:
+    return os.path.normpath(os.path.join(folder, path))
+
+
+def existing(path: str, *folders: str) -> str:
+    """The first file of this name in one of the folders, or ""."""
+    candidates = [absolute(folder, path.replace("\\", "/")) for folder in folders]
+    return next((c for c in candidates if os.path.isfile(c)), "")
+
+
+def mask_columns(table: pd.DataFrame, base: Path, root: Path) -> list[str]:
+    """Columns of mask paths: `label` and `labels` only if they hold names of files."""
+    columns = [c for c in table if c.lower() in MASKS]
+    plain = [c for c in columns if c.lower() in ("label", "labels")]
+    for column in plain:
+        given = next((v for v in table[column] if v), "")
+        if not existing(given, os.path.realpath(base), str(root)) or not given:
+            columns.remove(column)
+    return columns
+
+
+def match(
+    table: pd.DataFrame, manifest: Manifest, places: Places, source: Path, skip: list[str]
+) -> tuple[list[list[int]], list[str]]:
+    """For every table row the manifest rows it speaks of, and the columns that told so.
+
+    Columns of scan paths are looked for first, then ids and file stems, then patients and series.
+    Raises UserError LABELS if nothing matches or a stem could mean two scans.
+    """
+    columns = [c for c in table if c not in skip]
+    paths = [c for c in columns if any(places.at(v) for v in table[c])]
+    if paths:
+        found = [
+            sorted({i for c in paths for i in places.at(row[c])}) for _, row in table.iterrows()
+        ]
+        return found, paths
+    for column in [c for name in IDS for c in columns if c.lower() == name]:
+        found = [places.named(value) for value in table[column]]
+        if any(found):
+            _refuse_ambiguous(found, table[column], manifest, source)
+            return found, [column]
+    for column in [c for name in PATIENTS for c in columns if c.lower() == name]:
+        prefix, against = ("s", "id") if column.lower() == "series_uid" else ("p", "patient")
+        rows = manifest.table.groupby(against).groups
+        found = [list(rows.get(pseudonym(value, prefix), [])) for value in table[column]]
+        if any(found):
+            return found, [column]
+    cause = f"no row names a scan of the manifest (columns {', '.join(table.columns)})"
+    fix = "add a column `path` (relative to the table or to the scans) or `id`"
+    raise UserError("LABELS", source, cause, fix)
+
+
+def split_names(values: pd.Series, source: Path) -> pd.Series:
+    """train, val, test or "". Raises UserError SPLIT for any other word."""
+    names = values.str.lower().map(SPLITS)
+    if names.isna().any():
+        line = int(names.isna().to_numpy().argmax())
+        cause = f"line {line + 2} says {values.iloc[line]!r}"
+        raise UserError("SPLIT", source, cause, "write train, val or test")
+    return names
+
+
+def _refuse_ambiguous(found: list[list[int]], names, manifest: Manifest, source: Path) -> None:
+    for name, rows in zip(names, found, strict=True):
+        if len(rows) > 1:
+            both = " and ".join(manifest.table.loc[rows[:2], "path"])
+            cause = f"{name!r} could mean {both}"
+            raise UserError("LABELS", source, cause, "add a column `path`")

@@ -1,0 +1,23 @@
+"""The one error type that a user is meant to read."""
+
+
+class UserError(Exception):
+    """Something the user can mend: `CODE where: cause. Fix: what to do`.
+
+    `code` is a stable upper-case word (`CONFIG`, `CUT`, `GEOMETRY`, ...), `where` the file, key,
+    case or patient concerned, `cause` says what was found and what was expected, `fix` the way out.
+    The command line prints the message without a traceback and leaves with exit status 2.
+    """
+
+    def __init__(self, code: str, where: object, cause: str, fix: str):
+        self.code, self.where, self.cause, self.fix = code, str(where), cause.rstrip("."), fix
+        super().__init__(f"{code} {self.where}: {self.cause}. Fix: {fix}")
+
+    def __reduce__(self):
+        return type(self), (self.code, self.where, self.cause, self.fix)
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """An exception as one printable line: control characters and line breaks become spaces."""
+    text = "".join(c if c.isprintable() else " " for c in f"{error}" or type(error).__name__)
+    return " ".join(text.split())[:limit]

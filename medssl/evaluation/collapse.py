@@ -1,0 +1,23 @@
+"""Is a representation still alive? Figures that fall when it collapses to a point or a line."""
+
+import torch
+from torch import Tensor
+
+
+def health(features: Tensor) -> dict[str, float]:
+    """Of features (n, d), n at least 2; empty dict for fewer.
+
+    spread  mean over dimensions of the standard deviation of unit vectors times sqrt(d): near 1 when
+            spread out, 0 when collapsed
+    rank    effective rank, exp(entropy of the normalised singular values); Garrido et al., "RankMe",
+            ICML 2023
+    """
+    if len(features) < 2:
+        return {}
+    x = features.detach().float().cpu()
+    unit = torch.nn.functional.normalize(x, dim=1)
+    spread = unit.std(0).mean() * x.shape[1] ** 0.5
+    values = torch.linalg.svdvals(x - x.mean(0))
+    p = values / values.sum().clamp(min=1e-12)
+    rank = torch.exp(-(p * torch.log(p.clamp(min=1e-12))).sum())
+    return {"spread": float(spread), "rank": float(rank)}

@@ -1,0 +1,44 @@
+"""What a self-supervised method is, and the table of those that ship."""
+
+from typing import Protocol
+
+from torch import nn
+
+from medssl.data.crops import CropSpec
+from medssl.errors import UserError
+from medssl.trainable import Trainable
+
+METHODS = {
+    "mae": "medssl.methods.mae:MAE",
+    "voco": "medssl.methods.voco:VoCo",
+}
+
+
+class Method(Trainable, Protocol):
+    """An `nn.Module` built as `Method(backbone, augment, *, options...)`.
+
+    `backbone` is what is kept in the end; heads, teachers and decoders are thrown away.
+    `augment(image, seeds)` varies a batch on its device, each sample as its seed says.
+    """
+
+    crops: CropSpec
+
+    def pictures(self, batch: dict, step: int) -> list[dict]:
+        """What the method sees, asks and answers for a few samples: arrays for the report."""
+
+
+def checked_size(size, backbone: nn.Module, what: str) -> tuple[int, ...]:
+    """`size` as a tuple, one value an axis, each a multiple of what the backbone needs."""
+    size = tuple(int(s) for s in size)
+    if len(size) != backbone.ndim:
+        raise UserError(
+            "CONFIG", what, f"has {len(size)} values, the backbone has {backbone.ndim} axes",
+            f"give {backbone.ndim} values",
+        )  # fmt: skip
+    if any(s % d for s, d in zip(size, backbone.divisor, strict=True)):
+        nearest = [max(d, round(s / d) * d) for s, d in zip(size, backbone.divisor, strict=True)]
+        raise UserError(
+            "CONFIG", what, f"{list(size)} is not a multiple of {list(backbone.divisor)}",
+            f"use {nearest}",
+        )  # fmt: skip
+    return size

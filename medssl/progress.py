@@ -1,0 +1,75 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+QUIET_SECONDS = 2.0
+PLAIN_SECONDS = 10.0
+
+
+def say(text: str) -> None:
+    """One line to standard error, where progress and remarks go."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
+
+
+def track(
+    items: Iterable[T], what: str, total: int | None = None, unit: str = "items", start: int = 0
+) -> Iterator[T]:
+    """Yield `items`, showing count, throughput and time left once two seconds have passed.
+
+    `start` is how many of `total` were done before (a resumed run). Nothing is printed for work
+    that ends in under two seconds.
+    """
+    total = total if total is not None else (len(items) if hasattr(items, "__len__") else None)
+    line = _Line(what, total, unit, start)
+    done = start
+    for item in items:
+        yield item
+        done += 1
+        line.show(done)
+    line.end(done)
+
+
+class _Line:
+    def __init__(self, what: str, total: int | None, unit: str, start: int):
+        self.what, self.total, self.unit, self.start = what, total, unit, start
+        self.terminal = sys.stderr.isatty()
+        self.began = time.monotonic()
+        self.shown = self.began + QUIET_SECONDS - (0.2 if self.terminal else PLAIN_SECONDS)
+        self.visible = False
+
+    def show(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self.shown < (0.2 if self.terminal else PLAIN_SECONDS):
+            return
+        self.shown, self.visible = now, True
+        self._print(self._text(done, now - self.began), end="" if self.terminal else "\n")
+
+    def end(self, done: int) -> None:
+        spent = time.monotonic() - self.began
+        if self.visible or spent > QUIET_SECONDS:
+            rate = (done - self.start) / max(spent, 1e-9)
+            self._print(f"{self.what}: {done} {self.unit} in {duration(spent)}, {rate:.1f}/s")
+
+    def _text(self, done: int, spent: float) -> str:
+        rate = (done - self.start) / max(spent, 1e-9)
+        if self.total is None:
+            return f"{self.what}: {done} {self.unit}, {rate:.1f}/s"
+        left = duration((self.total - done) / rate) if rate else "?"
+        bar = ""
+        if self.terminal:
+            filled = int(24 * done / max(self.total, 1))
+            bar = f"[{'#' * filled}{'.' * (24 - filled)}] "
+        return f"{self.what}: {bar}{done}/{self.total} {self.unit}, {rate:.1f}/s, {left} left"
+
+    def _print(self, text: str, end: str = "\n") -> None:
+        print(f"\r\x1b[K{text}" if self.terminal else text, end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,235 @@
+"""Train a head, and the backbone under it, on labelled scans.
+
+`backbone=RUN` starts from a pretrained backbone (with `from_scratch=true` only its architecture is
+taken); without it `arch` is trained from scratch. The validation split chooses which weights are
+kept. Writes into the run folder: model/ (enough to predict), metrics.jsonl, checkpoints/.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field
+
+from medssl.augment.compose import Augment
+from medssl.backbones.base import BACKBONES
+from medssl.backbones.base import build as build_backbone
+from medssl.config import Config as Base
+from medssl.config import Part
+from medssl.data.crops import Crops, batches
+from medssl.data.leakage import overlap, refuse_overlap
+from medssl.data.preprocess import Recipe
+from medssl.data.store import Store
+from medssl.data.subset import few, of_splits
+from medssl.errors import UserError
+from medssl.evaluation.metrics import classification_scores, dice
+from medssl.progress import say
+from medssl.tasks.base import TASKS
+from medssl.training import run_folder
+from medssl.training.card import card
+from medssl.training.checkpoint import load_weights, read_card, save_model
+from medssl.training.loop import Fit, fit, to_channels_last
+from medssl.training.optim import Optim
+
+TABLES = {"task": lambda: TASKS, "arch": lambda: BACKBONES}
+
+
+class Config(Base):
+    examples: ClassVar = (
+        "medssl finetune segmentation backbone=runs/voco store=store out=runs/liver",
+        "medssl finetune classification store=films target=label_class labelled=20 draw=1 out=runs/few",
+    )
+    store: Path = Field(Path("store"), description="folder that `medssl prepare` wrote")
+    out: Path = Field(Path("run"), description="folder of the run; one that was killed is resumed")
+    task: Part = Field(Part(name="segmentation"), description="what to answer")
+    backbone: Path | None = Field(None, description="run or model folder of a pretrained backbone")
+    from_scratch: bool = Field(False, description="take only the architecture of backbone")
+    arch: Part = Field(Part(name="res_unet"), description="network when there is no backbone=")
+    target: str = Field("", description="label column of the manifest to classify by")
+    classes: dict[int, str] = Field({}, description="names of mask values; empty: class_1, class_2, ...")
+    labelled: int = Field(0, description="how many labelled scans to train on; 0: all", ge=0)
+    draw: int = Field(0, description="which draw of them", ge=0)
+    validation: int = Field(0, description="how many validation scans to score; 0: all", ge=0)
+    allow_overlap: bool = Field(False, description="go on when held-out patients were pretrained on")
+    augment: Augment = Field(Augment(), description="how samples vary")
+    fit: Fit = Field(Fit(every=200), description="how long and on what")
+    optim: Optim = Field(Optim(), description="how weights are updated")
+
+
+def run(config: Config) -> Path:
+    store = Store.read_from(config.store)
+    labelled = _labelled(store, config)
+    train = few(of_splits(labelled, ["train"]), config.labelled, config.draw, config.target)
+    validation = few(of_splits(labelled, ["val"]), config.validation, 0, config.target)
+    if train.empty:
+        raise UserError(
+            "EMPTY", config.store, "no labelled scan has the split train",
+            "give splits= or labels= to `medssl index`, then prepare again",
+        )  # fmt: skip
+    classes, targets = _classes(store, train, config)
+    torch.manual_seed(config.fit.seed)
+    backbone, description, parent = _backbone(store, config)
+    _refuse_leaks(parent, labelled, train, config)
+    task = config.task.build(
+        TASKS, "task", backbone, config.augment, classes, store.recipe.value_range
+    )
+    if targets:
+        task.set_class_counts([sum(targets[i] == k for i in train.index) for k in classes])
+    to_channels_last(task, backbone.ndim)
+    crops = Crops(store, list(train.index), task.crops, config.fit.seed, targets)
+    about = card(
+        "finetuned",
+        backbone=description,
+        recipe=store.recipe.model_dump(),
+        task=config.task.model_dump(),
+        classes=classes,
+        target=config.target,
+        config=config.model_dump(mode="json"),
+        patients={
+            **parent.get("patients", {}),
+            "train": list(train["patient"]),
+            "validation": list(validation["patient"]),
+        },
+    )
+    with run_folder.opened(config.out, config.model_dump(mode="json")):
+        start = "from scratch" if not parent or config.from_scratch else f"from {config.backbone}"
+        say(f"finetune {config.task.name} on {len(train)} scans, {start}")
+        best = -np.inf
+
+        def read(first: int, last: int):
+            return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
+
+        optim = config.optim if parent else config.optim.for_new_weights()
+        for at in fit(task, read, config.fit, optim, config.out):
+            earlier = [r["validation"] for r in at.log.rows() if r.get("validation") is not None]
+            best = max([best, *earlier])
+            score = _validate(task, store, validation, targets)
+            if score is not None:
+                at.log.write(at.step, validation=score)
+                say(f"step {at.step}: validation {score:.4f}")
+            if score is None or score >= best:
+                modules = {"backbone": task.backbone, "task": _Head(task)}
+                save_model(config.out / "model", modules, {**about, "steps": at.step, "validation": score})
+    return config.out
+
+
+class _Head(torch.nn.Module):
+    """A task without its backbone, so that each weight is saved once."""
+
+    def __init__(self, task: torch.nn.Module):
+        super().__init__()
+        self.parts = torch.nn.ModuleDict({k: m for k, m in task.named_children() if k != "backbone"})
+        for name, buffer in task.named_buffers(recurse=False):
+            self.register_buffer(name, buffer)
+
+
+def load_task(folder: Path) -> tuple[torch.nn.Module, dict]:
+    """The fine-tuned task of a run or model folder, ready to predict, and its card."""
+    about = read_card(folder)
+    if about.get("kind") != "finetuned":
+        raise UserError(
+            "CHECKPOINT", folder, f"holds a {about.get('kind')} model, which cannot predict",
+            "fine-tune it first: medssl finetune ... backbone=" + str(folder),
+        )  # fmt: skip
+    backbone = build_backbone(about["backbone"]["name"], **about["backbone"]["options"])
+    classes = {int(k): v for k, v in about["classes"].items()}
+    recipe = Recipe(**about["recipe"])
+    task = Part(**about["task"]).build(
+        TASKS, "task", backbone, Augment(), classes, recipe.value_range
+    )
+    load_weights(folder, backbone, "backbone")
+    load_weights(folder, _Head(task), "task")
+    return to_channels_last(task, backbone.ndim).eval(), about
+
+
+def _labelled(store: Store, config: Config) -> pd.DataFrame:
+    """The items that carry the label asked for."""
+    items = store.items
+    if config.task.name == "segmentation":
+        return items[items["has_mask"]]
+    if config.target not in items.columns:
+        known = [c for c in items.columns if c.startswith("label_")]
+        raise UserError(
+            "CONFIG", "target", f"found {config.target!r}, the store has {', '.join(known) or 'no labels'}",
+            "name one of them, or give labels= to `medssl index` and prepare again",
+        )  # fmt: skip
+    column = items[config.target]
+    return items[column.notna() & (column.astype(str) != "")]
+
+
+def _classes(store: Store, train: pd.DataFrame, config: Config):
+    """Class names by number, and the class number of every item (None for segmentation)."""
+    if config.task.name != "segmentation":
+        names = sorted(train[config.target].map(_word).unique())
+        if len(names) < 2:
+            raise UserError(
+                "LABELS", config.target, f"the training scans hold one class only: {names}",
+                "take more scans (labelled=), or another target",
+            )  # fmt: skip
+        classes = dict(enumerate(names))
+        return classes, target_numbers(store.items[config.target], classes)
+    found = sorted({int(k) for i in train.index for k in np.unique(store.foreground(i)[:, 0])})
+    if not found:
+        raise UserError("LABELS", config.store, "all masks are empty", "check the label masks")
+    if config.classes:
+        strange = sorted(set(found) - set(config.classes))
+        if strange:
+            raise UserError(
+                "LABELS", "classes", f"masks hold values {strange} that classes= does not name",
+                "name every value, e.g. classes={1: liver, 2: spleen}",
+            )  # fmt: skip
+        return dict(sorted(config.classes.items())), None
+    return {k: f"class_{k}" for k in found}, None
+
+
+def target_numbers(column: pd.Series, classes: dict[int, str]) -> dict[str, int]:
+    """The class number of every item whose label is one of `classes`."""
+    number = {name: k for k, name in classes.items()}
+    return {i: number[_word(v)] for i, v in column.items() if _word(v) in number}
+
+
+def _word(value) -> str:
+    """A class as text; 1.0, which a table makes of 1, is 1."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _backbone(store: Store, config: Config):
+    """The backbone, the description that its card gets, and the card of the one it came from."""
+    if config.backbone is None:
+        options = {"in_channels": store.channels, **config.arch.check(BACKBONES, "arch")}
+        description = {"name": config.arch.name, "options": options}
+        return build_backbone(config.arch.name, **options), description, {}
+    parent = read_card(config.backbone)
+    description = parent["backbone"]
+    backbone = build_backbone(description["name"], **description["options"])
+    if parent["recipe"] != store.recipe.model_dump():
+        different = [k for k, v in store.recipe.model_dump().items() if parent["recipe"].get(k) != v]
+        say(f"remark: the backbone was pretrained with another recipe ({', '.join(different)} differ)")
+    if config.from_scratch:
+        return backbone, description, {}
+    load_weights(config.backbone, backbone, "backbone")
+    return backbone, description, parent
+
+
+def _refuse_leaks(parent: dict, labelled: pd.DataFrame, train: pd.DataFrame, config: Config) -> None:
+    held_out = set(of_splits(labelled, ["val", "test"])["patient"])
+    refuse_overlap(overlap(parent, held_out, ("pretrain",)), config.store, config.allow_overlap)
+    shared = {"train": sorted(held_out & set(train["patient"]))}
+    refuse_overlap({k: v for k, v in shared.items() if v}, config.store, config.allow_overlap)
+
+
+def _validate(task, store: Store, validation: pd.DataFrame, targets) -> float | None:
+    """Mean Dice over classes and scans, or AUROC, on the prepared grid; None without scans."""
+    if validation.empty:
+        return None
+    scores = {i: task.predict(store.read(i)) for i in validation.index}
+    if targets is None:
+        each = [dice(s.argmax(0), store.read_mask(i)[0], task.classes) for i, s in scores.items()]
+        return float(np.nanmean([list(d.values()) for d in each]))
+    known = [i for i in validation.index if i in targets]
+    found = classification_scores(
+        np.array([targets[i] for i in known]), np.stack([scores[i] for i in known])
+    )
+    return found["auroc"] if np.isfinite(found["auroc"]) else found["accuracy"]

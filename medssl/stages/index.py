@@ -1,0 +1,95 @@
+"""List what is there, whose it is, how it was acquired, and what is broken and why."""
+
+import re
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from medssl import config
+from medssl.data import splits
+from medssl.data.index import scan
+from medssl.data.labels import attach
+from medssl.data.manifest import Manifest
+from medssl.data.patients import pseudonym
+from medssl.errors import UserError
+
+SHOWN = 5
+EXPECTED = ("NOT_IMAGE", "IS_MASK", "COPY")
+
+
+class Config(config.Config):
+    """What to list and what is known about it."""
+
+    positional: ClassVar[tuple[str, ...]] = ("scans",)
+    examples: ClassVar[tuple[str, ...]] = (
+        "medssl index SCANS/",
+        "medssl index images/ out=manifest labels=masks/,patients.csv modality=MR",
+    )
+    scans: Path = Field(description="folder or file of DICOM, NIfTI, MetaImage, NRRD or 2D images")
+    out: Path = Field(Path("manifest"), description="folder for manifest.parquet and manifest.csv")
+    labels: list[Path] = Field([], description="folders of masks, CSV tables, COCO JSON files")
+    splits: Path | None = Field(None, description="CSV with id or path, and split")
+    modality: str = Field("", description="modality of formats that do not know it (CT, MR, ...)")
+    patient_pattern: str = Field(
+        "", description="regular expression on the relative path; its first group is the patient"
+    )
+
+
+def run(config: Config) -> Path:
+    """Write the manifest's folder and return it; the scans are only read.
+
+    Raises UserError for unusable labels and splits; an unusable scan is listed as refused.
+    """
+    scans, out = config.scans.resolve(), config.out.resolve()
+    if out == scans or (scans.is_dir() and out.is_relative_to(scans)):
+        cause = f"lies inside the scans {config.scans}, which are never written to"
+        raise UserError("CONFIG", f"out={config.out}", cause, "choose a folder elsewhere")
+    pattern = _pattern(config.patient_pattern)
+    manifest = Manifest.from_rows(config.scans, scan(config.scans, config.modality))
+    if pattern:
+        _name_patients(manifest, pattern)
+    attach(manifest, config.labels)
+    if config.splits:
+        splits.attach_splits(manifest, config.splits)
+    splits.check(manifest.table)
+    manifest.write(config.out)
+    print(_report(manifest))
+    return config.out
+
+
+def _pattern(text: str) -> re.Pattern | None:
+    if not text:
+        return None
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        cause = f"is no regular expression ({error})"
+        raise UserError("CONFIG", f"patient_pattern={text}", cause, "correct it") from error
+    if not pattern.groups:
+        cause = "has no group in parentheses"
+        raise UserError("CONFIG", f"patient_pattern={text}", cause, "for example '(p[0-9]+)_'")
+    return pattern
+
+
+def _name_patients(manifest: Manifest, pattern: re.Pattern) -> None:
+    unnamed = 0
+    for index, row in manifest.used.iterrows():
+        found = pattern.search(row["path"])
+        if found and found.group(1):
+            manifest.table.at[index, "patient"] = pseudonym(found.group(1), "p")
+        else:
+            unnamed += 1
+    if unnamed:
+        manifest.notes.append(f"patient_pattern: {unnamed} used scans do not match it")
+
+
+def _report(manifest: Manifest) -> str:
+    lines = [manifest.summary()]
+    refused = manifest.refused
+    faults = refused[~refused["code"].isin(EXPECTED)]
+    for _, row in faults.head(SHOWN).iterrows():
+        lines.append(f"  {row['code']} {' '.join(row['path'].split())}: {row['reason']}")
+    if len(faults) > SHOWN:
+        lines.append(f"  ... and {len(faults) - SHOWN} more in manifest.csv")
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+"""Reorient, resample and normalise the scans of a manifest into a store.
+
+Crops are later read from the store without decoding whole scans. What is in the store already, made
+from the same bytes by the same recipe, is not made again. A scan that cannot be read or prepared is
+listed in refused.csv with the reason, and the others go on.
+"""
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import pandas as pd
+from pydantic import Field
+
+from medssl.config import Config as Base
+from medssl.data.manifest import Manifest
+from medssl.data.preprocess import Recipe, prepare
+from medssl.data.store import Store, entry_key, write_atomically
+from medssl.errors import UserError
+from medssl.progress import say, track
+
+
+class Config(Base):
+    positional: ClassVar = ("manifest",)
+    examples: ClassVar = (
+        "medssl prepare ct_body manifest out=store",
+        "medssl prepare mr_brain manifest out=store recipe.spacing=2,2,2",
+    )
+    manifest: Path = Field(Path("manifest"), description="folder that `medssl index` wrote")
+    out: Path = Field(Path("store"), description="folder of the store")
+    recipe: Recipe = Field(Recipe(), description="how scans are made comparable")
+    workers: int = Field(0, description="processes that prepare side by side; 0: none", ge=0)
+
+
+def run(config: Config) -> Path:
+    manifest = Manifest.read(config.manifest)
+    rows = [row for _, row in manifest.used.iterrows()]
+    config.out.mkdir(parents=True, exist_ok=True)
+    store = Store(config.out, config.recipe, config.manifest.resolve(), pd.DataFrame())
+    work = partial(_prepare, manifest, store)
+    if config.workers:
+        with ProcessPoolExecutor(config.workers) as pool:
+            results = list(track(pool.map(work, rows), "prepare", len(rows), "scans"))
+    else:
+        results = [work(row) for row in track(rows, "prepare", unit="scans")]
+
+    refused = pd.DataFrame([r for r in results if "cause" in r], columns=["id", "code", "cause", "fix"])
+    good = [r for r in results if "cause" not in r]
+    refused_csv = config.out / "refused.csv"
+    write_atomically(refused_csv, lambda path: refused.to_csv(path, index=False))
+    for row in refused.head(5).itertuples():
+        say(f"refused {row.id}: {row.cause}. Fix: {row.fix}")
+    if not good:
+        raise UserError(
+            "EMPTY", config.manifest, f"none of {len(rows)} scans could be prepared",
+            f"see {refused_csv}",
+        )  # fmt: skip
+    store.items = pd.DataFrame(good).set_index("id", drop=False)
+    _check_alike(store)
+    store.write_about()
+    say(f"prepared {len(good)} scans, refused {len(refused)} (listed in {refused_csv})")
+    return config.out
+
+
+def _prepare(manifest, store, row) -> dict:
+    """Prepare one scan; a UserError becomes its row in refused.csv."""
+    try:
+        files = [manifest.root / f for f in json.loads(row["files"])]
+        if row["label_mask"]:
+            files.append(manifest.root / row["label_mask"])
+        key = entry_key(files, store.recipe)
+        prepared = prepare(
+            manifest.volume(row["id"]), store.recipe, manifest.mask(row["id"]), name=row["id"]
+        )
+        if not store.has(key, bool(row["label_mask"])):
+            store.add(key, prepared)
+        image = prepared.image
+        return store.describe(row, key, image.shape, len(image.array), image.spacing, prepared.grid)
+    except UserError as error:
+        return {"id": row["id"], "code": error.code, "cause": error.cause, "fix": error.fix}
+    except OSError as error:
+        fix = "check that the file is still there and readable; index the folder again"
+        return {"id": row["id"], "code": "UNREADABLE", "cause": str(error), "fix": fix}
+
+
+def _check_alike(store) -> None:
+    """A store holds scans that one network can take: the same channels, the same axes."""
+    for what, values in {
+        "channels": store.items["channels"],
+        "axes": store.items["shape"].str.count(",") + 1,
+    }.items():
+        counts = values.value_counts()
+        if len(counts) > 1:
+            odd = store.items.index[values == counts.index[-1]][0]
+            raise UserError(
+                "MIXED", odd, f"{what} differ between scans: {dict(counts)}",
+                "index films, volumes, and images of other channels apart, into a manifest each",
+            )  # fmt: skip

@@ -1,0 +1,89 @@
+"""Pretrain a backbone on prepared scans, without labels.
+
+Writes into the run folder: model/ (the backbone and its card), metrics.jsonl, pictures/ of what the
+method sees and answers, checkpoints/. Started again on the same folder, a run that was killed goes
+on and ends in the same bits. Scans of the splits val and test are left alone.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+
+from medssl.augment.compose import Augment, augmenter
+from medssl.backbones.base import BACKBONES, pool
+from medssl.backbones.base import build as build_backbone
+from medssl.config import Config as Base
+from medssl.config import Part
+from medssl.data.crops import Crops, batches
+from medssl.data.store import Store
+from medssl.data.subset import of_splits
+from medssl.evaluation.collapse import health
+from medssl.methods.base import METHODS
+from medssl.progress import say
+from medssl.reports.figures import as_png, method_picture
+from medssl.training import run_folder
+from medssl.training.card import card
+from medssl.training.checkpoint import save_model
+from medssl.training.loop import Fit, fit, to_channels_last
+from medssl.training.optim import Optim
+
+TABLES = {"method": lambda: METHODS, "backbone": lambda: BACKBONES}
+
+
+class Config(Base):
+    examples: ClassVar = (
+        "medssl pretrain voco store=store out=runs/voco",
+        "medssl pretrain mae store=store out=runs/mae fit.steps=20000 method.mask_ratio=0.9",
+    )
+    store: Path = Field(Path("store"), description="folder that `medssl prepare` wrote")
+    out: Path = Field(Path("run"), description="folder of the run; one that was killed is resumed")
+    method: Part = Field(Part(name="mae"), description="how to learn without labels")
+    backbone: Part = Field(Part(name="vit"), description="the network to pretrain")
+    splits: list[str] = Field(["train", ""], description="scans to use; empty: those without a split")
+    augment: Augment = Field(Augment(), description="how samples vary")
+    fit: Fit = Field(Fit(), description="how long and on what")
+    optim: Optim = Field(Optim(), description="how weights are updated")
+
+
+def run(config: Config) -> Path:
+    store = Store.read_from(config.store)
+    items = of_splits(store.items, config.splits)
+    torch.manual_seed(config.fit.seed)
+    options = {"in_channels": store.channels, **config.backbone.check(BACKBONES, "backbone")}
+    backbone = build_backbone(config.backbone.name, **options)
+    augment = augmenter(config.augment, store.recipe.value_range)
+    method = config.method.build(METHODS, "method", backbone, augment)
+    to_channels_last(method, backbone.ndim)
+    crops = Crops(store, list(items.index), method.crops, config.fit.seed)
+    about = card(
+        "pretrained",
+        backbone={"name": config.backbone.name, "options": options},
+        recipe=store.recipe.model_dump(),
+        method=config.method.model_dump(),
+        config=config.model_dump(mode="json"),
+        patients={"pretrain": list(items["patient"])},
+    )
+    with run_folder.opened(config.out, config.model_dump(mode="json")):
+        say(f"pretrain {config.method.name} on {len(items)} scans of {items['patient'].nunique()} patients")
+
+        def read(first: int, last: int):
+            return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
+
+        for at in fit(method, read, config.fit, config.optim, config.out):
+            with torch.no_grad():
+                at.log.write(at.step, **health(pool(backbone(_crop(at.batch["image"], method)))))
+            for i, picture in enumerate(method.pictures(at.batch, at.step)):
+                path = config.out / "pictures" / f"step-{at.step:08d}-{i}.png"
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(as_png(method_picture(picture)))
+            save_model(config.out / "model", {"backbone": backbone}, {**about, "steps": at.step})
+    return config.out
+
+
+def _crop(image: torch.Tensor, method) -> torch.Tensor:
+    """The middle of the image in the size that the method shows its backbone."""
+    size = getattr(method, "crop", method.crops.size)
+    box = [slice((n - s) // 2, (n - s) // 2 + s) for n, s in zip(image.shape[2:], size, strict=True)]
+    return image[(..., *box)]

@@ -1,0 +1,23 @@
+"""What a task is, and the table of those that ship."""
+
+from typing import Protocol
+
+import numpy as np
+
+from medssl.data.crops import CropSpec
+from medssl.trainable import Trainable
+
+TASKS = {
+    "segmentation": "medssl.tasks.segmentation:Segmentation",
+    "classification": "medssl.tasks.classification:Classification",
+}
+
+
+class Task(Trainable, Protocol):
+    """An `nn.Module` built as `Task(backbone, augment, classes, value_range, *, options...)`."""
+
+    crops: CropSpec
+    classes: dict[int, str]
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """Scores of one prepared item (C, *space): (classes, *space), or (classes,)."""

@@ -1,0 +1,64 @@
+"""Classification: one class for a whole scan or film."""
+
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medssl.augment.compose import Augment
+from medssl.backbones.base import pool
+from medssl.data.crops import CropSpec
+from medssl.data.preprocess import resize
+from medssl.trainable import StepOutput
+
+
+class Classification(nn.Module):
+    """Averages of every level of the backbone, dropout, a linear layer. Works in 2D and 3D."""
+
+    def __init__(
+        self, backbone: nn.Module, augment: Augment, classes: dict[int, str],
+        value_range: tuple[float, float], *,
+        size: Annotated[list[int], "the whole scan is resized to this grid"],
+        dropout: Annotated[float, "before the linear layer, 0..1"] = 0.1,
+        smoothing: Annotated[float, "of the labels, 0..1"] = 0.0,
+        balance: Annotated[bool, "weight classes inversely to their training counts"] = False,
+    ):  # fmt: skip
+        super().__init__()
+        self.backbone, self.augment, self.value_range = backbone, augment, value_range
+        self.classes = classes
+        self.size, self.balance, self.smoothing = tuple(size), balance, smoothing
+        self.crops = CropSpec(self.size, whole=True)
+        self.head = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(sum(backbone.channels), len(classes))
+        )
+        self.register_buffer("weights", torch.ones(len(classes)))
+
+    def set_class_counts(self, counts: list[int]) -> None:
+        """Class weights from training counts, when `balance` is on; their mean is 1."""
+        if self.balance:
+            inverse = 1 / torch.tensor(counts, dtype=torch.float32).clamp(min=1)
+            self.weights.copy_(inverse / inverse.mean())
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, C, *size)."""
+        return self.head(pool(self.backbone(image)))
+
+    def training_step(self, batch: dict, step: int) -> StepOutput:
+        drawn = self.augment.draw(batch["seed"], tuple(batch["image"].shape[2:]))
+        logits = self(drawn.image(batch["image"], self.value_range)).float()
+        loss = nn.functional.cross_entropy(
+            logits, batch["target"], weight=self.weights, label_smoothing=self.smoothing
+        )
+        right = (logits.argmax(1) == batch["target"]).float().mean()
+        return StepOutput(loss, {"accuracy": float(right)})
+
+    def after_step(self, step: int) -> None:
+        pass
+
+    @torch.no_grad()
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """Class probabilities (classes,) of one prepared item (C, *space)."""
+        device = next(self.parameters()).device
+        fitted = torch.from_numpy(resize(image, self.size, smooth=True))[None].to(device)
+        return self(fitted)[0].float().softmax(0).cpu().numpy()

@@ -1,0 +1,74 @@
+"""Segmentation: a class for every voxel, Dice and cross-entropy, sliding-window prediction."""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medssl.augment.compose import Augment
+from medssl.data.crops import CropSpec
+from medssl.tasks.decoders import UNetDecoder
+from medssl.trainable import StepOutput
+
+
+class Segmentation(nn.Module):
+    """A U-Net-type decoder on any backbone. Works in 2D and 3D."""
+
+    def __init__(
+        self, backbone: nn.Module, augment: Augment, classes: dict[int, str],
+        value_range: tuple[float, float], *,
+        size: Annotated[list[int], "voxels of a training crop and of the prediction window"],
+        foreground: Annotated[float, "share of crops centred on a labelled voxel"] = 0.67,
+        width: Annotated[int, "channels of the decoder at full resolution"] = 8,
+        overlap: Annotated[float, "of neighbouring prediction windows, 0..1"] = 0.5,
+    ):  # fmt: skip
+        super().__init__()
+        from monai.losses import DiceCELoss
+
+        self.backbone, self.augment, self.value_range = backbone, augment, value_range
+        self.classes = classes
+        self.size, self.overlap = tuple(size), overlap
+        self.crops = CropSpec(self.size, foreground=foreground, mask=True)
+        self.decoder = UNetDecoder(backbone, 1 + max(classes), width)
+        # Statistics over the whole batch: a class absent from one crop is no error of that crop.
+        self.loss = DiceCELoss(
+            softmax=True, to_onehot_y=True, include_background=False, batch=True,
+            smooth_nr=1e-5, smooth_dr=1e-5,
+        )  # fmt: skip
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, classes, *space) of images of any size."""
+        image, size = self._padded(image)
+        logits = self.decoder(self.backbone(image), image)
+        return logits[(..., *(slice(n) for n in size))]
+
+    def training_step(self, batch: dict, step: int) -> StepOutput:
+        drawn = self.augment.draw(batch["seed"], tuple(batch["image"].shape[2:]))
+        image, mask = drawn.image(batch["image"], self.value_range), drawn.mask(batch["mask"])
+        return StepOutput(self.loss(self(image).float(), mask[:, None]))
+
+    def after_step(self, step: int) -> None:
+        pass
+
+    @torch.no_grad()
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """Class probabilities (classes, *space) of one prepared item (C, *space)."""
+        from monai.inferers import sliding_window_inference
+
+        device = next(self.parameters()).device
+        logits = sliding_window_inference(
+            torch.from_numpy(image)[None].to(device), self.size, 1, self, self.overlap,
+            mode="gaussian", padding_mode="constant", cval=self.value_range[0],
+        )  # fmt: skip
+        return logits[0].float().softmax(0).cpu().numpy()
+
+    def _padded(self, image: Tensor) -> tuple[Tensor, Sequence[int]]:
+        size, divisor = image.shape[2:], self.backbone.divisor
+        extra = [math.ceil(n / d) * d - n for n, d in zip(size, divisor, strict=True)]
+        if any(extra):
+            pad = [p for e in reversed(extra) for p in (0, e)]
+            image = nn.functional.pad(image, pad, value=self.value_range[0])
+        return image, size

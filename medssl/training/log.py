@@ -1,0 +1,51 @@
+"""A run's figures: `metrics.jsonl`, one JSON object a line, the same bytes for the same run."""
+
+import json
+import math
+from pathlib import Path
+
+
+class MetricsLog:
+    """Appends figures; `rewind` drops what was logged after the checkpoint a run resumes from.
+
+    Times are kept apart in `timing.jsonl`, so that `metrics.jsonl` depends on nothing but the run.
+    """
+
+    def __init__(self, folder: Path):
+        self.metrics, self.timing = folder / "metrics.jsonl", folder / "timing.jsonl"
+
+    def write(self, step: int, **figures: float) -> None:
+        self._append(self.metrics, {"step": step, **{k: _short(v) for k, v in figures.items()}})
+
+    def time(self, step: int, **figures: float) -> None:
+        self._append(self.timing, {"step": step, **{k: _short(v) for k, v in figures.items()}})
+
+    def rewind(self, step: int) -> None:
+        for path in (self.metrics, self.timing):
+            if path.exists():
+                lines = [line for line in read_jsonl(path) if line["step"] <= step]
+                path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def rows(self) -> list[dict]:
+        return read_jsonl(self.metrics) if self.metrics.exists() else []
+
+    @staticmethod
+    def _append(path: Path, row: dict) -> None:
+        with open(path, "a") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    """The complete lines of a log; a line torn by a kill is left out."""
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break  # the rest of the file was being written when the run was killed
+    return rows
+
+
+def _short(value: float) -> float | None:
+    value = float(value)
+    return float(f"{value:.6g}") if math.isfinite(value) else None

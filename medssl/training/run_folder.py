@@ -1,0 +1,71 @@
+"""A run's folder: which config it belongs to, and that one process at a time writes there."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medssl.errors import UserError
+
+# What may differ between a run and its continuation without changing a bit of the result.
+FREE = {"out", "fit.workers", "fit.threads"}
+
+
+@contextmanager
+def opened(folder: Path, config: dict) -> Iterator[None]:
+    """Hold a run's folder, new or to be resumed.
+
+    Raises UserError when the folder belongs to another config or another process holds it.
+    """
+    import fcntl
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                "LOCKED", folder, "another process is writing to this run",
+                "wait for it, or choose another out=",
+            ) from error  # fmt: skip
+        path = folder / "config.json"
+        if path.exists():
+            _refuse_other(folder, json.loads(path.read_text()), config)
+        else:
+            path.write_text(json.dumps(config, indent=1))
+        yield
+
+
+def read_config(folder: Path) -> dict:
+    """The resolved config of a run. Raises UserError when the folder holds none."""
+    path = Path(folder) / "config.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            "RUN", folder, f"holds no readable config.json ({error})", "give the folder of a run"
+        ) from error
+
+
+def _refuse_other(folder: Path, old: dict, new: dict) -> None:
+    a, b = _flat(old), _flat(new)
+    different = sorted(k for k in set(a) | set(b) if a.get(k) != b.get(k) and k not in FREE)
+    if different:
+        k = different[0]
+        raise UserError(
+            "CONFIG", folder,
+            f"belongs to a run with other settings: {', '.join(different[:5])} "
+            f"(there {k}={a.get(k)}, now {k}={b.get(k)})",
+            "choose another out=, or give the same settings to resume",
+        )  # fmt: skip
+
+
+def _flat(values: dict, prefix: str = "") -> dict:
+    out = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            out |= _flat(value, f"{prefix}{key}.")
+        else:
+            out[prefix + key] = value
+    return out

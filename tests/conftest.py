@@ -1,0 +1,21 @@
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# A home of its own, so that no test reads or writes the developer's patient key. Matplotlib's font
+# cache, half a minute to make, stays where it is.
+os.environ.setdefault("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib"))
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+_home = tempfile.TemporaryDirectory(prefix="medssl-home-")
+os.environ["HOME"] = _home.name
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Benchmarks are slow tests wherever pytest is started."""
+    for item in items:
+        if "benchmarks" in item.path.parts:
+            item.add_marker(pytest.mark.slow)

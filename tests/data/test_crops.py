@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from medssl.data.crops import Crops, CropSpec, batches
+from medssl.errors import UserError
+from tests.data.test_store import make
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("store"), [(20, 24, 28), (16, 18, 40), (12, 10, 9)])
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def test_a_sample_depends_on_seed_and_number_only(store):
+    crops = Crops(store, list(store.items.index), CropSpec((8, 8, 8), mask=True), seed=3)
+    again = Crops(store, list(store.items.index), CropSpec((8, 8, 8), mask=True), seed=3)
+    again[5], again[2]
+    assert all(same(crops[g], again[g]) for g in (7, 0, 3))
+    assert not same(crops[0], Crops(store, crops_items(store), CropSpec((8, 8, 8), mask=True), seed=4)[0])
+
+
+def crops_items(store):
+    return list(store.items.index)
+
+
+def test_every_epoch_visits_every_item_once(store):
+    crops = Crops(store, crops_items(store), CropSpec((8, 8, 8)), seed=0)
+    for epoch in range(3):
+        assert sorted(crops.number(g) for g in range(3 * epoch, 3 * epoch + 3)) == [0, 1, 2]
+
+
+def test_boxes_are_inside_reach_the_last_place_and_pad_small_items(store):
+    crops = Crops(store, ["case0"], CropSpec((16, 16, 16)), seed=0)
+    lows = np.array([crops[g]["low"] for g in range(200)])
+    assert lows.min(0).tolist() == [0, 0, 0] and lows.max(0).tolist() == [4, 8, 12]
+    small = Crops(store, ["case2"], CropSpec((16, 16, 16)), seed=0)[0]
+    assert small["image"].shape == (1, 16, 16, 16) and small["low"].tolist() == [-2, -3, -3]
+
+
+def test_mask_and_image_belong_together(store):
+    crops = Crops(store, crops_items(store), CropSpec((8, 8, 8), mask=True), seed=0)
+    for g in range(6):
+        s = crops[g]
+        bright = s["image"][0] > store.read(crops.items[s["item"]][0])[0].mean()
+        assert (bright == s["mask"]).mean() > 0.95
+
+
+def test_foreground_share_of_boxes_holds_a_labelled_voxel(tmp_path):
+    from medssl.data.preprocess import Recipe, prepare
+    from medssl.data.volume import Volume
+
+    store = make(tmp_path / "s", [(60, 60, 60)])
+    mask = np.zeros((1, 60, 60, 60), np.uint8)
+    mask[0, 50:52, 5:7, 30:32] = 1
+    image = np.random.default_rng(0).normal(size=mask.shape).astype(np.float32)
+    store.add("key0", prepare(Volume(image, np.eye(4)), Recipe(), Volume(mask, np.eye(4))))
+    always = Crops(store, ["case0"], CropSpec((12, 12, 12), foreground=1.0, mask=True), seed=0)
+    assert all(always[g]["mask"].any() for g in range(30))
+    never = Crops(store, ["case0"], CropSpec((12, 12, 12), foreground=0.0, mask=True), seed=0)
+    assert np.mean([never[g]["mask"].any() for g in range(30)]) < 0.4
+
+
+def test_two_sizes_over_volumes_mean_axial_slices(store):
+    crops = Crops(store, ["case0"], CropSpec((8, 8), mask=True), seed=0)
+    assert len(crops) == 28
+    sample = crops[0]
+    z = crops.items[sample["item"]][1]
+    x, y = sample["low"][:2].astype(int)
+    assert np.array_equal(sample["image"], store.read("case0")[:, x : x + 8, y : y + 8, z])
+    assert sample["mask"].shape == (8, 8)
+
+
+def test_whole_items_are_resized(store):
+    crops = Crops(store, crops_items(store), CropSpec((10, 12, 14), whole=True), seed=0)
+    assert {crops[g]["image"].shape for g in range(3)} == {(1, 10, 12, 14)}
+
+
+def test_batches_are_the_same_with_any_number_of_workers_and_from_any_start(store):
+    crops = Crops(store, crops_items(store), CropSpec((8, 8, 8)), seed=0)
+    alone = list(batches(crops, 2, 0, 4))
+    helped = list(batches(crops, 2, 0, 4, workers=2))
+    later = list(batches(crops, 2, 2, 4))
+    assert len(alone) == 4 and len(later) == 2
+    assert all(same(a, b) for a, b in zip(alone, helped, strict=True))
+    assert all(same(a, b) for a, b in zip(alone[2:], later, strict=True))
+
+
+def test_no_items_and_wrong_axes_are_told(store):
+    with pytest.raises(UserError, match="no item was selected"):
+        Crops(store, [], CropSpec((8, 8, 8)), seed=0)
+    with pytest.raises(UserError, match="size: has 4 axes"):
+        Crops(store, ["case0"], CropSpec((8, 8, 8, 8)), seed=0)

@@ -1,0 +1,86 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medssl.data.preprocess import Recipe, prepare
+from medssl.data.store import Store, entry_key
+from medssl.data.volume import Volume
+from medssl.errors import UserError
+
+
+def make(folder, shapes, recipe=None, masks=True, extra=None) -> Store:
+    """A store of random volumes whose mask marks the brighter half."""
+    recipe = recipe or Recipe()
+    store = Store(folder, recipe, folder / "manifest", pd.DataFrame())
+    rows = []
+    for i, shape in enumerate(shapes):
+        rng = np.random.default_rng(i)
+        array = rng.normal(size=(1, *shape)).astype(np.float32)
+        volume = Volume(array, np.eye(4), "MR")
+        mask = volume.with_array((array > 0).astype(np.uint8)) if masks else None
+        prepared = prepare(volume, recipe, mask)
+        store.add(f"key{i}", prepared)
+        about = {"id": f"case{i}", "patient": f"p{i // 2}", "split": "train", "modality": "MR"}
+        row = pd.Series({**about, "label_mask": "m" if masks else "", **(extra[i] if extra else {})})
+        rows.append(store.describe(row, f"key{i}", prepared.image.shape, 1, (1, 1, 1), prepared.grid))
+    store.items = pd.DataFrame(rows).set_index("id", drop=False)
+    store.write_about()
+    return Store.read_from(folder)
+
+
+def test_what_is_read_is_what_was_prepared(tmp_path):
+    store = make(tmp_path / "s", [(20, 24, 28)])
+    array = np.random.default_rng(0).normal(size=(1, 20, 24, 28)).astype(np.float32)
+    whole = prepare(Volume(array, np.eye(4)), store.recipe).image.array
+    assert np.abs(store.read("case0") - whole).max() < 1e-4
+    assert np.array_equal(store.read_mask("case0"), (array > 0).astype(np.uint8))
+
+
+def test_a_box_equals_the_same_box_of_the_whole_and_is_padded_outside(tmp_path):
+    store = make(tmp_path / "s", [(140, 24, 28)])
+    whole = store.read("case0")
+    assert np.array_equal(store.read("case0", (100, 3, 5), (135, 9, 28)), whole[:, 100:135, 3:9, 5:28])
+    out = store.read("case0", (-3, 20, 0), (5, 30, 28))
+    assert out.shape == (1, 8, 10, 28)
+    assert np.array_equal(out[:, 3:, :4], whole[:, :5, 20:])
+    assert np.allclose(out[:, :3], store.recipe.value_range[0]) and np.allclose(out[:, :, 4:], -5)
+    assert store.read_mask("case0", (-3, 20, 0), (5, 30, 28))[:, :3].max() == 0
+
+
+def test_key_follows_bytes_and_recipe(tmp_path):
+    file = tmp_path / "a"
+    file.write_bytes(b"1")
+    first = entry_key([file], Recipe())
+    assert first == entry_key([file], Recipe()) != entry_key([file], Recipe(spacing=[1, 1, 1]))
+    file.write_bytes(b"2")
+    assert entry_key([file], Recipe()) != first
+
+
+def test_foreground_points_lie_in_their_class(tmp_path):
+    store = make(tmp_path / "s", [(20, 24, 28)])
+    points = store.foreground("case0")
+    mask = store.read_mask("case0")[0]
+    assert 0 < len(points) <= 1000
+    assert (mask[tuple(points[:, 1:].T)] == points[:, 0]).all()
+
+
+def test_missing_mask_missing_store_and_other_format_are_told(tmp_path):
+    store = make(tmp_path / "s", [(8, 8, 8)], masks=False)
+    with pytest.raises(UserError, match="case0: has no label mask"):
+        store.read_mask("case0")
+    with pytest.raises(UserError, match="medssl prepare"):
+        Store.read_from(tmp_path / "nothing")
+    about = json.loads((tmp_path / "s/store.json").read_text())
+    (tmp_path / "s/store.json").write_text(json.dumps({**about, "format": 99}))
+    with pytest.raises(UserError, match="format 99"):
+        Store.read_from(tmp_path / "s")
+
+
+def test_a_half_written_entry_is_not_there(tmp_path):
+    store = make(tmp_path / "s", [(8, 8, 8)])
+    assert store.has("key0", mask=True)
+    (tmp_path / "s/arrays/key0.image.b2nd").unlink()
+    assert not store.has("key0", mask=True)
+    assert not list((tmp_path / "s").rglob(".*"))

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from medssl.evaluation.intervals import bootstrap, paired_difference
+
+
+def test_estimate_counts_and_seed():
+    found = bootstrap(np.array([1.0, 2.0, 3.0, np.nan]), np.array(list("aabc")), seed=4)
+    assert (found.estimate, found.n_patients, found.n_cases, found.seed) == (2.0, 2, 3, 4)
+    assert found.low <= 2 <= found.high
+    assert bootstrap(np.array([1.0, 2.0]), np.array(list("ab")), seed=4) == bootstrap(
+        np.array([1.0, 2.0]), np.array(list("ab")), seed=4
+    )
+
+
+def test_mean_and_statistic_agree():
+    rng = np.random.default_rng(0)
+    values, patients = rng.normal(size=120), rng.integers(0, 40, 120)
+    a = bootstrap(values, patients, n=4000)
+    b = bootstrap(lambda rows: values[rows].mean(), patients, n=4000)
+    assert a.estimate == pytest.approx(b.estimate)
+    assert a.low == pytest.approx(b.low, abs=0.03) and a.high == pytest.approx(b.high, abs=0.03)
+
+
+def test_coverage_is_near_the_level():
+    rng = np.random.default_rng(0)
+    inside = 0
+    for i in range(400):
+        person = rng.normal(size=60)
+        patients = np.repeat(np.arange(60), 3)
+        values = person[patients] + 0.3 * rng.normal(size=180)
+        found = bootstrap(values, patients, n=400, seed=i)
+        inside += found.low <= 0 <= found.high
+    assert 0.90 <= inside / 400 <= 0.98
+
+
+def test_correlated_scans_widen_the_interval():
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(30), 10)
+    values = rng.normal(size=30)[patients]
+    clustered = bootstrap(values, patients)
+    naive = bootstrap(values, np.arange(300))
+    assert clustered.high - clustered.low > 2 * (naive.high - naive.low)
+
+
+def test_paired_difference_sees_a_small_gain_under_large_spread():
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0, 5, 80)
+    found = paired_difference(hard + 0.1 + 0.05 * rng.normal(size=80), hard, np.arange(80))
+    assert found.low > 0.05 and found.high < 0.15
+
+
+def test_nothing_known_is_nan_not_a_crash():
+    assert np.isnan(bootstrap(np.array([np.nan]), np.array(["a"])).estimate)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+from monai.metrics import compute_dice
+from scipy import ndimage
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from medssl.evaluation.metrics import classification_scores, dice, segmentation_scores
+
+CLASSES = {1: "liver", 2: "spleen", 3: "nowhere"}
+
+
+@pytest.mark.parametrize("shape", [(20, 24), (14, 16, 18)])
+def test_dice_equals_monais(shape):
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 3, shape), rng.integers(0, 3, shape)
+    ours = dice(a, b, CLASSES)
+    for k, name in [(1, "liver"), (2, "spleen")]:
+        pair = [torch.from_numpy(x == k)[None, None].float() for x in (a, b)]
+        assert ours[name] == pytest.approx(float(compute_dice(*pair)), abs=1e-6)
+    assert np.isnan(ours["nowhere"])
+
+
+def test_a_class_on_one_side_only_scores_zero():
+    a = np.zeros((8, 8, 8), int)
+    b = a.copy()
+    b[2:4, 2:4, 2:4] = 1
+    for p, t in ((a, b), (b, a)):
+        row = segmentation_scores(p, t, {1: "x"}, (1, 1, 1))[0]
+        assert row["dice"] == 0 and row["nsd"] == 0
+    assert np.isnan(segmentation_scores(a, a, {1: "x"}, (1, 1, 1))[0]["nsd"])
+
+
+def ball(shape, radius, centre):
+    index = np.indices(shape)
+    return (sum((i - c) ** 2 for i, c in zip(index, centre, strict=True)) < radius**2).astype(int)
+
+
+def test_surface_distance_knows_millimetres_and_tolerance():
+    a, b = ball((40, 40, 40), 10, (20, 20, 20)), ball((40, 40, 40), 12, (20, 20, 20))
+    near = segmentation_scores(a, b, {1: "x"}, (0.4, 0.4, 0.4), tolerance_mm=1.0)[0]["nsd"]
+    far = segmentation_scores(a, b, {1: "x"}, (3, 3, 3), tolerance_mm=1.0)[0]["nsd"]
+    assert near > 0.99 and far < 0.3
+    assert segmentation_scores(a, a, {1: "x"}, (1, 2, 3))[0]["nsd"] == 1
+
+
+def test_surface_distance_against_a_distance_transform():
+    a, b = ball((30, 30, 30), 8, (14, 14, 14)), ball((30, 30, 30), 8, (16, 14, 14))
+
+    def surface(m):
+        return m.astype(bool) & ~ndimage.binary_erosion(m)
+
+    sa, sb = surface(a), surface(b)
+    da, db = (ndimage.distance_transform_edt(~s) for s in (sa, sb))
+    expected = ((db[sa] <= 1).sum() + (da[sb] <= 1).sum()) / (sa.sum() + sb.sum())
+    assert segmentation_scores(a, b, {1: "x"}, (1, 1, 1))[0]["nsd"] == pytest.approx(expected, abs=0.02)
+
+
+def test_volumes_in_ml():
+    row = segmentation_scores(np.ones((10, 10, 10), int), np.ones((10, 10, 10), int), {1: "x"}, (1, 2, 5))[0]
+    assert row["volume_ml_truth"] == row["volume_ml_prediction"] == pytest.approx(10)
+
+
+def test_classification_against_scikit_learn():
+    rng = np.random.default_rng(0)
+    truth, p = rng.integers(0, 2, 200), rng.random(200)
+    found = classification_scores(truth, np.column_stack([1 - p, p]))
+    assert found["auroc"] == pytest.approx(roc_auc_score(truth, p))
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, p > 0.5))
+    truth, scores = rng.integers(0, 3, 200), rng.dirichlet(np.ones(3), 200)
+    many = classification_scores(truth, scores)
+    assert many["auroc"] == pytest.approx(roc_auc_score(truth, scores, multi_class="ovr"))
+
+
+def test_one_class_only_is_not_defined_and_no_crash():
+    found = classification_scores(np.ones(5, int), np.full((5, 2), 0.5))
+    assert np.isnan(found["auroc"]) and np.isnan(found["auprc"]) and found["accuracy"] == 0

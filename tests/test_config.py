@@ -1,0 +1,92 @@
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import pytest
+from pydantic import Field
+
+from medssl import config
+from medssl.errors import UserError
+
+
+class Inner(config.Keys):
+    lr: float = Field(0.1, description="rate", gt=0)
+    betas: list[float] = Field([0.9, 0.95], description="betas")
+
+
+class Example(config.Config):
+    positional: ClassVar = ("store",)
+    store: Path = Field(Path("store"), description="where")
+    labels: list[Path] = Field([], description="many")
+    optim: Inner = Field(Inner(), description="how")
+    part: config.Part = Field(config.Part(name="thing"), description="which")
+    flag: bool = Field(False, description="yes or no")
+
+
+class Thing:
+    def __init__(self, given, *, size: Annotated[list[int], "voxels"], depth: Annotated[int, "n"] = 2):
+        self.given, self.size, self.depth = given, size, depth
+
+
+TABLE = {"thing": f"{__name__}:Thing"}
+
+
+def test_defaults_then_command_line():
+    found = config.load(Example, "nothing", ["here", "optim.lr=1e-3", "optim.betas=0.8,0.9", "flag=true"])
+    assert found.store == Path("here")
+    assert found.optim.lr == 1e-3 and found.optim.betas == [0.8, 0.9] and found.flag is True
+
+
+def test_a_single_value_fills_a_list():
+    assert config.load(Example, "nothing", ["labels=a.csv"]).labels == [Path("a.csv")]
+
+
+@pytest.mark.parametrize(
+    "word, near", [("optim.lrr=1", "optim.lr"), ("stor=x", "store"), ("flagg=true", "flag")]
+)
+def test_misspelt_key_is_refused_with_the_nearest(word, near):
+    with pytest.raises(UserError, match=f"did you mean '{near}'"):
+        config.load(Example, "nothing", [word])
+
+
+def test_every_bad_value_is_named_at_once():
+    with pytest.raises(UserError) as error:
+        config.load(Example, "nothing", ["optim.lr=-1", "flag=perhaps"])
+    assert "optim.lr" in str(error.value) and "flag" in str(error.value) and "Fix:" in str(error.value)
+
+
+def test_part_options_are_checked_and_converted():
+    part = config.Part(name="thing", size="4,5", depth="3")
+    built = part.build(TABLE, "part", "g")
+    assert (built.given, built.size, built.depth) == ("g", [4, 5], 3)
+    with pytest.raises(UserError, match="did you mean 'part.depth'"):
+        config.Part(name="thing", size=[1], dept=3).build(TABLE, "part", "g")
+    with pytest.raises(UserError, match="part.size"):
+        config.Part(name="thing").build(TABLE, "part", "g")
+    with pytest.raises(UserError, match="did you mean 'thing'"):
+        config.Part(name="thingg").build(TABLE, "part", "g")
+
+
+def test_part_by_name_drops_the_options_of_another():
+    merged = config.merge({"part": {"name": "a", "x": 1}}, {"part": "b"})
+    assert merged == {"part": {"name": "b"}}
+    kept = config.merge({"part": {"name": "a", "x": 1}}, {"part": {"y": 2}})
+    assert kept == {"part": {"name": "a", "x": 1, "y": 2}}
+
+
+def test_part_name_and_option_in_either_order():
+    for words in (["part=thing", "part.depth=5"], ["part.depth=5", "part=thing"]):
+        part = config.load(Example, "nothing", words).part
+        assert part.name == "thing" and part.options == {"depth": "5"}
+
+
+def test_describe_opens_groups():
+    rows = {row[0]: row for row in config.describe(Example)}
+    assert rows["optim.lr"] == ("optim.lr", "number", "0.1", "rate")
+    assert rows["labels"][1] == "list of path"
+
+
+def test_unsafe_yaml_is_refused(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("a: !!python/object/apply:os.system ['true']")
+    with pytest.raises(UserError, match="bad.yaml"):
+        config.read_yaml(path)

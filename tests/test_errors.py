@@ -1,0 +1,17 @@
+import pickle
+
+from medssl.errors import UserError, one_line
+
+
+def test_message_has_its_four_parts():
+    error = UserError("CUT", "a.nii", "found 3 bytes, expected 5.", "copy it again")
+    assert str(error) == "CUT a.nii: found 3 bytes, expected 5. Fix: copy it again"
+
+
+def test_survives_the_way_between_processes():
+    error = pickle.loads(pickle.dumps(UserError("A", "b", "c", "d")))
+    assert (error.code, error.where, error.cause, error.fix) == ("A", "b", "c", "d")
+
+
+def test_one_line_strips_control_characters():
+    assert one_line(ValueError("a\x1b[31m\nb")) == "a [31m b"

@@ -1,0 +1,19 @@
+from medssl import progress
+
+
+def test_quick_work_prints_nothing_and_yields_all(capsys):
+    assert list(progress.track([1, 2, 3], "work")) == [1, 2, 3]
+    assert capsys.readouterr().err == ""
+
+
+def test_long_work_shows_throughput_and_time_left_as_plain_lines(capsys, monkeypatch):
+    now = iter(range(0, 1000, 11))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    list(progress.track(range(4), "work", unit="scans"))
+    lines = capsys.readouterr().err.splitlines()
+    assert "work: 1/4 scans" in lines[0] and "/s" in lines[0] and "left" in lines[0]
+    assert lines[-1].startswith("work: 4 scans in ") and "\x1b" not in "".join(lines)
+
+
+def test_duration():
+    assert progress.duration(61) == "1m01s" and progress.duration(7260) == "2h01m"

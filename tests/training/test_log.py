@@ -1,0 +1,19 @@
+from medssl.training.log import MetricsLog, read_jsonl
+
+
+def test_rewind_drops_what_came_later_and_a_torn_line(tmp_path):
+    log = MetricsLog(tmp_path)
+    for step in (1, 2, 3):
+        log.write(step, loss=1 / step)
+        log.time(step, seconds=step)
+    with open(log.metrics, "a") as stream:
+        stream.write('{"step": 4, "lo')
+    log.rewind(2)
+    assert [r["step"] for r in log.rows()] == [1, 2]
+    assert [r["step"] for r in read_jsonl(log.timing)] == [1, 2]
+
+
+def test_figures_are_short_and_nan_is_null(tmp_path):
+    log = MetricsLog(tmp_path)
+    log.write(1, loss=1 / 3, score=float("nan"))
+    assert log.metrics.read_text() == '{"step": 1, "loss": 0.333333, "score": null}\n'

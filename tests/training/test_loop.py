@@ -1,0 +1,81 @@
+import pytest
+import torch
+from torch import nn
+
+from medssl.errors import UserError
+from medssl.trainable import StepOutput
+from medssl.training.loop import Fit, fit
+from medssl.training.optim import Optim
+
+
+class Line(nn.Module):
+    """Learns y = 3 x; its backbone is a single weight."""
+
+    def __init__(self, poison_at: int = -1):
+        super().__init__()
+        self.backbone = nn.Linear(1, 1, bias=False)
+        self.backbone.n_layers, self.backbone.layer_of = 1, lambda name: 0
+        nn.init.zeros_(self.backbone.weight)
+        self.poison_at, self.after = poison_at, []
+
+    def training_step(self, batch, step):
+        loss = (self.backbone(batch["image"]) - 3 * batch["image"]).square().mean()
+        return StepOutput(loss * (float("nan") if step == self.poison_at else 1.0), {"twice": 2.0})
+
+    def after_step(self, step):
+        self.after.append(step)
+
+
+def batches(first, last):
+    for i in range(first, last):
+        yield {"image": torch.randn(8, 1, generator=torch.Generator().manual_seed(i))}
+
+
+def train(folder, module=None, **options):
+    module = module or Line()
+    settings = Fit(**{"steps": 60, "batch_size": 8, "every": 20, **options})
+    moments = [(m.step, float(m.module.backbone.weight.detach())) for m in fit(module, batches, settings, Optim(lr=0.2), folder)]
+    return module, moments
+
+
+def test_learns_logs_every_step_and_hands_out_moments(tmp_path):
+    module, moments = train(tmp_path)
+    assert [step for step, _ in moments] == [20, 40, 60] and moments[-1][1] == pytest.approx(3, abs=0.15)
+    assert module.after == list(range(60))
+    rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert len(rows) == 60 and '"twice": 2.0' in rows[0]
+
+
+def test_gradient_accumulation_sees_the_same_samples(tmp_path):
+    def wide(first, last):
+        for i in range(first, last):
+            yield {"image": torch.cat([b["image"] for b in batches(2 * i, 2 * i + 2)])}
+
+    a, b = Line(), Line()
+    for module, source, k in ((a, batches, 2), (b, wide, 1)):
+        settings = Fit(steps=10, batch_size=8, every=10, accumulate=k)
+        list(fit(module, source, settings, Optim(lr=0.1), tmp_path / str(k)))
+    assert torch.allclose(a.backbone.weight, b.backbone.weight, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path):
+    module = Line(poison_at=30)
+    with pytest.raises(UserError, match="NONFINITE step 30"):
+        train(tmp_path, module)
+    assert torch.isfinite(module.backbone.weight).all()
+    again, _ = train(tmp_path)
+    assert min(again.after) == 20
+
+
+def test_averaged_weights_are_seen_at_moments_and_trained_ones_go_on(tmp_path):
+    module, moments = train(tmp_path, ema=0.9)
+    plain, plain_moments = train(tmp_path / "plain")
+    assert moments[0][1] != plain_moments[0][1]
+    assert torch.allclose(module.backbone.weight, plain.backbone.weight)
+
+
+def test_a_run_that_is_complete_is_not_trained_again(tmp_path):
+    train(tmp_path)
+    module, moments = train(tmp_path)
+    assert moments == [] and module.after == []
+    assert float(module.backbone.weight.detach()) == pytest.approx(3, abs=0.15)

@@ -1,0 +1,47 @@
+import pytest
+import torch
+from torch import nn
+
+from medssl.training.optim import Optim, parameter_groups, rate, set_rates
+
+
+class Net(nn.Module):
+    """A backbone of three layers with a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2))
+        self.backbone.n_layers = 3
+        self.backbone.layer_of = lambda name: int(name.split(".")[0])
+        self.head = nn.Linear(2, 2)
+
+
+def test_warm_up_then_cosine():
+    optim = Optim(warmup=0.1, final=0.1)
+    rates = [rate(s, 100, optim) for s in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == 1 and max(rates) == 1
+    assert all(a >= b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert rates[-1] == pytest.approx(0.1, abs=1e-3)
+    assert rate(0, 5, Optim(warmup=0)) == 1
+
+
+def test_every_parameter_is_in_one_group_and_rates_rise_with_depth():
+    net = Net()
+    groups = parameter_groups(net, Optim(layer_decay=0.5, backbone_rate=0.1))
+    listed = [id(p) for g in groups for p in g["params"]]
+    assert sorted(listed) == sorted(id(p) for p in net.parameters())
+    scale = {id(p): g["scale"] for g in groups for p in g["params"]}
+    assert scale[id(net.head.weight)] == 1
+    depth = [scale[id(net.backbone[k].weight)] for k in range(3)]
+    assert depth == pytest.approx([0.1 * 0.125, 0.1 * 0.25, 0.1 * 0.5])
+    decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
+    assert decay[id(net.head.bias)] == 0 and decay[id(net.head.weight)] == 0.05
+
+
+def test_a_resting_backbone_has_rate_zero_for_its_share_of_the_steps():
+    net, optim = Net(), Optim(frozen=0.5, warmup=0)
+    optimizer = torch.optim.AdamW(parameter_groups(net, optim))
+    for step, resting in [(0, True), (4, True), (5, False)]:
+        set_rates(optimizer, step, 10, optim)
+        for group in optimizer.param_groups:
+            assert (group["lr"] == 0) == (resting and group["in_backbone"])
