@@ -69,7 +69,7 @@ class Store:
                 "STORE", folder, f"format {about.get('format')}, this version reads {FORMAT}",
                 "prepare the scans again",
             )  # fmt: skip
-        items = pd.read_parquet(folder / "items.parquet").set_index("id", drop=False)
+        items = pd.read_parquet(folder / "items.parquet").set_index("id", drop=False).rename_axis(None)
         manifest = (folder / about["manifest"]).resolve()
         return cls(folder, Recipe(**about["recipe"]), manifest, items)
 

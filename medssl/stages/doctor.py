@@ -62,13 +62,14 @@ class Library:
 def run(config: Config) -> None:
     python_range, libraries = declared()
     needed = [library for library in libraries if not library.extra]
-    _section("Software", software(python_range, needed))
+    tried = imports()
+    _section("Software", [*software(python_range, needed), *tried])
     _section("Extras", extras(libraries))
     _section("Devices", devices())
     _section("Threads", threads())
     _section("Disk", [disk(config.folder)])
     _section("DICOM transfer syntaxes", transfer_syntaxes())
-    _mend(python_range, libraries)
+    _mend(python_range, libraries, tried)
 
 
 def declared() -> tuple[SpecifierSet, list[Library]]:
@@ -98,7 +99,7 @@ def software(python_range: SpecifierSet, libraries: Iterable[Library]) -> list[R
         rows.append(
             (library.requirement.name, found, _remark(library.fits, library.requirement.specifier))
         )
-    return [*rows, *imports()]
+    return rows
 
 
 def imports() -> list[Row]:
@@ -213,7 +214,7 @@ def pip_command(requirements: Iterable[Requirement]) -> str:
     return shlex.join(words + plain)
 
 
-def _mend(python_range: SpecifierSet, libraries: list[Library]) -> None:
+def _mend(python_range: SpecifierSet, libraries: list[Library], tried: list[Row]) -> None:
     """Print what to install. Raises UserError INSTALL when medssl cannot do without it."""
     for extra in dict.fromkeys(library.extra for library in libraries if library.extra):
         lacking = [x.requirement for x in libraries if x.extra == extra and not x.fits]
@@ -229,6 +230,12 @@ def _mend(python_range: SpecifierSet, libraries: list[Library]) -> None:
         raise UserError(
             "INSTALL", ", ".join(r.name for r in lacking),
             "missing, or outside the range that medssl needs", pip_command(lacking),
+        )  # fmt: skip
+    broken = [f"{what}: {cause}" for what, found, cause in tried if found == "fails"]
+    if broken:
+        raise UserError(
+            "INSTALL", "; ".join(broken), "installed, and cannot be imported",
+            "install torch and torchvision of matching versions together",
         )  # fmt: skip
     print("\nNothing that medssl needs is missing.")
 

@@ -98,7 +98,8 @@ def _segmentation(task, store: Store, items: pd.DataFrame, config: Config):
     manifest = Manifest.read(store.manifest)
     rows = []
     for item in track(list(items.index), "evaluate", unit="scans"):
-        scan, truth = manifest.volume(item), manifest.mask(item)
+        scan = manifest.volume(item)
+        truth = manifest.mask(item, scan)
         found = restore(task.predict(store.read(item)), store.grid(item), store.recipe.orientation, scan)
         each = segmentation_scores(
             found.array[0], truth.array[0].astype(np.int64), task.classes, scan.spacing, config.tolerance

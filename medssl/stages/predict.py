@@ -6,6 +6,7 @@ with the reason, and the others go on.
 """
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -44,7 +45,8 @@ def run(config: Config) -> Path:
     scores = []
     for row in track(used, "predict", unit="scans"):
         try:
-            volume = read(row, config.scans)
+            volume = read(row)
+            volume = replace(volume, modality=volume.modality or row.modality)
             prepared = prepare(volume, recipe, name=row.id)
             found = task.predict(prepared.image.array)
             if found.ndim == 1:

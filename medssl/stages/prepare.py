@@ -5,7 +5,6 @@ from the same bytes by the same recipe, is not made again. A scan that cannot be
 listed in refused.csv with the reason, and the others go on.
 """
 
-import json
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -57,7 +56,7 @@ def run(config: Config) -> Path:
             "EMPTY", config.manifest, f"none of {len(rows)} scans could be prepared",
             f"see {refused_csv}",
         )  # fmt: skip
-    store.items = pd.DataFrame(good).set_index("id", drop=False)
+    store.items = pd.DataFrame(good).set_index("id", drop=False).rename_axis(None)
     _check_alike(store)
     store.write_about()
     say(f"prepared {len(good)} scans, refused {len(refused)} (listed in {refused_csv})")
@@ -67,13 +66,10 @@ def run(config: Config) -> Path:
 def _prepare(manifest, store, row) -> dict:
     """Prepare one scan; a UserError becomes its row in refused.csv."""
     try:
-        files = [manifest.root / f for f in json.loads(row["files"])]
-        if row["label_mask"]:
-            files.append(manifest.root / row["label_mask"])
-        key = entry_key(files, store.recipe)
-        prepared = prepare(
-            manifest.volume(row["id"]), store.recipe, manifest.mask(row["id"]), name=row["id"]
-        )
+        masks = [manifest.root / row["label_mask"]] if row["label_mask"] else []
+        key = entry_key([*manifest.files(row["id"]), *masks], store.recipe)
+        scan = manifest.volume(row["id"])
+        prepared = prepare(scan, store.recipe, manifest.mask(row["id"], scan), name=row["id"])
         if not store.has(key, bool(row["label_mask"])):
             store.add(key, prepared)
         image = prepared.image

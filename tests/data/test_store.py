@@ -25,7 +25,7 @@ def make(folder, shapes, recipe=None, masks=True, extra=None) -> Store:
         about = {"id": f"case{i}", "patient": f"p{i // 2}", "split": "train", "modality": "MR"}
         row = pd.Series({**about, "label_mask": "m" if masks else "", **(extra[i] if extra else {})})
         rows.append(store.describe(row, f"key{i}", prepared.image.shape, 1, (1, 1, 1), prepared.grid))
-    store.items = pd.DataFrame(rows).set_index("id", drop=False)
+    store.items = pd.DataFrame(rows).set_index("id", drop=False).rename_axis(None)
     store.write_about()
     return Store.read_from(folder)
 

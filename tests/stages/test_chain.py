@@ -44,7 +44,7 @@ def cohort(tmp_path_factory):
         nib.save(nib.Nifti1Image(image, affine), root / f"images/case_{i}.nii.gz")
         nib.save(nib.Nifti1Image(ball.astype(np.uint8), affine), root / f"labels/case_{i}.nii.gz")
         split = ["train", "train", "train", "val", "test"][i // 2]
-        rows.append({"id": f"case_{i}", "patient_id": f"P{i // 2}", "split": split, "big": int(ball.sum() > 450)})
+        rows.append({"id": f"case_{i}", "patient_id": f"P{i // 2}", "split": split, "odd": i % 2})
     (root / "images/broken.nii.gz").write_bytes(b"not a scan")
     pd.DataFrame(rows).to_csv(root / "splits.csv", index=False)
     out = root / "out"
@@ -168,15 +168,15 @@ def test_preparing_again_makes_nothing_again(cohort):
 def test_classification_of_volumes_and_probe(cohort, segmented):
     out = cohort / "out"
     call(
-        "finetune", "classification", store=out / "store", target="label_big", arch=TINY,
-        task={"size": [16, 16, 16]}, fit=FIT, out=out / "big",
+        "finetune", "classification", store=out / "store", target="label_odd", arch=TINY,
+        task={"size": [16, 16, 16]}, fit=FIT, out=out / "odd",
     )  # fmt: skip
-    with pytest.raises(UserError, match="label_big"):
-        call("finetune", "classification", store=out / "store", target="label_bg", arch=TINY, out=out / "no")
-    call("evaluate", run=out / "big")
-    cases = pd.read_csv(out / "big/evaluation/cases.csv")
+    with pytest.raises(UserError, match="label_odd"):
+        call("finetune", "classification", store=out / "store", target="label_od", arch=TINY, out=out / "no")
+    call("evaluate", run=out / "odd")
+    cases = pd.read_csv(out / "odd/evaluation/cases.csv")
     assert {"truth", "predicted", "score_0", "score_1"} <= set(cases)
-    call("predict", run=out / "big", scans=cohort / "images", modality="MR", out=out / "scores")
+    call("predict", run=out / "odd", scans=cohort / "images", modality="MR", out=out / "scores")
     scores = pd.read_csv(out / "scores/scores.csv")
     assert len(scores) == 10 and np.allclose(scores[["score_0", "score_1"]].sum(axis=1), 1, atol=1e-5)
     call("probe", run=out / "voco", store=out / "store", per_class=4)

@@ -77,10 +77,12 @@ def test_torch_stays_what_it_is(monkeypatch, tmp_path, found):
 
 def test_without_torch_the_rest_is_still_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
     assert ("import torch", "fails") in [row[:2] for row in doctor.imports()]
     assert doctor.devices()[0][0] == "cpu" and doctor.devices()[-1][1] == "unknown"
     assert doctor.threads()[-1][1] == "unknown"
+    with pytest.raises(UserError, match="INSTALL import torch: .*cannot be imported"):
+        doctor.run(doctor.Config())
 
 
 def test_syntax_without_a_decoder_is_told(monkeypatch):

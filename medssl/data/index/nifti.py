@@ -147,7 +147,7 @@ def _shape(header, path: Path) -> tuple[int, int, int]:
 def _dtype(header, path: Path) -> np.dtype:
     try:
         dtype = header.get_data_dtype()
-    except nib.spatialimages.HeaderDataError as error:
+    except (nib.spatialimages.HeaderDataError, KeyError) as error:
         cause = f"unknown datatype code {int(header['datatype'])}"
         raise UserError("DTYPE", path, cause, "save it as int16 or float32") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:

@@ -1,0 +1,60 @@
+import json
+from pathlib import Path
+
+from medssl.data.index.row import Row, assign_ids, each, join, slug, stem
+from medssl.errors import UserError
+
+
+def ids(root: Path, *names: str, refused=()) -> list[str]:
+    rows = [Row([root / name], "nifti") for name in names]
+    rows += [Row.refused([root / name], UserError("X", name, "c", "f")) for name in refused]
+    assign_ids(rows, root)
+    return [row.id for row in rows]
+
+
+def test_ids_are_stems_where_those_are_unique(tmp_path):
+    assert ids(tmp_path, "a/x.nii.gz", "b/y.NII") == ["x", "y"]
+
+
+def test_equal_stems_get_parent_folders_or_a_hash(tmp_path):
+    assert ids(tmp_path, "a/x.nii", "b/x.nii") == ["a-x", "b-x"]
+    assert ids(tmp_path, "a/s/x.nii", "b/s/x.nii") == ["a-s-x", "b-s-x"]
+    both = ids(tmp_path, "x.nii", "x.nii.gz")
+    assert len(set(both)) == 2 and all(i.startswith("x-") for i in both)
+
+
+def test_ids_differ_in_more_than_case_and_used_rows_come_first(tmp_path):
+    found = ids(tmp_path, "Scan.nii", "scan.png", "x.nii", refused=["x"])
+    assert len({i.casefold() for i in found}) == 4 and found[2] == "x"
+
+
+def test_odd_names_make_safe_ids():
+    for name in ("a b", "../x", "é\n", "..", "-x", "a" * 300):
+        made = slug(name)
+        assert made and len(made) <= 120 and not made.startswith((".", "-"))
+        assert made.isascii() and "/" not in made and "\n" not in made
+    assert slug("a" * 300) != slug("a" * 301)
+    assert stem("a.b.nii.gz") == "a.b" and stem("notes.txt") == "notes.txt" and stem(".nii") == ".nii"
+
+
+def test_records_hold_relative_paths(tmp_path):
+    row = Row([tmp_path / "s" / "1.dcm", tmp_path / "s" / "2.dcm"], "dicom", remarks=["a", "b"])
+    record = row.record(tmp_path)
+    assert record["path"] == "s" and json.loads(record["files"]) == ["s/1.dcm", "s/2.dcm"]
+    assert record["remarks"] == "a; b" and record["verdict"] == "used"
+
+
+def test_join():
+    assert join((3, 4)) == "3x4" and join((1.0, 0.123456, 2.5)) == "1.0x0.1235x2.5"
+
+
+def test_each_turns_any_exception_into_a_refusal(tmp_path):
+    def inspect_one(path):
+        if path.name == "a":
+            raise UserError("CUT", path, "too short", "mend it")
+        raise ValueError("line one\nline two")
+
+    rows = each([tmp_path / "a", tmp_path / "b"], "nifti", inspect_one)
+    assert [(row.code, row.format) for row in rows] == [("CUT", "nifti"), ("UNREADABLE", "nifti")]
+    assert rows[0].reason == "too short; mend it"
+    assert "ValueError: line one line two" in rows[1].reason

@@ -1,0 +1,79 @@
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from medssl.data import index
+from medssl.data.index import READERS, Row, read, scan
+from medssl.errors import UserError
+
+
+@pytest.fixture
+def mixed(tmp_path, slice_of, save):
+    """A folder of everything: a CT series, NIfTI, a pair, a PNG, broken files and sidecars."""
+    save([slice_of(k) for k in range(4)], "ct")
+    image = nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.eye(4))
+    nib.save(image, tmp_path / "a.nii.gz")
+    nib.save(nib.Nifti1Pair(image.dataobj, np.eye(4)), tmp_path / "pair.hdr")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "film.png")
+    for name, content in {
+        "empty.dcm": b"", "page.nii.gz": b"<html>", "labels.csv": b"id,y\n", "a b\n.txt": b"x",
+        "cut.nii": (tmp_path / "pair.hdr").read_bytes()[:200], "noise": bytes(range(256)) * 40,
+        "half.dcm": bytes(128) + b"DICM" + bytes(range(200)),
+    }.items():  # fmt: skip
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+def test_every_file_is_in_one_row_with_a_verdict(mixed):
+    rows = scan(mixed, "mr")
+    files = [file for row in rows for file in row.files]
+    assert sorted(files) == sorted(path for path in mixed.rglob("*") if path.is_file())
+    used = {row.id: row for row in rows if row.used}
+    assert len({row.id for row in rows}) == len(rows)
+    assert {"a", "pair", "film"} < set(used) and len(used) == 4
+    for row in rows:
+        assert row.verdict in ("used", "refused")
+        assert row.used or (row.code and row.reason)
+    assert {row.modality for row in used.values()} == {"CT", "MR"}
+
+
+def test_used_rows_can_be_read(mixed):
+    for row in scan(mixed):
+        if row.used:
+            volume = read(row)
+            assert "x".join(map(str, volume.shape)) == row.shape
+            assert volume.orientation == row.orientation
+
+
+def test_the_input_is_left_alone(mixed):
+    before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in mixed.rglob("*")}
+    scan(mixed)
+    assert before == {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in mixed.rglob("*")}
+
+
+def test_a_second_scan_says_the_same(mixed):
+    assert [r.record(mixed) for r in scan(mixed)] == [r.record(mixed) for r in scan(mixed)]
+
+
+def test_an_exception_of_a_peer_becomes_a_user_error(mixed, monkeypatch):
+    from medssl.data.index import nifti
+
+    def explode(*_):
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr(nifti, "read_header", explode)
+    row = scan(mixed / "a.nii.gz")[0]
+    assert row.code == "UNREADABLE" and "ZeroDivisionError: by zero" in row.reason
+    with pytest.raises(UserError, match="UNREADABLE"):
+        read([mixed / "a.nii.gz"])
+
+
+@pytest.mark.parametrize("format", READERS)
+def test_every_reader_refuses_noise(tmp_path, format):
+    path = tmp_path / "noise"
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+    rows = index._reader(format).inspect([path])
+    assert [row.verdict for row in rows] == ["refused"]
+    with pytest.raises(UserError):
+        read(Row([path], format))
