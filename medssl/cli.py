@@ -37,7 +37,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version."
+    ),
 ) -> None:
     """From unlabelled scans to predictions one can trust."""
 
@@ -63,7 +65,7 @@ def _command(verb: str):
 
 for _verb, _summary in VERBS.items():
     app.command(
-        _verb, help=_summary, add_help_option=False,
+        _verb, help=_summary, short_help=_summary, add_help_option=False,
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )(_command(_verb))  # fmt: skip
 
@@ -92,7 +94,7 @@ def help_text(verb: str, words: list[str]) -> str:
     from medssl import config, shipped
 
     stage = importlib.import_module(f"medssl.stages.{verb}")
-    shipped_presets = shipped.presets(None).get(verb, [])
+    shipped_presets = shipped.presets().get(verb, [])
     usage = " ".join(name.upper() for name in stage.Config.positional)
     lines = [f"medssl {verb} {'[preset] ' if shipped_presets else ''}{usage} key=value ...", ""]
     lines += [(stage.__doc__ or "").strip(), ""]
@@ -103,7 +105,9 @@ def help_text(verb: str, words: list[str]) -> str:
         rows += _part_rows(stage, verb, words, name, table())
     wide = [max(len(row[i]) for row in rows) for i in range(3)]
     lines += ["Keys (type, default, meaning):"]
-    lines += ["  " + "  ".join([*(row[i].ljust(wide[i]) for i in range(3)), row[3]]) for row in rows]
+    lines += [
+        "  " + "  ".join([*(row[i].ljust(wide[i]) for i in range(3)), row[3]]) for row in rows
+    ]
     lines += ["", "Examples:"] + [f"  {example}" for example in stage.Config.examples]
     return "\n".join(lines)
 
@@ -114,7 +118,7 @@ def _part_rows(stage, verb: str, words: list[str], name: str, table: dict[str, s
 
     values = {}
     for word in words:
-        if "=" not in word and word in shipped.presets(None).get(verb, []):
+        if "=" not in word and word in shipped.presets().get(verb, []):
             values = config.read_yaml(shipped.preset(verb, word))
     chosen = values.get(name, {})
     chosen = chosen.get("name", "") if isinstance(chosen, dict) else chosen

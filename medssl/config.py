@@ -7,6 +7,8 @@ line has the last word. There are no environment variables, no interpolation and
 import difflib
 import importlib
 import inspect
+import os
+import sys
 import types
 import typing
 from pathlib import Path
@@ -86,6 +88,8 @@ def resolve(name: str, table: dict[str, str], key: str) -> type:
             f"choose one of {', '.join(sorted(table))}, or give module:Class",
         )  # fmt: skip
     module, _, attribute = target.partition(":")
+    if name not in table and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a user's own module lies where the command is given
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
@@ -112,18 +116,19 @@ def options_model(target: type) -> type[Keys]:
 
 def load(config: type[Config], verb: str, words: list[str]) -> Config:
     """The config that a command line stands for: defaults, then the preset, then `key=value`."""
-    values, overrides = {}, {}
+    chosen, overrides = "", {}
     free = list(config.positional)
     for word in words:
         key, equals, value = word.partition("=")
         if equals and key.replace("_", "").replace(".", "").replace("-", "").isalnum():
-            _set(overrides, key.replace("-", "_").split("."), _parse(value), word)
-        elif verb in presets(None) and not values and _names_preset(verb, word, bool(free)):
-            values = read_yaml(find_preset(verb, word))
+            _set(overrides, key.replace("-", "_").split("."), _parse(value))
+        elif verb in presets() and not chosen and _names_preset(verb, word, bool(free)):
+            chosen = word
         elif free:
             overrides[free.pop(0)] = word
         else:
-            find_preset(verb, word)  # says which presets there are, and the nearest one
+            raise UserError("CONFIG", word, "is one word too many", "write key=value; see --help")
+    values = read_yaml(find_preset(verb, chosen)) if chosen else {}
     if "overrides" in config.model_fields:
         extra = {k: overrides.pop(k) for k in list(overrides) if k not in config.model_fields}
         overrides["overrides"] = extra
@@ -137,7 +142,7 @@ def of(config: type[Config], verb: str, preset: str = "", values: dict | None = 
 
 
 def _names_preset(verb: str, word: str, may_be_positional: bool) -> bool:
-    if word.endswith((".yaml", ".yml")) or word in presets(None)[verb]:
+    if word.endswith((".yaml", ".yml")) or word in presets()[verb]:
         return True
     looks_like_path = "/" in word or "\\" in word or Path(word).exists()
     return not (looks_like_path and may_be_positional)
@@ -180,7 +185,11 @@ def describe(config: type[BaseModel], prefix: str = "") -> list[tuple[str, str, 
         if inspect.isclass(kind) and issubclass(kind, Keys):
             rows += describe(kind, f"{prefix}{name}.")
             continue
-        default = "required" if field.is_required() else _plain(field.get_default(call_default_factory=True))
+        default = (
+            "required"
+            if field.is_required()
+            else _plain(field.get_default(call_default_factory=True))
+        )
         rows.append((prefix + name, _type_name(kind), default, field.description or ""))
     return rows
 
@@ -205,7 +214,14 @@ def _type_name(kind: Any) -> str:
         return f"list of {_type_name(inner[0])}" if inner else "list"
     if get_origin(kind) is dict or kind is dict:
         return "mapping"
-    names = {str: "text", Path: "path", int: "int", float: "number", bool: "true/false", Part: "name"}
+    names = {
+        str: "text",
+        Path: "path",
+        int: "int",
+        float: "number",
+        bool: "true/false",
+        Part: "name",
+    }
     return names.get(kind, getattr(kind, "__name__", str(kind)))
 
 
@@ -232,7 +248,7 @@ def _parse(text: str) -> Any:
     return text
 
 
-def _set(values: dict, path: list[str], value: Any, word: str) -> None:
+def _set(values: dict, path: list[str], value: Any) -> None:
     for key in path[:-1]:
         inner = values.setdefault(key, {})
         if isinstance(inner, str):

@@ -16,7 +16,17 @@ from medssl.evaluation.intervals import paired_difference
 from medssl.stages import call
 
 
-def main(store="store", backbone="run", out="study", labelled=4, draws=3, steps=150, preset="few_labels", lr="", threads=0):
+def main(
+    store="store",
+    backbone="run",
+    out="study",
+    labelled=4,
+    draws=3,
+    steps=150,
+    preset="few_labels",
+    lr="",
+    threads=0,
+):
     out = Path(out)
     rows = []
     for draw in range(int(draws)):
@@ -32,14 +42,20 @@ def main(store="store", backbone="run", out="study", labelled=4, draws=3, steps=
                 )  # fmt: skip
                 call("evaluate", run=run, examples_shown=1)
             cases = pd.read_parquet(run / "evaluation/cases.parquet")
-            scores[arm] = cases.groupby("id").agg(dice=("dice", "mean"), patient=("patient", "first"))
+            scores[arm] = cases.groupby("id").agg(
+                dice=("dice", "mean"), patient=("patient", "first")
+            )
         both = scores["pretrained"].join(scores["scratch"]["dice"].rename("scratch"))
         rows.append(both.rename(columns={"dice": "pretrained"}).assign(draw=draw).reset_index())
     table = pd.concat(rows)
     table.to_csv(out / "paired.csv", index=False)
     # One value a test case, averaged over draws: the same patients are scored in every draw.
-    mean = table.groupby("id").agg(a=("pretrained", "mean"), b=("scratch", "mean"), patient=("patient", "first"))
-    gain = paired_difference(mean["a"].to_numpy(), mean["b"].to_numpy(), mean["patient"].to_numpy(), seed=0)
+    mean = table.groupby("id").agg(
+        a=("pretrained", "mean"), b=("scratch", "mean"), patient=("patient", "first")
+    )
+    gain = paired_difference(
+        mean["a"].to_numpy(), mean["b"].to_numpy(), mean["patient"].to_numpy(), seed=0
+    )
     each = table.groupby("draw")[["pretrained", "scratch"]].mean().round(4).to_dict("index")
     summary = {"labelled": int(labelled), "difference": asdict(gain), "mean_dice_by_draw": each}
     (out / "summary.json").write_text(json.dumps(summary, indent=1))

@@ -23,7 +23,9 @@ def main(out="demo", patients=24, labelled=4, steps=150, seed=0):
     )  # fmt: skip
     call("prepare", "ct_body", manifest=out / "manifest", out=out / "store", recipe=RECIPE)
     call("pretrain", "voco_small", store=out / "store", out=out / "pretrained", **PRETRAIN)
-    few = dict(store=out / "store", backbone=out / "pretrained", labelled=int(labelled), classes=ORGANS)
+    few = dict(
+        store=out / "store", backbone=out / "pretrained", labelled=int(labelled), classes=ORGANS
+    )
     few |= {"fit": {"steps": int(steps), "every": int(steps) // 2, "seed": int(seed)}, "task": TASK}
     scratch = call("finetune", "few_labels", **few, from_scratch=True, out=out / "scratch")
     pretrained = call("finetune", "few_labels", **few, out=out / "finetuned")

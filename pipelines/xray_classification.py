@@ -12,7 +12,9 @@ from medssl.stages import call
 def main(films, labels, target="label_class", out="films", size=96, steps=600, seed=0):
     out, size = Path(out), [int(size)] * 2
     call("index", scans=films, labels=[labels], out=out / "manifest")
-    call("prepare", "xray_chest", manifest=out / "manifest", out=out / "store", recipe={"size": size})
+    call(
+        "prepare", "xray_chest", manifest=out / "manifest", out=out / "store", recipe={"size": size}
+    )
     run = call(
         "finetune", "classification", store=out / "store", target=target, out=out / "run",
         task={"size": size}, fit={"steps": int(steps), "seed": int(seed)},

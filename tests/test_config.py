@@ -14,6 +14,8 @@ class Inner(config.Keys):
 
 
 class Example(config.Config):
+    """A stage with one of everything."""
+
     positional: ClassVar = ("store",)
     store: Path = Field(Path("store"), description="where")
     labels: list[Path] = Field([], description="many")
@@ -23,7 +25,9 @@ class Example(config.Config):
 
 
 class Thing:
-    def __init__(self, given, *, size: Annotated[list[int], "voxels"], depth: Annotated[int, "n"] = 2):
+    def __init__(
+        self, given, *, size: Annotated[list[int], "voxels"], depth: Annotated[int, "n"] = 2
+    ):
         self.given, self.size, self.depth = given, size, depth
 
 
@@ -31,7 +35,9 @@ TABLE = {"thing": f"{__name__}:Thing"}
 
 
 def test_defaults_then_command_line():
-    found = config.load(Example, "nothing", ["here", "optim.lr=1e-3", "optim.betas=0.8,0.9", "flag=true"])
+    found = config.load(
+        Example, "nothing", ["here", "optim.lr=1e-3", "optim.betas=0.8,0.9", "flag=true"]
+    )
     assert found.store == Path("here")
     assert found.optim.lr == 1e-3 and found.optim.betas == [0.8, 0.9] and found.flag is True
 
@@ -51,7 +57,9 @@ def test_misspelt_key_is_refused_with_the_nearest(word, near):
 def test_every_bad_value_is_named_at_once():
     with pytest.raises(UserError) as error:
         config.load(Example, "nothing", ["optim.lr=-1", "flag=perhaps"])
-    assert "optim.lr" in str(error.value) and "flag" in str(error.value) and "Fix:" in str(error.value)
+    assert (
+        "optim.lr" in str(error.value) and "flag" in str(error.value) and "Fix:" in str(error.value)
+    )
 
 
 def test_part_options_are_checked_and_converted():
@@ -90,3 +98,14 @@ def test_unsafe_yaml_is_refused(tmp_path):
     path.write_text("a: !!python/object/apply:os.system ['true']")
     with pytest.raises(UserError, match="bad.yaml"):
         config.read_yaml(path)
+
+
+def test_a_second_preset_is_one_word_too_many():
+    with pytest.raises(UserError, match="mae: is one word too many"):
+        config.load(Example, "pretrain", ["voco", "here", "mae"])
+
+
+def test_a_module_of_ones_own_is_found_where_the_command_is_given(tmp_path, monkeypatch):
+    (tmp_path / "own_part.py").write_text("class Mine:\n    def __init__(self, *, n: int = 1):\n        self.n = n\n")
+    monkeypatch.chdir(tmp_path)
+    assert config.Part(name="own_part:Mine", n="3").build({}, "part").n == 3

@@ -56,7 +56,9 @@ class Drawn:
         return moved[:, 0].to(mask.dtype)
 
 
-def augmenter(augment: Augment, value_range: tuple[float, float]) -> Callable[[Tensor, Tensor], Tensor]:
+def augmenter(
+    augment: Augment, value_range: tuple[float, float]
+) -> Callable[[Tensor, Tensor], Tensor]:
     """`(image, seeds) -> image`, what methods are given; they choose how often and on what."""
 
     def apply(image: Tensor, seeds: Tensor) -> Tensor:

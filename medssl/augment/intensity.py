@@ -29,7 +29,7 @@ def apply_intensity(
     p = {k: v.to(image.device, image.dtype).view(wide) for k, v in parameters.items()}
     if not bool((p["gamma"] == 1).all()):
         unit = ((image - low) / (high - low)).clamp(0, 1)
-        image = unit**p["gamma"] * (high - low) + low
+        image = unit ** p["gamma"] * (high - low) + low
     image = image * p["gain"] + p["shift"]
     if bool((p["noise"] > 0).any()):
         image = image + p["noise"] * _noise(image, seeds)

@@ -37,7 +37,9 @@ def draw_affine(
     return torch.stack(maps).float()
 
 
-def apply_affine(image: Tensor, maps: Tensor, *, nearest: bool = False, fill: float = 0.0) -> Tensor:
+def apply_affine(
+    image: Tensor, maps: Tensor, *, nearest: bool = False, fill: float = 0.0
+) -> Tensor:
     """Resample (B, C, *size) by voxel-space maps; outside the image is `fill`."""
     if torch.equal(maps, _identity(maps)):
         return image
@@ -48,7 +50,9 @@ def apply_affine(image: Tensor, maps: Tensor, *, nearest: bool = False, fill: fl
     theta = torch.cat([matrix.flip(1, 2), move.flip(1)], dim=2).to(image.device, image.dtype)
     grid = affine_grid(theta, list(image.shape), align_corners=False)
     mode = "nearest" if nearest else "bilinear"
-    return grid_sample(image - fill, grid, mode=mode, padding_mode="zeros", align_corners=False) + fill
+    return (
+        grid_sample(image - fill, grid, mode=mode, padding_mode="zeros", align_corners=False) + fill
+    )
 
 
 def _identity(maps: Tensor) -> Tensor:

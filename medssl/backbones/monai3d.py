@@ -31,7 +31,10 @@ class ResUNetEncoder(nn.Module):
         self.divisor, self.n_layers = self.strides[-1], len(self.channels)
         stages, inputs = [], in_channels
         for out, step in zip(self.channels, steps, strict=True):
-            made = [_block(ndim, inputs if i == 0 else out, out, step if i == 0 else 1) for i in range(blocks)]
+            made = [
+                _block(ndim, inputs if i == 0 else out, out, step if i == 0 else 1)
+                for i in range(blocks)
+            ]
             stages.append(nn.Sequential(*made))
             inputs = out
         self.stages = nn.ModuleList(stages)
@@ -74,7 +77,9 @@ class SwinEncoder(nn.Module):
 
     def layer_of(self, name: str) -> int:
         part = name.split(".")[1]
-        return int(part.removeprefix("layers").removesuffix("c")) if part.startswith("layers") else 0
+        return (
+            int(part.removeprefix("layers").removesuffix("c")) if part.startswith("layers") else 0
+        )
 
 
 def _block(ndim: int, inputs: int, outputs: int, step) -> nn.Module:

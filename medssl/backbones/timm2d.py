@@ -23,7 +23,9 @@ class TimmBackbone(nn.Module):
         options = {"img_size": tuple(image_size)} if image_size else {}
         if weights:
             if not Path(weights).is_file():
-                raise UserError("CONFIG", "backbone.weights", f"there is no file {weights}", "give a local file")
+                raise UserError(
+                    "CONFIG", "backbone.weights", f"there is no file {weights}", "give a local file"
+                )
             options["pretrained_cfg_overlay"] = {"file": weights}
         try:
             self.net = timm.create_model(

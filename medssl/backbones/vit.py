@@ -97,7 +97,9 @@ def visible_indices(visible: Tensor) -> Tensor:
     flat = visible.flatten(1)
     counts = flat.sum(1)
     if (counts != counts[0]).any() or counts[0] == 0:
-        raise ValueError(f"samples must show the same number of tokens, at least 1: {counts.tolist()}")
+        raise ValueError(
+            f"samples must show the same number of tokens, at least 1: {counts.tolist()}"
+        )
     return flat.nonzero()[:, 1].view(len(flat), -1)
 
 
@@ -107,7 +109,9 @@ def sincos_positions(grid: tuple[int, ...], width: int) -> Tensor:
     Raises ValueError unless width is a multiple of twice the number of axes.
     """
     if width % (2 * len(grid)):
-        raise ValueError(f"width {width} must be a multiple of {2 * len(grid)} for {len(grid)} axes")
+        raise ValueError(
+            f"width {width} must be a multiple of {2 * len(grid)} for {len(grid)} axes"
+        )
     n = width // (2 * len(grid))
     frequencies = 1 / 10000 ** (torch.arange(n, dtype=torch.float64) / n)
     places = torch.cartesian_prod(*[torch.arange(g, dtype=torch.float64) for g in grid])

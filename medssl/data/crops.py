@@ -136,7 +136,9 @@ def _place(n: int, size: int, centre: int | None, draw: np.random.Generator) -> 
     return int(np.clip(centre - size // 2 + shift, 0, n - size))
 
 
-def batches(crops: Crops, batch_size: int, first: int, last: int, workers: int = 0) -> Iterator[dict]:
+def batches(
+    crops: Crops, batch_size: int, first: int, last: int, workers: int = 0
+) -> Iterator[dict]:
     """Batches number `first` to `last` - 1 as dicts of tensors, read by `workers` processes."""
     from torch.utils.data import DataLoader
 

@@ -234,7 +234,7 @@ def _write(manifest: Manifest, column: str, values: dict[int, object], source: P
     clash = (old.astype("str") != new.astype("str")) & old.notna() & (old.astype("str") != "")
     if column != "patient" and clash.any():
         row = clash.idxmax()
-        cause = f"{table.at[row, 'id']} has {column} {old[row]!r} already, not {new[row]!r}"
+        cause = f"{table.at[row, 'id']} has {column} {old[row]} already, not {new[row]}"
         raise UserError("LABELS", source, cause, "leave out one of the two sources")
     table.loc[new.index, column] = new
 

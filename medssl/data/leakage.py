@@ -3,7 +3,9 @@
 from medssl.errors import UserError
 
 
-def overlap(card: dict, patients, parts=("pretrain", "train", "validation")) -> dict[str, list[str]]:
+def overlap(
+    card: dict, patients, parts=("pretrain", "train", "validation")
+) -> dict[str, list[str]]:
     """Salted ids of `patients` that a checkpoint's card has seen, by part; empty parts left out."""
     seen = card.get("patients", {})
     found = {part: sorted(set(seen.get(part, [])) & set(patients)) for part in parts}

@@ -26,14 +26,18 @@ class Recipe(Keys):
     modality: str = Field("", description="modality a scan must have (CT, MR, ...); empty: any")
     orientation: str = Field("RAS", description="axis codes that volumes are turned to")
     spacing: list[float] | None = Field(None, description="voxel size in mm; none: as acquired")
-    size: list[int] | None = Field(None, description="grid to fit the scan into, aspect kept, padded")
+    size: list[int] | None = Field(
+        None, description="grid to fit the scan into, aspect kept, padded"
+    )
     intensity: Literal["hu", "zscore", "percentile"] = Field(
-        "zscore", description="hu: window to -1..1; zscore: foreground z-score; percentile: to -1..1"
+        "zscore",
+        description="hu: window to -1..1; zscore: foreground z-score; percentile: to -1..1",
     )
     window: list[float] = Field([-175.0, 250.0], description="HU range for intensity=hu")
     percentiles: list[float] = Field([0.5, 99.5], description="clipped at these before scaling")
     foreground: Literal["all", "body", "nonzero"] = Field(
-        "all", description="what counts as foreground: body (HU > -500, or Otsu), nonzero, all voxels"
+        "all",
+        description="what counts as foreground: body (HU > -500, or Otsu), nonzero, all voxels",
     )
     crop: bool = Field(False, description="crop to the foreground's bounding box")
     margin: float = Field(5.0, description="margin around that box, mm", ge=0)
@@ -64,7 +68,9 @@ class Prepared:
     grid: Grid
 
 
-def prepare(scan: Volume, recipe: Recipe, mask: Volume | None = None, name: str = "scan") -> Prepared:
+def prepare(
+    scan: Volume, recipe: Recipe, mask: Volume | None = None, name: str = "scan"
+) -> Prepared:
     """Apply a recipe; the image comes out as float32 within `recipe.value_range`.
 
     `mask` holds integer labels on the scan's grid and is resampled by nearest neighbour.
@@ -98,7 +104,9 @@ def restore(scores: np.ndarray, grid: Grid, orientation: str, scan: Volume) -> V
     labels = resize(scores.astype(np.float32), extent, smooth=True).argmax(0)
     labels = labels.astype(np.uint8 if len(scores) <= 256 else np.uint16)
     whole = np.zeros(grid.canonical, labels.dtype)
-    inside = [(max(l, 0), min(h, n)) for l, h, n in zip(grid.low, grid.high, grid.canonical, strict=True)]
+    inside = [
+        (max(l, 0), min(h, n)) for l, h, n in zip(grid.low, grid.high, grid.canonical, strict=True)
+    ]
     into = tuple(slice(a, b) for a, b in inside)
     out_of = tuple(slice(a - l, b - l) for (a, b), l in zip(inside, grid.low, strict=True))
     whole[into] = labels[out_of]

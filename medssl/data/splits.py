@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from medssl.data.manifest import Manifest
-from medssl.data.tables import Places, mask_columns, match, read_table, split_names
+from medssl.data.patients import pseudonym
+from medssl.data.tables import PATIENTS, Places, mask_columns, match, read_table, split_names
 from medssl.errors import UserError
 from medssl.seeding import generator
 
@@ -14,7 +15,7 @@ NAMES = ("train", "val", "test")
 
 
 def attach_splits(manifest: Manifest, source: Path) -> Manifest:
-    """Take the `split` of every scan from a CSV that names scans by path or id.
+    """Take the `split` of every scan, and its patient, from a CSV that names scans by path or id.
 
     It overrides splits from label tables. Raises UserError SPLIT or LABELS.
     """
@@ -28,8 +29,11 @@ def attach_splits(manifest: Manifest, source: Path) -> Manifest:
     places = Places(manifest, source.parent)
     matched, _ = match(table, manifest, places, source, [*masks, column])
     names = split_names(table[column], source)
-    for name, rows in zip(names, matched, strict=True):
+    patients = next((table[c] for n in PATIENTS for c in table if c.lower() == n), [""] * len(table))
+    for name, patient, rows in zip(names, patients, matched, strict=True):
         manifest.table.loc[rows, "split"] = name
+        if patient:
+            manifest.table.loc[rows, "patient"] = pseudonym(patient, "p")
     known = sum(manifest.table["verdict"].eq("used") & manifest.table["split"].ne(""))
     lost = sum(not rows for rows in matched)
     manifest.notes.append(f"{source.name}: {known} used scans have a split, {lost} lines no scan")

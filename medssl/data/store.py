@@ -69,7 +69,9 @@ class Store:
                 "STORE", folder, f"format {about.get('format')}, this version reads {FORMAT}",
                 "prepare the scans again",
             )  # fmt: skip
-        items = pd.read_parquet(folder / "items.parquet").set_index("id", drop=False).rename_axis(None)
+        items = (
+            pd.read_parquet(folder / "items.parquet").set_index("id", drop=False).rename_axis(None)
+        )
         manifest = (folder / about["manifest"]).resolve()
         return cls(folder, Recipe(**about["recipe"]), manifest, items)
 
@@ -142,9 +144,13 @@ class Store:
         kinds = ["image", "mask"] if mask else ["image"]
         return all(self._path(key, f"{kind}.b2nd").exists() for kind in kinds)
 
-    def describe(self, row: pd.Series, key: str, prepared_shape, channels, spacing, grid: Grid) -> dict:
+    def describe(
+        self, row: pd.Series, key: str, prepared_shape, channels, spacing, grid: Grid
+    ) -> dict:
         """The row of `items` for one scan of the manifest."""
-        kept = [c for c in row.index if c in ("id", "patient", "study", "modality", "split", "boxes")]
+        kept = [
+            c for c in row.index if c in ("id", "patient", "study", "modality", "split", "boxes")
+        ]
         kept += [c for c in row.index if c.startswith("label_") and c != "label_mask"]
         return {
             **{c: row[c] for c in kept},
@@ -169,7 +175,9 @@ class Store:
         space = array.shape[1:]
         chunks = (1, *(min(n, CHUNK) for n in space))
         blocks = (1, *(min(n, BLOCK) for n in space))
-        packing = blosc2.CParams(codec=blosc2.Codec.ZSTD, clevel=5, typesize=array.itemsize, nthreads=1)
+        packing = blosc2.CParams(
+            codec=blosc2.Codec.ZSTD, clevel=5, typesize=array.itemsize, nthreads=1
+        )
 
         def write(path: Path) -> None:
             blosc2.asarray(
@@ -192,7 +200,9 @@ class Store:
         before = [max(-l, 0) for l in low]
         size = [h - l for l, h in zip(low, high, strict=True)]
         out = np.full((array.shape[0], *size), fill, part.dtype)
-        out[(slice(None), *(slice(s, s + n) for s, n in zip(before, part.shape[1:], strict=True)))] = part
+        out[
+            (slice(None), *(slice(s, s + n) for s, n in zip(before, part.shape[1:], strict=True)))
+        ] = part
         return out
 
     def _array(self, item: str, kind: str):

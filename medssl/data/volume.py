@@ -21,7 +21,9 @@ class Volume:
 
     def __post_init__(self):
         if self.array.ndim not in (3, 4):
-            raise ValueError(f"array must be (C, X, Y, Z) or (C, rows, columns), got {self.array.shape}")
+            raise ValueError(
+                f"array must be (C, X, Y, Z) or (C, rows, columns), got {self.array.shape}"
+            )
         if np.shape(self.affine) != (4, 4):
             raise ValueError(f"affine must be 4x4, got {np.shape(self.affine)}")
 
@@ -91,6 +93,8 @@ def same_grid(a: Volume, b: Volume, tolerance: float = 0.01) -> bool:
         return False
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in a.shape], indexing="ij"))
     corners = corners.reshape(a.ndim, -1)
-    corners = np.vstack([corners, np.zeros((3 - a.ndim, corners.shape[1])), np.ones(corners.shape[1])])
+    corners = np.vstack(
+        [corners, np.zeros((3 - a.ndim, corners.shape[1])), np.ones(corners.shape[1])]
+    )
     off = np.linalg.norm(((a.affine - b.affine) @ corners)[:3], axis=0).max()
     return bool(off <= tolerance * min(a.spacing))

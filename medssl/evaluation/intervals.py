@@ -27,19 +27,14 @@ class Interval:
 
 
 def bootstrap(
-    values: np.ndarray | Callable[[np.ndarray], float], patients: np.ndarray, *,
-    n: int = 2000, seed: int = 0, level: float = 0.95,
-) -> Interval:  # fmt: skip
-    """Percentile bootstrap that resamples patients.
+    values: np.ndarray, patients: np.ndarray, *, n: int = 2000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """The mean with a percentile bootstrap interval that resamples patients.
 
-    values    one value a case, whose mean is the estimate; cases that are NaN are left out. Or a
-              function of row numbers, for figures that are no means; resamples where it is NaN
-              (one class only, say) are left out
+    values    one value a case; cases that are NaN are left out
     patients  one id a case
     """
     patients = np.asarray(patients)
-    if callable(values):
-        return _of_statistic(values, patients, n, seed, level)
     values = np.asarray(values, float)
     known = ~np.isnan(values)
     values, patients = values[known], patients[known]
@@ -54,27 +49,46 @@ def bootstrap(
 
 
 def paired_difference(
-    a: np.ndarray, b: np.ndarray, patients: np.ndarray, *, n: int = 2000, seed: int = 0, level: float = 0.95
+    a: np.ndarray,
+    b: np.ndarray,
+    patients: np.ndarray,
+    *,
+    n: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> Interval:
     """Mean of a - b over the same cases; cases that either lacks are left out."""
-    return bootstrap(np.asarray(a, float) - np.asarray(b, float), patients, n=n, seed=seed, level=level)
+    return bootstrap(
+        np.asarray(a, float) - np.asarray(b, float), patients, n=n, seed=seed, level=level
+    )
 
 
-def _of_statistic(statistic, patients, n, seed, level) -> Interval:
-    names, cluster = np.unique(patients, return_inverse=True)
+def bootstrap_statistics(
+    statistics: Callable[[np.ndarray], dict[str, float]], patients: np.ndarray, *,
+    n: int = 2000, seed: int = 0, level: float = 0.95,
+) -> dict[str, Interval]:  # fmt: skip
+    """The same for figures that are no means: named figures of the chosen row numbers.
+
+    Resamples in which a figure is NaN (one class only, say) are left out of its interval.
+    """
+    names, cluster = np.unique(np.asarray(patients), return_inverse=True)
     rows = [np.flatnonzero(cluster == i) for i in range(len(names))]
     draw = generator(seed, "bootstrap")
-    estimate = float(statistic(np.arange(len(patients))))
-    found = []
+    estimates = statistics(np.arange(len(patients)))
+    samples = {name: [] for name in estimates}
     for _ in range(n):
         chosen = draw.integers(0, len(names), len(names))
-        found.append(statistic(np.concatenate([rows[i] for i in chosen])))
-    found = np.array(found, float)
-    found = found[~np.isnan(found)]
-    ends = _ends(found, level) if len(found) else (np.nan, np.nan)
-    return Interval(estimate, *ends, len(names), len(patients), seed)
+        for name, value in statistics(np.concatenate([rows[i] for i in chosen])).items():
+            if not np.isnan(value):
+                samples[name].append(value)
+    return {
+        name: Interval(float(estimate), *_ends(samples[name], level), len(names), len(patients), seed)
+        for name, estimate in estimates.items()
+    }
 
 
-def _ends(samples: np.ndarray, level: float) -> tuple[float, float]:
+def _ends(samples, level: float) -> tuple[float, float]:
+    if not len(samples):
+        return float("nan"), float("nan")
     low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

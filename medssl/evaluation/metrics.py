@@ -16,7 +16,11 @@ def dice(prediction: np.ndarray, truth: np.ndarray, classes: dict[int, str]) -> 
 
 
 def segmentation_scores(
-    prediction: np.ndarray, truth: np.ndarray, classes: dict[int, str], spacing, tolerance_mm: float = 1.0
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    classes: dict[int, str],
+    spacing,
+    tolerance_mm: float = 1.0,
 ) -> list[dict]:
     """One row a class: dice, nsd (normalised surface distance at the tolerance), volumes in ml.
 
@@ -75,7 +79,9 @@ def classification_scores(truth: np.ndarray, scores: np.ndarray) -> dict[str, fl
     recalls = [(predicted[truth == k] == k).mean() for k in np.unique(truth)]
 
     def mean(measure) -> float:
-        return float(np.mean([measure(truth == k, scores[:, k]) for k in asked])) if asked else np.nan
+        return (
+            float(np.mean([measure(truth == k, scores[:, k]) for k in asked])) if asked else np.nan
+        )
 
     return {
         "auroc": mean(roc_auc_score),

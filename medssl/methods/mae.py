@@ -45,7 +45,8 @@ class MAE(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(decoder_width))
         nn.init.normal_(self.mask_token, std=0.02)
         self.decoder = nn.Sequential(
-            *[Block(decoder_width, decoder_heads) for _ in range(decoder_depth)], nn.LayerNorm(decoder_width)
+            *[Block(decoder_width, decoder_heads) for _ in range(decoder_depth)],
+            nn.LayerNorm(decoder_width),
         )
         voxels = torch.Size(self.patch).numel() * backbone.in_channels
         self.to_pixels = nn.Linear(decoder_width, voxels)

@@ -58,7 +58,9 @@ class VoCo(nn.Module):
 
     def training_step(self, batch: dict, step: int) -> StepOutput:
         similarity, labels, bases = self(batch["image"], batch["seed"])
-        terms = dict(zip(("positive", "negative"), LOSSES[self.loss](similarity, labels), strict=True))
+        terms = dict(
+            zip(("positive", "negative"), LOSSES[self.loss](similarity, labels), strict=True)
+        )
         terms["regulariser"] = self.regulariser * spread_loss(bases)
         logs = {name: float(term.detach()) for name, term in terms.items()}
         logs["placed"] = float((similarity.argmax(-1) == labels.argmax(-1)).float().mean())

@@ -6,12 +6,21 @@ from pathlib import Path
 import pandas as pd
 
 from medssl.reports import figures
-from medssl.reports.html import Section, write as write_page
+from medssl.reports.html import Section
+from medssl.reports.html import write as write_page
 
 PICTURES = 2
 
 
-def write(path: Path, run: Path, card: dict, result: dict, cases: pd.DataFrame, cohort: pd.DataFrame, shown):
+def write(
+    path: Path,
+    run: Path,
+    card: dict,
+    result: dict,
+    cases: pd.DataFrame,
+    cohort: pd.DataFrame,
+    shown,
+):
     """Compose report.html. `result` is metrics.json, `cohort` the manifest, `shown` drawn cases."""
     parent = card["config"].get("backbone")
     sections = [_results(result, cases, card), _pictures(shown), _cohort(cohort, card)]
@@ -26,26 +35,44 @@ def write(path: Path, run: Path, card: dict, result: dict, cases: pd.DataFrame, 
 
 def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
     table = _interval_table(result["metrics"])
-    drawn = [(figures.dots_with_intervals(_rows(result["metrics"])), "Mean and 95 % interval over patients.", "metrics")]
+    drawn = [
+        (
+            figures.dots_with_intervals(_rows(result["metrics"])),
+            "Mean and 95 % interval over patients.",
+            "metrics",
+        )
+    ]
     tables = [table]
     text = (
         f"Scored on the {result['split']} split. Intervals are percentile bootstrap over patients "
         f"(seed {result['seed']})."
     )
     if result["difference_to_baseline"]:
-        tables.append(_interval_table(result["difference_to_baseline"]).rename(columns={"figure": "paired difference to baseline"}))
+        tables.append(
+            _interval_table(result["difference_to_baseline"]).rename(
+                columns={"figure": "paired difference to baseline"}
+            )
+        )
     leaked = result["trained_on_held_out_patients"]
     if leaked:
         text += f" CAUTION: held-out patients had been trained on: {leaked}."
     if "truth" in cases and len(card["classes"]) == 2:
         positive = card["classes"]["1"]
         truth = (cases["truth"] == positive).to_numpy(int)
-        drawn.append((figures.roc(truth, cases[f"score_{positive}"].to_numpy()), "Receiver operating characteristic.", "ROC"))
+        drawn.append(
+            (
+                figures.roc(truth, cases[f"score_{positive}"].to_numpy()),
+                "Receiver operating characteristic.",
+                "ROC",
+            )
+        )
     return Section("Figures", text, figures=drawn, tables=tables)
 
 
 def _rows(metrics: dict) -> list[dict]:
-    return [{"name": k, **{x: v[x] for x in ("estimate", "low", "high")}} for k, v in metrics.items()]
+    return [
+        {"name": k, **{x: v[x] for x in ("estimate", "low", "high")}} for k, v in metrics.items()
+    ]
 
 
 def _interval_table(metrics: dict) -> pd.DataFrame:
@@ -74,7 +101,9 @@ def _pictures(shown: list[dict]) -> Section | None:
         )
         for s in shown
     ]
-    return Section("Predictions on truth", "Best, middle and worst case of the split.", figures=drawn)
+    return Section(
+        "Predictions on truth", "Best, middle and worst case of the split.", figures=drawn
+    )
 
 
 def _cohort(cohort: pd.DataFrame, card: dict) -> Section:
@@ -96,14 +125,22 @@ def _pretraining(run: Path) -> Section:
     config = json.loads((run / "config.json").read_text())
     drawn = [(figures.loss_curve(rows, ["loss"]), "Loss while pretraining.", "loss curve")]
     newest = sorted((run / "pictures").glob("*.png"))[-PICTURES:]
-    drawn += [(p.read_bytes(), "What the method saw, asked and answered.", "method") for p in newest]
+    drawn += [
+        (p.read_bytes(), "What the method saw, asked and answered.", "method") for p in newest
+    ]
     text = f"{config['method']['name']}, {config['fit']['steps']} steps of {config['fit']['batch_size']}."
     return Section("Pretraining", text, figures=drawn)
 
 
 def _training(run: Path, card: dict) -> Section:
     rows = _jsonl(run / "metrics.jsonl")
-    drawn = [(figures.loss_curve(rows, ["loss", "validation"]), "Loss and validation score.", "loss curve")]
+    drawn = [
+        (
+            figures.loss_curve(rows, ["loss", "validation"]),
+            "Loss and validation score.",
+            "loss curve",
+        )
+    ]
     fit = card["config"]["fit"]
     return Section("Fine-tuning", f"{fit['steps']} steps of {fit['batch_size']}.", figures=drawn)
 

@@ -62,13 +62,21 @@ def loss_curve(rows: list[dict], keys: list[str]) -> Figure:
     left = figure.add_subplot()
     axes = {"loss": left}
     for key, colour in zip(keys, [BLUE, ORANGE, "#00866b"], strict=False):
-        axis = left if key == "loss" else axes.setdefault("score", left.twinx() if len(keys) > 1 else left)
+        axis = (
+            left
+            if key == "loss"
+            else axes.setdefault("score", left.twinx() if len(keys) > 1 else left)
+        )
         points = [(r["step"], r[key]) for r in rows if r.get(key) is not None]
         steps, values = map(np.array, zip(*points, strict=True))
         if len(values) > 40:
             axis.plot(steps, values, color=colour, alpha=0.2, linewidth=0.8)
             width = max(len(values) // 40, 3)
-            values = np.convolve(np.pad(values, (width // 2, width - 1 - width // 2), "edge"), np.ones(width) / width, "valid")
+            values = np.convolve(
+                np.pad(values, (width // 2, width - 1 - width // 2), "edge"),
+                np.ones(width) / width,
+                "valid",
+            )
             axis.plot(steps, values, color=colour)
         else:
             axis.plot(steps, values, color=colour, marker="o", markersize=3.5)
@@ -109,7 +117,13 @@ def roc(truth: np.ndarray, scores: np.ndarray) -> Figure:
         axis.fill_between(false, true, step="post", color=BLUE, alpha=0.1, linewidth=0)
         axis.plot(false, true, color=BLUE, drawstyle="steps-post")
     axis.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
-    axis.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axis.set(
+        xlabel="1 - specificity",
+        ylabel="sensitivity",
+        xlim=(-0.02, 1.02),
+        ylim=(-0.02, 1.02),
+        aspect="equal",
+    )
     return figure
 
 
@@ -130,7 +144,9 @@ def overlay(image, truth, prediction, classes: dict[int, str], title: str = "") 
                     axis.contour(mask, [0.5], colors=[colour], linestyles=[line], linewidths=width)
     if title:
         figure.suptitle(title, y=1.02)
-    handles = [Line2D([], [], color=COLOURS[i % len(COLOURS)], linewidth=3) for i in range(len(classes))]
+    handles = [
+        Line2D([], [], color=COLOURS[i % len(COLOURS)], linewidth=3) for i in range(len(classes))
+    ]
     handles += [Line2D([], [], color=FAINT, linestyle=s) for s in ("solid", (0, (2.2, 1.4)))]
     names = [*classes.values(), "truth", "prediction"]
     figure.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=min(len(names), 7),
@@ -150,7 +166,12 @@ def reconstruction(input: np.ndarray, masked: np.ndarray, output: np.ndarray) ->
     rows = list(zip(*[planes(a) for a in (input, masked, output)], strict=True))
     heights = [r[0].shape[0] / r[0].shape[1] for r in rows]
     figure = Figure(figsize=(6.0, 2.0 * sum(heights) + 0.3))
-    axes = figure.subplots(len(rows), 3, squeeze=False, gridspec_kw={"height_ratios": heights, "wspace": 0.03, "hspace": 0.03})
+    axes = figure.subplots(
+        len(rows),
+        3,
+        squeeze=False,
+        gridspec_kw={"height_ratios": heights, "wspace": 0.03, "hspace": 0.03},
+    )
     for line, pictures in zip(axes, rows, strict=True):
         for axis, picture in zip(line, pictures, strict=True):
             _show(axis, picture, input)
@@ -173,11 +194,24 @@ def overlap(image, grid, crop, start, predicted: np.ndarray, true: np.ndarray) -
         picture = image[:, :, z].T  # array axes kept, so that cells are where their indices say
     else:
         picture = image.T
-    left.imshow(picture, cmap="gray", vmin=image.min(), vmax=np.percentile(image, 99.5), origin="lower")
+    left.imshow(
+        picture, cmap="gray", vmin=image.min(), vmax=np.percentile(image, 99.5), origin="lower"
+    )
     for axis, n in enumerate(grid[:2]):
         for i in range(1, n):
-            (left.axvline if axis == 0 else left.axhline)(i * crop[axis] - 0.5, color="white", linewidth=0.8, alpha=0.8)
-    left.add_patch(Rectangle((start[0] - 0.5, start[1] - 0.5), crop[0], crop[1], fill=False, edgecolor=ORANGE, linewidth=2))
+            (left.axvline if axis == 0 else left.axhline)(
+                i * crop[axis] - 0.5, color="white", linewidth=0.8, alpha=0.8
+            )
+    left.add_patch(
+        Rectangle(
+            (start[0] - 0.5, start[1] - 0.5),
+            crop[0],
+            crop[1],
+            fill=False,
+            edgecolor=ORANGE,
+            linewidth=2,
+        )
+    )
     left.set_axis_off()
     left.set_title("base grid and a random crop")
     places = np.arange(len(true))
@@ -192,7 +226,9 @@ def overlap(image, grid, crop, start, predicted: np.ndarray, true: np.ndarray) -
 
 
 def _show(axis, picture: np.ndarray, whole: np.ndarray) -> None:
-    axis.imshow(picture, cmap="gray", vmin=np.percentile(whole, 0.5), vmax=np.percentile(whole, 99.7))
+    axis.imshow(
+        picture, cmap="gray", vmin=np.percentile(whole, 0.5), vmax=np.percentile(whole, 99.7)
+    )
     axis.set_axis_off()
 
 
@@ -201,6 +237,8 @@ def _row(shapes: list[tuple[int, int]]):
     ratios = [columns / rows for rows, columns in shapes]
     height = min(2.6, 8.2 / sum(ratios))
     figure = Figure(figsize=(height * sum(ratios), height))
-    axes = figure.subplots(1, len(shapes), gridspec_kw={"width_ratios": ratios, "wspace": 0.02}, squeeze=False)
+    axes = figure.subplots(
+        1, len(shapes), gridspec_kw={"width_ratios": ratios, "wspace": 0.02}, squeeze=False
+    )
     figure.subplots_adjust(0, 0.04, 1, 1)
     return figure, axes[0]

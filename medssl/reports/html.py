@@ -65,7 +65,11 @@ def _data(figure: Figure | bytes) -> str:
 def _table(frame: pd.DataFrame) -> dict:
     numeric = [pd.api.types.is_numeric_dtype(frame[c]) for c in frame]
     rows = [[_cell(v) for v in row] for row in frame.itertuples(index=False)]
-    return {"head": list(zip(frame.columns, numeric, strict=True)), "rows": rows, "numeric": numeric}
+    return {
+        "head": list(zip(frame.columns, numeric, strict=True)),
+        "rows": rows,
+        "numeric": numeric,
+    }
 
 
 def _cell(value: object) -> str:

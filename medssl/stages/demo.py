@@ -22,4 +22,6 @@ class Config(Base):
 
 
 def run(config: Config) -> Path:
-    return pipeline.run(pipeline.Config(pipeline=str(shipped.pipeline("quickstart")), overrides={"out": config.out}))
+    return pipeline.run(
+        pipeline.Config(pipeline=str(shipped.pipeline("quickstart")), overrides={"out": config.out})
+    )

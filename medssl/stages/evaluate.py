@@ -22,7 +22,12 @@ from medssl.data.preprocess import restore
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
 from medssl.errors import UserError
-from medssl.evaluation.intervals import Interval, bootstrap, paired_difference
+from medssl.evaluation.intervals import (
+    Interval,
+    bootstrap,
+    bootstrap_statistics,
+    paired_difference,
+)
 from medssl.evaluation.metrics import classification_scores, segmentation_scores
 from medssl.progress import say, track
 from medssl.reports import chain
@@ -88,7 +93,9 @@ def run(config: Config) -> Path:
     for name, interval in compared.items():
         say(f"{name}, difference to {config.baseline}: {interval}")
     manifest = Manifest.read(store.manifest)
-    report = chain.write(out / "report.html", config.run, about, result, cases, manifest.table, shown)
+    report = chain.write(
+        out / "report.html", config.run, about, result, cases, manifest.table, shown
+    )
     say(f"report: {report}")
     return out
 
@@ -100,9 +107,15 @@ def _segmentation(task, store: Store, items: pd.DataFrame, config: Config):
     for item in track(list(items.index), "evaluate", unit="scans"):
         scan = manifest.volume(item)
         truth = manifest.mask(item, scan)
-        found = restore(task.predict(store.read(item)), store.grid(item), store.recipe.orientation, scan)
+        found = restore(
+            task.predict(store.read(item)), store.grid(item), store.recipe.orientation, scan
+        )
         each = segmentation_scores(
-            found.array[0], truth.array[0].astype(np.int64), task.classes, scan.spacing, config.tolerance
+            found.array[0],
+            truth.array[0].astype(np.int64),
+            task.classes,
+            scan.spacing,
+            config.tolerance,
         )
         about = {"id": item, "patient": items.at[item, "patient"]}
         rows += [{**about, **row} for row in each]
@@ -110,15 +123,21 @@ def _segmentation(task, store: Store, items: pd.DataFrame, config: Config):
     metrics = {}
     for measure in ("dice", "nsd"):
         per_case = cases.groupby("id").agg(value=(measure, "mean"), patient=("patient", "first"))
-        metrics[f"{measure}, mean of classes"] = _interval(per_case["value"], per_case["patient"], config)
+        metrics[f"{measure}, mean of classes"] = _interval(
+            per_case["value"], per_case["patient"], config
+        )
         for name in task.classes.values():
             of_class = cases[cases["class"] == name]
-            metrics[f"{measure}, {name}"] = _interval(of_class[measure], of_class["patient"], config)
+            metrics[f"{measure}, {name}"] = _interval(
+                of_class[measure], of_class["patient"], config
+            )
     return cases, metrics, _examples(task, store, manifest, cases, config.examples_shown)
 
 
 def _interval(values: pd.Series, patients: pd.Series, config: Config) -> Interval:
-    return bootstrap(values.to_numpy(float), patients.to_numpy(), n=config.resamples, seed=config.seed)
+    return bootstrap(
+        values.to_numpy(float), patients.to_numpy(), n=config.resamples, seed=config.seed
+    )
 
 
 def _examples(task, store: Store, manifest: Manifest, cases: pd.DataFrame, n: int) -> list[dict]:
@@ -144,7 +163,9 @@ def _classification(task, store: Store, items: pd.DataFrame, about: dict, config
     """Scores of every case; AUROC, AUPRC and accuracy with intervals."""
     numbers = target_numbers(items[about["target"]], task.classes)
     items = items[items.index.isin(numbers)]
-    scores = np.stack([task.predict(store.read(i)) for i in track(list(items.index), "evaluate", unit="scans")])
+    scores = np.stack(
+        [task.predict(store.read(i)) for i in track(list(items.index), "evaluate", unit="scans")]
+    )
     truth = np.array([numbers[i] for i in items.index])
     cases = pd.DataFrame(
         {
@@ -155,23 +176,22 @@ def _classification(task, store: Store, items: pd.DataFrame, about: dict, config
             **{f"score_{name}": scores[:, k] for k, name in task.classes.items()},
         }
     )
-    patients = items["patient"].to_numpy()
 
-    def measure(name: str) -> Interval:
-        def statistic(rows: np.ndarray) -> float:
-            return classification_scores(truth[rows], scores[rows])[name]
+    def scored(rows: np.ndarray) -> dict[str, float]:
+        return classification_scores(truth[rows], scores[rows])
 
-        return bootstrap(statistic, patients, n=config.resamples, seed=config.seed)
-
-    names = ("auroc", "auprc", "accuracy", "balanced_accuracy")
-    return cases, {name: measure(name) for name in names}
+    return cases, bootstrap_statistics(
+        scored, items["patient"].to_numpy(), n=config.resamples, seed=config.seed
+    )
 
 
 def _compare(cases: pd.DataFrame, config: Config) -> dict[str, Interval]:
     """Paired differences, this run minus the baseline, over the cases that both scored."""
     path = config.baseline / "cases.parquet"
     if not path.exists():
-        raise UserError("EMPTY", path, "there is no such evaluation", "run `medssl evaluate` on the baseline")
+        raise UserError(
+            "EMPTY", path, "there is no such evaluation", "run `medssl evaluate` on the baseline"
+        )
     other = pd.read_parquet(path)
     keys = [k for k in ("id", "class") if k in cases]
     both = cases.merge(other, on=keys, suffixes=("", "_baseline"))

@@ -48,11 +48,15 @@ class Config(Base):
     from_scratch: bool = Field(False, description="take only the architecture of backbone")
     arch: Part = Field(Part(name="res_unet"), description="network when there is no backbone=")
     target: str = Field("", description="label column of the manifest to classify by")
-    classes: dict[int, str] = Field({}, description="names of mask values; empty: class_1, class_2, ...")
+    classes: dict[int, str] = Field(
+        {}, description="names of mask values; empty: class_1, class_2, ..."
+    )
     labelled: int = Field(0, description="how many labelled scans to train on; 0: all", ge=0)
     draw: int = Field(0, description="which draw of them", ge=0)
     validation: int = Field(0, description="how many validation scans to score; 0: all", ge=0)
-    allow_overlap: bool = Field(False, description="go on when held-out patients were pretrained on")
+    allow_overlap: bool = Field(
+        False, description="go on when held-out patients were pretrained on"
+    )
     augment: Augment = Field(Augment(), description="how samples vary")
     fit: Fit = Field(Fit(every=200), description="how long and on what")
     optim: Optim = Field(Optim(), description="how weights are updated")
@@ -111,7 +115,9 @@ def run(config: Config) -> Path:
                 say(f"step {at.step}: validation {score:.4f}")
             if score is None or score >= best:
                 modules = {"backbone": task.backbone, "task": _Head(task)}
-                save_model(config.out / "model", modules, {**about, "steps": at.step, "validation": score})
+                save_model(
+                    config.out / "model", modules, {**about, "steps": at.step, "validation": score}
+                )
     return config.out
 
 
@@ -120,7 +126,9 @@ class _Head(torch.nn.Module):
 
     def __init__(self, task: torch.nn.Module):
         super().__init__()
-        self.parts = torch.nn.ModuleDict({k: m for k, m in task.named_children() if k != "backbone"})
+        self.parts = torch.nn.ModuleDict(
+            {k: m for k, m in task.named_children() if k != "backbone"}
+        )
         for name, buffer in task.named_buffers(recurse=False):
             self.register_buffer(name, buffer)
 
@@ -205,15 +213,21 @@ def _backbone(store: Store, config: Config):
     description = parent["backbone"]
     backbone = build_backbone(description["name"], **description["options"])
     if parent["recipe"] != store.recipe.model_dump():
-        different = [k for k, v in store.recipe.model_dump().items() if parent["recipe"].get(k) != v]
-        say(f"remark: the backbone was pretrained with another recipe ({', '.join(different)} differ)")
+        different = [
+            k for k, v in store.recipe.model_dump().items() if parent["recipe"].get(k) != v
+        ]
+        say(
+            f"remark: the backbone was pretrained with another recipe ({', '.join(different)} differ)"
+        )
     if config.from_scratch:
         return backbone, description, {}
     load_weights(config.backbone, backbone, "backbone")
     return backbone, description, parent
 
 
-def _refuse_leaks(parent: dict, labelled: pd.DataFrame, train: pd.DataFrame, config: Config) -> None:
+def _refuse_leaks(
+    parent: dict, labelled: pd.DataFrame, train: pd.DataFrame, config: Config
+) -> None:
     held_out = set(of_splits(labelled, ["val", "test"])["patient"])
     refuse_overlap(overlap(parent, held_out, ("pretrain",)), config.store, config.allow_overlap)
     shared = {"train": sorted(held_out & set(train["patient"]))}

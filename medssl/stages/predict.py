@@ -52,7 +52,9 @@ def run(config: Config) -> Path:
             if found.ndim == 1:
                 scores.append({"id": row.id, **_named(found, task.classes)})
             else:
-                write_nifti(restore(found, prepared.grid, recipe.orientation, volume), config.out / row.id)
+                write_nifti(
+                    restore(found, prepared.grid, recipe.orientation, volume), config.out / row.id
+                )
         except UserError as error:
             refused.append((row.id, error.code, f"{error.cause}. Fix: {error.fix}"))
     if scores:

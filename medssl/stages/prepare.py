@@ -45,7 +45,9 @@ def run(config: Config) -> Path:
     else:
         results = [work(row) for row in track(rows, "prepare", unit="scans")]
 
-    refused = pd.DataFrame([r for r in results if "cause" in r], columns=["id", "code", "cause", "fix"])
+    refused = pd.DataFrame(
+        [r for r in results if "cause" in r], columns=["id", "code", "cause", "fix"]
+    )
     good = [r for r in results if "cause" not in r]
     refused_csv = config.out / "refused.csv"
     write_atomically(refused_csv, lambda path: refused.to_csv(path, index=False))

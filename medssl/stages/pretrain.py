@@ -41,7 +41,9 @@ class Config(Base):
     out: Path = Field(Path("run"), description="folder of the run; one that was killed is resumed")
     method: Part = Field(Part(name="mae"), description="how to learn without labels")
     backbone: Part = Field(Part(name="vit"), description="the network to pretrain")
-    splits: list[str] = Field(["train", ""], description="scans to use; empty: those without a split")
+    splits: list[str] = Field(
+        ["train", ""], description="scans to use; empty: those without a split"
+    )
     augment: Augment = Field(Augment(), description="how samples vary")
     fit: Fit = Field(Fit(), description="how long and on what")
     optim: Optim = Field(Optim(), description="how weights are updated")
@@ -66,7 +68,9 @@ def run(config: Config) -> Path:
         patients={"pretrain": list(items["patient"])},
     )
     with run_folder.opened(config.out, config.model_dump(mode="json")):
-        say(f"pretrain {config.method.name} on {len(items)} scans of {items['patient'].nunique()} patients")
+        say(
+            f"pretrain {config.method.name} on {len(items)} scans of {items['patient'].nunique()} patients"
+        )
 
         def read(first: int, last: int):
             return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
@@ -85,5 +89,7 @@ def run(config: Config) -> Path:
 def _crop(image: torch.Tensor, method) -> torch.Tensor:
     """The middle of the image in the size that the method shows its backbone."""
     size = getattr(method, "crop", method.crops.size)
-    box = [slice((n - s) // 2, (n - s) // 2 + s) for n, s in zip(image.shape[2:], size, strict=True)]
+    box = [
+        slice((n - s) // 2, (n - s) // 2 + s) for n, s in zip(image.shape[2:], size, strict=True)
+    ]
     return image[(..., *box)]

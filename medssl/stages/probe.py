@@ -53,7 +53,10 @@ def run(config: Config) -> Path:
     size = tuple(config.size or method.get("crop") or method.get("size") or ())
     if len(size) != store.ndim:
         raise UserError(
-            "CONFIG", "size", f"has {len(size)} values, the scans have {store.ndim} axes", "give size="
+            "CONFIG",
+            "size",
+            f"has {len(size)} values, the scans have {store.ndim} axes",
+            "give size=",
         )
     items = store.items[store.items["has_mask"]]
     train, test = of_splits(items, config.train), of_splits(items, config.test)

@@ -26,7 +26,9 @@ class Fit(Keys):
     batch_size: int = Field(8, description="samples of one forward pass", ge=1)
     accumulate: int = Field(1, description="forward passes for one update", ge=1)
     every: int = Field(100, description="steps between checkpoints, validation and pictures", ge=1)
-    ema: float = Field(0.0, description="decay of averaged weights, kept in the end; 0: off", ge=0, lt=1)
+    ema: float = Field(
+        0.0, description="decay of averaged weights, kept in the end; 0: off", ge=0, lt=1
+    )
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
     )
@@ -128,7 +130,9 @@ def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> int:
     trainable.load_state_dict(weights)
     optimizer.load_state_dict(trainer["optimizer"])
     if average:
-        average.tensors = {k: v.to(average.tensors[k].device) for k, v in trainer["average"].items()}
+        average.tensors = {
+            k: v.to(average.tensors[k].device) for k, v in trainer["average"].items()
+        }
     return int(trainer["step"])
 
 
@@ -137,7 +141,9 @@ class Average:
 
     def __init__(self, module: nn.Module, decay: float):
         self.decay = decay
-        self.tensors = {k: v.detach().clone() for k, v in module.named_parameters() if v.requires_grad}
+        self.tensors = {
+            k: v.detach().clone() for k, v in module.named_parameters() if v.requires_grad
+        }
         self.tensors["count"] = torch.zeros(())
 
     @torch.no_grad()

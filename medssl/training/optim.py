@@ -13,13 +13,21 @@ class Optim(Keys):
     """How weights are updated."""
 
     lr: float = Field(1e-3, description="largest learning rate", gt=0)
-    weight_decay: float = Field(0.05, description="decoupled; not on norms, biases and tokens", ge=0)
+    weight_decay: float = Field(
+        0.05, description="decoupled; not on norms, biases and tokens", ge=0
+    )
     betas: list[float] = Field([0.9, 0.95], description="of AdamW")
-    warmup: float = Field(0.05, description="share of the steps in which the rate rises", ge=0, le=1)
+    warmup: float = Field(
+        0.05, description="share of the steps in which the rate rises", ge=0, le=1
+    )
     final: float = Field(0.01, description="rate at the end as a share of lr (cosine)", ge=0, le=1)
     backbone_rate: float = Field(1.0, description="factor on lr for a pretrained backbone", ge=0)
-    layer_decay: float = Field(1.0, description="factor on its lr for each layer further from the head")
-    frozen: float = Field(0.0, description="share of the steps in which the backbone rests", ge=0, le=1)
+    layer_decay: float = Field(
+        1.0, description="factor on its lr for each layer further from the head"
+    )
+    frozen: float = Field(
+        0.0, description="share of the steps in which the backbone rests", ge=0, le=1
+    )
     clip: float = Field(1.0, description="largest gradient norm; 0: not clipped", ge=0)
 
     def for_new_weights(self) -> "Optim":
@@ -49,7 +57,9 @@ def parameter_groups(module: nn.Module, optim: Optim) -> list[dict]:
         inside = name.startswith("backbone.")
         scale = 1.0
         if inside:
-            away = module.backbone.n_layers - module.backbone.layer_of(name.removeprefix("backbone."))
+            away = module.backbone.n_layers - module.backbone.layer_of(
+                name.removeprefix("backbone.")
+            )
             scale = optim.backbone_rate * optim.layer_decay**away
         decay = 0.0 if parameter.ndim <= 1 else optim.weight_decay
         group = groups.setdefault(

@@ -23,8 +23,9 @@ def opened(folder: Path, config: dict) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "a") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            # Not flock: a loader's worker would inherit it, and hold it on after a kill.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
             raise UserError(
                 "LOCKED", folder, "another process is writing to this run",
                 "wait for it, or choose another out=",

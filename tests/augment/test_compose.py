@@ -8,7 +8,9 @@ def test_mask_moves_with_the_image():
     mask = torch.zeros(2, 24, 24, 24, dtype=torch.long)
     mask[:, 6:14, 8:18, 4:12] = 1
     image = mask[:, None].float() * 2 - 1
-    drawn = Augment(gain=0, offset=0, gamma=0, noise=0, rotate=20).draw(torch.tensor([3, 4]), (24, 24, 24))
+    drawn = Augment(gain=0, offset=0, gamma=0, noise=0, rotate=20).draw(
+        torch.tensor([3, 4]), (24, 24, 24)
+    )
     moved, moved_mask = drawn.image(image, (-1.0, 1.0)), drawn.mask(mask)
     assert ((moved[:, 0] > 0) == (moved_mask == 1)).float().mean() > 0.99
     assert not torch.equal(moved_mask, mask) and moved_mask.dtype == torch.long

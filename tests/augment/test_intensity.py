@@ -31,5 +31,7 @@ def test_noise_follows_the_sample_and_has_the_drawn_size():
     p = draw_intensity(seeded(4, 5), noise=0.2)
     out = apply_intensity(image, p, torch.tensor([4, 5]), -5.0, 5.0)
     assert torch.allclose(out.std((1, 2, 3, 4)), p["noise"], rtol=0.05)
-    alone = apply_intensity(image[1:], {k: v[1:] for k, v in p.items()}, torch.tensor([5]), -5.0, 5.0)
+    alone = apply_intensity(
+        image[1:], {k: v[1:] for k, v in p.items()}, torch.tensor([5]), -5.0, 5.0
+    )
     assert torch.equal(alone[0], out[1])

@@ -12,7 +12,9 @@ def seeded(*seeds):
 
 @pytest.mark.parametrize("size", [(20, 30), (12, 16, 20)])
 def test_resampling_equals_scipys_for_the_same_map(size):
-    image = torch.from_numpy(ndimage.gaussian_filter(np.random.default_rng(0).random(size), 1)).float()
+    image = torch.from_numpy(
+        ndimage.gaussian_filter(np.random.default_rng(0).random(size), 1)
+    ).float()
     maps = draw_affine(seeded(5), size, rotate=25, scale=(0.8, 1.2), shift=0.1, flip=0.5)
     ours = apply_affine(image[None, None], maps)[0, 0].numpy()
     matrix, move = maps[0, :, :-1].double().numpy(), maps[0, :, -1].double().numpy()
@@ -21,7 +23,9 @@ def test_resampling_equals_scipys_for_the_same_map(size):
         image.numpy().astype(float), matrix, offset=centre + move - matrix @ centre, order=1
     )
     # At the border SciPy cuts to zero where torch fades; inside they agree.
-    inside = ndimage.affine_transform(np.ones(size), matrix, offset=centre + move - matrix @ centre, order=1)
+    inside = ndimage.affine_transform(
+        np.ones(size), matrix, offset=centre + move - matrix @ centre, order=1
+    )
     inside = ndimage.minimum_filter(inside, 3) == 1
     assert inside.sum() > 50
     assert np.abs(ours - reference)[inside].max() < 1e-4

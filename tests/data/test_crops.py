@@ -20,7 +20,9 @@ def test_a_sample_depends_on_seed_and_number_only(store):
     again = Crops(store, list(store.items.index), CropSpec((8, 8, 8), mask=True), seed=3)
     again[5], again[2]
     assert all(same(crops[g], again[g]) for g in (7, 0, 3))
-    assert not same(crops[0], Crops(store, crops_items(store), CropSpec((8, 8, 8), mask=True), seed=4)[0])
+    assert not same(
+        crops[0], Crops(store, crops_items(store), CropSpec((8, 8, 8), mask=True), seed=4)[0]
+    )
 
 
 def crops_items(store):

@@ -18,7 +18,11 @@ def head(shape=(30, 34, 26), spacing=(2.0, 1.5, 2.5)) -> Volume:
 
 
 def orders():
-    return ["".join(c) for p in itertools.permutations(["LR", "PA", "IS"]) for c in itertools.product(*p)]
+    return [
+        "".join(c)
+        for p in itertools.permutations(["LR", "PA", "IS"])
+        for c in itertools.product(*p)
+    ]
 
 
 def test_all_48_axis_orders_prepare_and_restore_alike():

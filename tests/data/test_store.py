@@ -23,8 +23,12 @@ def make(folder, shapes, recipe=None, masks=True, extra=None) -> Store:
         prepared = prepare(volume, recipe, mask)
         store.add(f"key{i}", prepared)
         about = {"id": f"case{i}", "patient": f"p{i // 2}", "split": "train", "modality": "MR"}
-        row = pd.Series({**about, "label_mask": "m" if masks else "", **(extra[i] if extra else {})})
-        rows.append(store.describe(row, f"key{i}", prepared.image.shape, 1, (1, 1, 1), prepared.grid))
+        row = pd.Series(
+            {**about, "label_mask": "m" if masks else "", **(extra[i] if extra else {})}
+        )
+        rows.append(
+            store.describe(row, f"key{i}", prepared.image.shape, 1, (1, 1, 1), prepared.grid)
+        )
     store.items = pd.DataFrame(rows).set_index("id", drop=False).rename_axis(None)
     store.write_about()
     return Store.read_from(folder)
@@ -41,7 +45,9 @@ def test_what_is_read_is_what_was_prepared(tmp_path):
 def test_a_box_equals_the_same_box_of_the_whole_and_is_padded_outside(tmp_path):
     store = make(tmp_path / "s", [(140, 24, 28)])
     whole = store.read("case0")
-    assert np.array_equal(store.read("case0", (100, 3, 5), (135, 9, 28)), whole[:, 100:135, 3:9, 5:28])
+    assert np.array_equal(
+        store.read("case0", (100, 3, 5), (135, 9, 28)), whole[:, 100:135, 3:9, 5:28]
+    )
     out = store.read("case0", (-3, 20, 0), (5, 30, 28))
     assert out.shape == (1, 8, 10, 28)
     assert np.array_equal(out[:, 3:, :4], whole[:, :5, 20:])

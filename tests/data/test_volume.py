@@ -46,7 +46,10 @@ def test_crop_keeps_places():
 def test_resized_affine_keeps_the_edges():
     affine = oblique().affine
     new = resized_affine(affine, (10, 20, 30), (5, 40, 30))
-    for old_corner, new_corner in [((-0.5, -0.5, -0.5), (-0.5, -0.5, -0.5)), ((9.5, 19.5, 29.5), (4.5, 39.5, 29.5))]:
+    for old_corner, new_corner in [
+        ((-0.5, -0.5, -0.5), (-0.5, -0.5, -0.5)),
+        ((9.5, 19.5, 29.5), (4.5, 39.5, 29.5)),
+    ]:
         assert np.allclose(affine @ [*old_corner, 1], new @ [*new_corner, 1])
 
 

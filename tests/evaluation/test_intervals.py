@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medssl.evaluation.intervals import bootstrap, paired_difference
+from medssl.evaluation.intervals import bootstrap, bootstrap_statistics, paired_difference
 
 
 def test_estimate_counts_and_seed():
@@ -17,7 +17,7 @@ def test_mean_and_statistic_agree():
     rng = np.random.default_rng(0)
     values, patients = rng.normal(size=120), rng.integers(0, 40, 120)
     a = bootstrap(values, patients, n=4000)
-    b = bootstrap(lambda rows: values[rows].mean(), patients, n=4000)
+    b = bootstrap_statistics(lambda rows: {"m": values[rows].mean()}, patients, n=4000)["m"]
     assert a.estimate == pytest.approx(b.estimate)
     assert a.low == pytest.approx(b.low, abs=0.03) and a.high == pytest.approx(b.high, abs=0.03)
 
@@ -52,3 +52,14 @@ def test_paired_difference_sees_a_small_gain_under_large_spread():
 
 def test_nothing_known_is_nan_not_a_crash():
     assert np.isnan(bootstrap(np.array([np.nan]), np.array(["a"])).estimate)
+
+
+def test_resamples_where_a_figure_is_not_defined_are_left_out():
+    values = np.array([1.0, 0, 0, 0])
+
+    def share(rows):
+        return {"defined": 1.0 if values[rows].any() else np.nan, "never": np.nan}
+
+    found = bootstrap_statistics(share, np.arange(4), n=200)
+    assert (found["defined"].low, found["defined"].high) == (1, 1)
+    assert np.isnan(found["never"].low)

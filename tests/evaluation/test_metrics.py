@@ -53,11 +53,15 @@ def test_surface_distance_against_a_distance_transform():
     sa, sb = surface(a), surface(b)
     da, db = (ndimage.distance_transform_edt(~s) for s in (sa, sb))
     expected = ((db[sa] <= 1).sum() + (da[sb] <= 1).sum()) / (sa.sum() + sb.sum())
-    assert segmentation_scores(a, b, {1: "x"}, (1, 1, 1))[0]["nsd"] == pytest.approx(expected, abs=0.02)
+    assert segmentation_scores(a, b, {1: "x"}, (1, 1, 1))[0]["nsd"] == pytest.approx(
+        expected, abs=0.02
+    )
 
 
 def test_volumes_in_ml():
-    row = segmentation_scores(np.ones((10, 10, 10), int), np.ones((10, 10, 10), int), {1: "x"}, (1, 2, 5))[0]
+    row = segmentation_scores(
+        np.ones((10, 10, 10), int), np.ones((10, 10, 10), int), {1: "x"}, (1, 2, 5)
+    )[0]
     assert row["volume_ml_truth"] == row["volume_ml_prediction"] == pytest.approx(10)
 
 

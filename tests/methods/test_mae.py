@@ -23,7 +23,9 @@ def make(case: str, ratio: float = 0.75, channels: int = 1):
     torch.manual_seed(0)
     options, size = CASES[case]
     backbone = ViT(channels, **options, width=24, depth=2, heads=2)
-    return MAE(backbone, keep, size=list(size), mask_ratio=ratio, decoder_width=24, decoder_heads=2), size
+    return MAE(
+        backbone, keep, size=list(size), mask_ratio=ratio, decoder_width=24, decoder_heads=2
+    ), size
 
 
 def batch(size, n=3, channels=1):
@@ -79,7 +81,9 @@ def test_loss_ignores_visible_patches_and_affine_changes_of_a_normalised_target(
 
 
 def test_constant_patches_give_no_nan():
-    assert torch.isfinite(mae_loss(torch.randn(1, 4, 8), torch.ones(1, 4, 8), torch.ones(1, 4), True))
+    assert torch.isfinite(
+        mae_loss(torch.randn(1, 4, 8), torch.ones(1, 4, 8), torch.ones(1, 4), True)
+    )
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0])

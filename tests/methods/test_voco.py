@@ -7,7 +7,14 @@ import torch
 from medssl.backbones.monai3d import ResUNetEncoder
 from medssl.errors import UserError
 from medssl.methods.voco import (
-    VoCo, base_cells, cut, overlap, paper_loss, random_starts, released_loss, spread_loss,
+    VoCo,
+    base_cells,
+    cut,
+    overlap,
+    paper_loss,
+    random_starts,
+    released_loss,
+    spread_loss,
 )  # fmt: skip
 
 CASES = {
@@ -53,7 +60,9 @@ def test_label_equals_the_count_of_voxels(case):
     for k, start in enumerate(method.cells.tolist()):
         index[tuple(slice(s, s + c) for s, c in zip(start, method.crop, strict=True))] = k
     starts, labels = labels_of(method, 20)
-    for start, label in zip(starts.flatten(0, 1).long().tolist(), labels.flatten(0, 1), strict=True):
+    for start, label in zip(
+        starts.flatten(0, 1).long().tolist(), labels.flatten(0, 1), strict=True
+    ):
         crop = index[tuple(slice(s, s + c) for s, c in zip(start, method.crop, strict=True))]
         counted = torch.bincount(crop.flatten(), minlength=len(method.cells)) / crop.numel()
         assert torch.allclose(label, counted, atol=1e-6)
@@ -87,7 +96,9 @@ def test_cut_takes_scan_by_scan():
     starts = torch.tensor([[[0, 0], [2, 3]], [[1, 1], [3, 3]]])
     pieces = cut(image, starts, (3, 3))
     assert pieces.shape == (4, 1, 3, 3)
-    assert torch.equal(pieces[1, 0], image[0, 0, 2:5, 3:6]) and torch.equal(pieces[2, 0], image[1, 0, 1:4, 1:4])
+    assert torch.equal(pieces[1, 0], image[0, 0, 2:5, 3:6]) and torch.equal(
+        pieces[2, 0], image[1, 0, 1:4, 1:4]
+    )
 
 
 def test_losses_against_numpy_in_float64():
@@ -132,7 +143,11 @@ def test_teacher_starts_as_the_student_and_follows_after_the_step_only():
     pairs = [(backbone, method.backbone), (projector, method.projector)]
 
     def equal():
-        return all(torch.equal(t, s) for a, b in pairs for t, s in zip(a.parameters(), b.parameters(), strict=True))
+        return all(
+            torch.equal(t, s)
+            for a, b in pairs
+            for t, s in zip(a.parameters(), b.parameters(), strict=True)
+        )
 
     assert equal()
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], 0.1)

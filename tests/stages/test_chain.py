@@ -48,8 +48,20 @@ def cohort(tmp_path_factory):
     (root / "images/broken.nii.gz").write_bytes(b"not a scan")
     pd.DataFrame(rows).to_csv(root / "splits.csv", index=False)
     out = root / "out"
-    call("index", scans=root / "images", labels=[root / "labels", root / "splits.csv"], modality="MR", out=out / "m")
-    call("prepare", "mr_crop", manifest=out / "m", out=out / "store", recipe={"spacing": [1.2, 1.2, 1.2]})
+    call(
+        "index",
+        scans=root / "images",
+        labels=[root / "labels", root / "splits.csv"],
+        modality="MR",
+        out=out / "m",
+    )
+    call(
+        "prepare",
+        "mr_crop",
+        manifest=out / "m",
+        out=out / "store",
+        recipe={"spacing": [1.2, 1.2, 1.2]},
+    )
     return root
 
 
@@ -83,11 +95,16 @@ def test_pretraining_leaves_held_out_patients_alone_and_writes_what_it_promises(
     card = json.loads((segmented / "voco/model/card.json").read_text())
     table = pd.read_parquet(segmented / "m/manifest.parquet")
     held_out = set(table[table["split"].isin(["val", "test"])]["patient"])
-    assert len(card["patients"]["pretrain"]) == 3 and not held_out & set(card["patients"]["pretrain"])
+    assert len(card["patients"]["pretrain"]) == 3 and not held_out & set(
+        card["patients"]["pretrain"]
+    )
     assert card["recipe"]["spacing"] == [1.2, 1.2, 1.2]
     assert not any(f"P{i}" in json.dumps(card["patients"]) for i in range(5))
     assert sorted(p.name for p in (segmented / "voco/pictures").iterdir())
-    steps = [json.loads(line)["step"] for line in (segmented / "voco/metrics.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"]
+        for line in (segmented / "voco/metrics.jsonl").read_text().splitlines()
+    ]
     assert steps[-1] == 6
 
 
@@ -112,7 +129,11 @@ def test_figures_have_intervals_patients_and_seed(segmented):
     assert cases["dice"].mean() == pytest.approx(dice["estimate"])
     assert len(pd.read_csv(segmented / "tuned/evaluation/cases.csv")) == len(cases) == 2
     page = (segmented / "tuned/evaluation/report.html").read_text()
-    assert "<img" in page and "paired difference" in page and "http" not in page.replace("http://www.w3.org", "")
+    assert (
+        "<img" in page
+        and "paired difference" in page
+        and "http" not in page.replace("http://www.w3.org", "")
+    )
 
 
 def test_a_bright_ball_is_learnt(segmented):
@@ -121,7 +142,13 @@ def test_a_bright_ball_is_learnt(segmented):
 
 
 def test_predictions_lie_on_the_scans_own_grid(segmented, cohort):
-    out = call("predict", run=segmented / "tuned", scans=cohort / "images", modality="MR", out=segmented / "predicted")
+    out = call(
+        "predict",
+        run=segmented / "tuned",
+        scans=cohort / "images",
+        modality="MR",
+        out=segmented / "predicted",
+    )
     for i in range(10):
         source = nib.load(cohort / f"images/case_{i}.nii.gz")
         found = nib.load(out / f"case_{i}.nii.gz")
@@ -137,17 +164,29 @@ def test_all_48_axis_orders_predict_the_same_place(segmented, cohort, tmp_path):
     import itertools
 
     source = nib.load(cohort / "images/case_1.nii.gz")
-    orders = ["".join(c) for p in itertools.permutations(["LR", "PA", "IS"]) for c in itertools.product(*p)]
+    orders = [
+        "".join(c)
+        for p in itertools.permutations(["LR", "PA", "IS"])
+        for c in itertools.product(*p)
+    ]
     (tmp_path / "in").mkdir()
     for codes in orders:
         nib.save(_turned(source, codes), tmp_path / f"in/{codes}.nii.gz")
-    out = call("predict", run=segmented / "tuned", scans=tmp_path / "in", modality="MR", out=tmp_path / "out")
+    out = call(
+        "predict",
+        run=segmented / "tuned",
+        scans=tmp_path / "in",
+        modality="MR",
+        out=tmp_path / "out",
+    )
     reference = _turned(nib.load(out / "RAS.nii.gz"), "RAS")
     assert reference.get_fdata().any()
     for codes in orders:
         found = nib.load(out / f"{codes}.nii.gz")
         original = nib.load(tmp_path / f"in/{codes}.nii.gz")
-        assert found.shape == original.shape and np.allclose(found.affine, original.affine, atol=1e-4)
+        assert found.shape == original.shape and np.allclose(
+            found.affine, original.affine, atol=1e-4
+        )
         assert np.array_equal(_turned(found, "RAS").get_fdata(), reference.get_fdata()), codes
 
 
@@ -161,7 +200,13 @@ def _turned(image, codes):
 def test_preparing_again_makes_nothing_again(cohort):
     store = cohort / "out/store"
     before = {p: p.stat().st_mtime_ns for p in (store / "arrays").iterdir()}
-    call("prepare", "mr_crop", manifest=cohort / "out/m", out=store, recipe={"spacing": [1.2, 1.2, 1.2]})
+    call(
+        "prepare",
+        "mr_crop",
+        manifest=cohort / "out/m",
+        out=store,
+        recipe={"spacing": [1.2, 1.2, 1.2]},
+    )
     assert before == {p: p.stat().st_mtime_ns for p in (store / "arrays").iterdir()}
 
 
@@ -172,15 +217,26 @@ def test_classification_of_volumes_and_probe(cohort, segmented):
         task={"size": [16, 16, 16]}, fit=FIT, out=out / "odd",
     )  # fmt: skip
     with pytest.raises(UserError, match="label_odd"):
-        call("finetune", "classification", store=out / "store", target="label_od", arch=TINY, out=out / "no")
+        call(
+            "finetune",
+            "classification",
+            store=out / "store",
+            target="label_od",
+            arch=TINY,
+            out=out / "no",
+        )
     call("evaluate", run=out / "odd")
     cases = pd.read_csv(out / "odd/evaluation/cases.csv")
     assert {"truth", "predicted", "score_0", "score_1"} <= set(cases)
     call("predict", run=out / "odd", scans=cohort / "images", modality="MR", out=out / "scores")
     scores = pd.read_csv(out / "scores/scores.csv")
-    assert len(scores) == 10 and np.allclose(scores[["score_0", "score_1"]].sum(axis=1), 1, atol=1e-5)
+    assert len(scores) == 10 and np.allclose(
+        scores[["score_0", "score_1"]].sum(axis=1), 1, atol=1e-5
+    )
     call("probe", run=out / "voco", store=out / "store", per_class=4)
-    assert json.loads((out / "voco/probe/probe.json").read_text())["pretrained"]["estimate"] == 1  # one class
+    assert (
+        json.loads((out / "voco/probe/probe.json").read_text())["pretrained"]["estimate"] == 1
+    )  # one class
 
 
 def test_mae_in_3d_on_slices_and_resumed_on_the_same_folder(cohort):
@@ -210,7 +266,10 @@ def test_the_guard_refuses_patients_that_were_pretrained_on(cohort, segmented):
         method={"crop": [8, 8, 8], "width": 16}, fit={**FIT, "steps": 1}, splits=["train", "test"],
     )  # fmt: skip
     options = dict(
-        store=out / "store", backbone=out / "greedy", task={"size": [16, 16, 16], "width": 4}, fit=FIT
+        store=out / "store",
+        backbone=out / "greedy",
+        task={"size": [16, 16, 16], "width": 4},
+        fit=FIT,
     )
     with pytest.raises(UserError, match="LEAKAGE .*1 seen in pretrain"):
         call("finetune", "few_labels", **options, labelled=2, out=out / "leaky")
@@ -231,10 +290,18 @@ def test_films_from_png_to_scores(tmp_path):
             film[10:25, 10:25] += 120
         Image.fromarray(film).save(tmp_path / f"films/f{i:02d}.png")
         split = "test" if i > 11 else "val" if i > 9 else "train"
-        rows.append({"path": f"films/f{i:02d}.png", "patient_id": f"Q{i}", "split": split, "opacity": i % 2})
+        rows.append(
+            {"path": f"films/f{i:02d}.png", "patient_id": f"Q{i}", "split": split, "opacity": i % 2}
+        )
     pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
     call("index", scans=tmp_path / "films", labels=[tmp_path / "labels.csv"], out=tmp_path / "m")
-    call("prepare", "xray_chest", manifest=tmp_path / "m", out=tmp_path / "s", recipe={"size": [32, 32]})
+    call(
+        "prepare",
+        "xray_chest",
+        manifest=tmp_path / "m",
+        out=tmp_path / "s",
+        recipe={"size": [32, 32]},
+    )
     call(
         "finetune", "classification", store=tmp_path / "s", target="label_opacity", out=tmp_path / "r",
         arch={"name": "res_unet", "ndim": 2, "channels": [4, 8]}, task={"size": [32, 32]},

@@ -60,7 +60,11 @@ def test_killed_at_a_random_step_and_resumed(tmp_path, method, workers):
         killed_at.append(lines(cut / "metrics.jsonl"))
     assert not (cut / "checkpoints" / f"step-{STEPS:08d}").exists()
     finish(start(words, tmp_path, cut, workers))
-    for file in ("model/weights.safetensors", f"checkpoints/step-{STEPS:08d}/weights.safetensors", "metrics.jsonl"):
+    for file in (
+        "model/weights.safetensors",
+        f"checkpoints/step-{STEPS:08d}/weights.safetensors",
+        "metrics.jsonl",
+    ):
         assert sha256(cut / file) == sha256(whole / file), (file, killed_at)
     a, b = [np.sort([p.name for p in (x / "pictures").iterdir()]) for x in (whole, cut)]
     assert (a == b).all()

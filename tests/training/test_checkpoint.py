@@ -9,13 +9,17 @@ from medssl.training import checkpoint
 
 
 def test_model_round_trip_and_strictness(tmp_path):
-    net = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2)).to(memory_format=torch.channels_last_3d)
+    net = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2)).to(
+        memory_format=torch.channels_last_3d
+    )
     checkpoint.save_model(tmp_path / "model", {"backbone": net}, {"kind": "pretrained"})
     other = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2))
     checkpoint.load_weights(tmp_path, other, "backbone")
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
     with pytest.raises(UserError, match="another shape"):
-        checkpoint.load_weights(tmp_path, nn.Sequential(nn.Conv3d(1, 3, 3), nn.BatchNorm3d(3)), "backbone")
+        checkpoint.load_weights(
+            tmp_path, nn.Sequential(nn.Conv3d(1, 3, 3), nn.BatchNorm3d(3)), "backbone"
+        )
     with pytest.raises(UserError, match="not expected"):
         checkpoint.load_weights(tmp_path, nn.Sequential(nn.Conv3d(1, 2, 3)), "backbone")
     with pytest.raises(UserError, match="missing"):

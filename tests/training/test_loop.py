@@ -34,13 +34,18 @@ def batches(first, last):
 def train(folder, module=None, **options):
     module = module or Line()
     settings = Fit(**{"steps": 60, "batch_size": 8, "every": 20, **options})
-    moments = [(m.step, float(m.module.backbone.weight.detach())) for m in fit(module, batches, settings, Optim(lr=0.2), folder)]
+    moments = [
+        (m.step, float(m.module.backbone.weight.detach()))
+        for m in fit(module, batches, settings, Optim(lr=0.2), folder)
+    ]
     return module, moments
 
 
 def test_learns_logs_every_step_and_hands_out_moments(tmp_path):
     module, moments = train(tmp_path)
-    assert [step for step, _ in moments] == [20, 40, 60] and moments[-1][1] == pytest.approx(3, abs=0.15)
+    assert [step for step, _ in moments] == [20, 40, 60] and moments[-1][1] == pytest.approx(
+        3, abs=0.15
+    )
     assert module.after == list(range(60))
     rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert len(rows) == 60 and '"twice": 2.0' in rows[0]

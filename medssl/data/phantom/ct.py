@@ -47,7 +47,11 @@ def torso(
 
 def _paint(parts: Anatomy, world: np.ndarray, voxel: float, rng, lesion: bool):
     blood = rng.uniform(135, 165)
-    liver_hu, spleen_hu, kidney_hu = rng.uniform(65, 105), rng.uniform(100, 120), rng.uniform(140, 165)
+    liver_hu, spleen_hu, kidney_hu = (
+        rng.uniform(65, 105),
+        rng.uniform(100, 120),
+        rng.uniform(140, 165),
+    )
     hu = np.full(world.shape[1:], AIR, np.float32)
     mask = np.zeros(world.shape[1:], np.uint8)
 

@@ -5,7 +5,9 @@ from medssl.seeding import generator
 
 def has_finding(seed: int, kind: str, patient: int) -> bool:
     """Whether a patient has the finding of the cohort `kind`: exactly one of each pair 2k, 2k+1."""
-    return bool((patient + generator(seed, f"phantom.{kind}.finding", patient // 2).integers(2)) % 2)
+    return bool(
+        (patient + generator(seed, f"phantom.{kind}.finding", patient // 2).integers(2)) % 2
+    )
 
 
 def splits(seed: int, kind: str, patients: int) -> list[str]:

@@ -131,7 +131,9 @@ class Anatomy:
         hub = np.array((18, -12, 4)) + rng.uniform(-3, 3, 3)
         ends = [(70, -50, -14), (82, 2, -6), (54, 44, -10), (96, -20, -46), (60, -10, -62)]
         distances = [
-            shapes.tube(self.points, (hub, (hub + np.array(e)) / 2 + rng.uniform(-6, 6, 3), e), (5, 4, 2))
+            shapes.tube(
+                self.points, (hub, (hub + np.array(e)) / 2 + rng.uniform(-6, 6, 3), e), (5, 4, 2)
+            )
             for e in ends
         ]
         return np.minimum.reduce(distances)
@@ -176,7 +178,9 @@ class Anatomy:
         heart = self.heart()
         return [
             np.maximum(
-                shapes.ellipsoid(self.points, self.heart_at + turn @ np.array(p), r, self.heart_turn),
+                shapes.ellipsoid(
+                    self.points, self.heart_at + turn @ np.array(p), r, self.heart_turn
+                ),
                 heart + 4,
             )
             for p, r in zip(places, radii, strict=True)
@@ -212,12 +216,16 @@ class Anatomy:
         wide = rng.uniform(0.9, 1.1)
         down = [(-8, -20, -140), (-9, -24, -60), (-19, -36, 30), (-22, -38, 108)]
         arch = [(-18, -20, 124), (-4, 2, 126), (12, 16, 108), (6, 20, 80)]
-        aorta = shapes.tube(self.points, down + arch, np.array((8, 9, 11, 12, 13, 14, 15, 15)) * wide)
+        aorta = shapes.tube(
+            self.points, down + arch, np.array((8, 9, 11, 12, 13, 14, 15, 15)) * wide
+        )
         iliac = shapes.tube(self.points, [(-52, 6, -200), (-8, -20, -138), (42, 6, -200)], 6)
         inferior = shapes.tube(self.points, [(16, -24, -140), (20, -18, 0), (24, 0, 40)], 11 * wide)
         superior = shapes.tube(self.points, [(24, 8, 60), (25, 6, 150)], 9 * wide)
         lungs = shapes.tube(
-            self.points, [(44, -10, 84), (12, -2, 92), (-14, 10, 96), (-44, -14, 92)], (7, 11, 13, 8)
+            self.points,
+            [(44, -10, 84), (12, -2, 92), (-14, 10, 96), (-44, -14, 92)],
+            (7, 11, 13, 8),
         )
         return [lungs, inferior, superior, np.minimum(aorta, iliac)]
 
@@ -230,7 +238,11 @@ class Anatomy:
         return [(tree - 1.5, tree)]
 
     def bones(self, cortex: float, marrow: float) -> list[tuple[np.ndarray, float]]:
-        return [*self._spine(cortex, marrow), *self._ribs(cortex, marrow), *self._hips(cortex, marrow)]
+        return [
+            *self._spine(cortex, marrow),
+            *self._ribs(cortex, marrow),
+            *self._hips(cortex, marrow),
+        ]
 
     def _spine(self, cortex: float, marrow: float) -> list[tuple[np.ndarray, float]]:
         phase = self.rng("spine").uniform(-8, 8)
@@ -243,7 +255,9 @@ class Anatomy:
         arch_y = back - 26
         ring = np.abs(np.hypot(self.x, (self.y - arch_y) * 1.1) - 13) - 3.2
         canal = np.hypot(self.x, self.y - arch_y) - 9.5
-        thorn = np.maximum(np.abs(self.x) - 3.2, np.maximum(arch_y - 34 - self.y, self.y - arch_y + 11))
+        thorn = np.maximum(
+            np.abs(self.x) - 3.2, np.maximum(arch_y - 34 - self.y, self.y - arch_y + 11)
+        )
         thorn = np.maximum(thorn, along - 9)
         wings = np.maximum(np.abs(self.y - arch_y - 3) - 4.5, np.abs(self.x) - 36)
         wings = np.maximum(np.maximum(wings, 12 - np.abs(self.x)), along - 5)
@@ -262,7 +276,9 @@ class Anatomy:
         rib = np.maximum(rib, np.where(height < 0, self.y - 30 - 0.5 * height, -1e3))
         gristle = np.maximum(rib, np.abs(self.x) - 70) if rib.size else rib
         bony = np.maximum(rib, np.where(self.y > 0, 70 - np.abs(self.x), 16 - np.abs(self.x)))
-        sternum = np.maximum(np.maximum(np.abs(self.x) - 17, np.abs(self.wall - 2) - 5.5), 45 - self.z)
+        sternum = np.maximum(
+            np.maximum(np.abs(self.x) - 17, np.abs(self.wall - 2) - 5.5), 45 - self.z
+        )
         sternum = np.maximum(np.maximum(sternum, self.z - 155), -self.y)
         front = np.maximum(np.maximum(gristle, -self.y), 14 - np.abs(self.x))
         blades = np.minimum.reduce([

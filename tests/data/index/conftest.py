@@ -3,7 +3,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pydicom.uid import (
+    CTImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+)
 
 
 def dataset(pixels: np.ndarray, **tags) -> pydicom.Dataset:
@@ -31,7 +35,7 @@ def dataset(pixels: np.ndarray, **tags) -> pydicom.Dataset:
 
 @pytest.fixture
 def slice_of():
-    """Makes slice k of a CT: 4 rows, 5 columns, 0.5 x 0.7 mm, 2 mm apart, RescaleIntercept -1000."""
+    """Makes slice k of a CT: 4 rows, 5 columns, 0.5 x 0.7 mm, 2 mm apart, intercept -1000 HU."""
 
     def make(k: int, pixels: np.ndarray | None = None, **tags) -> pydicom.Dataset:
         if pixels is None:

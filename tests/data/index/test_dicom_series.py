@@ -55,5 +55,7 @@ def test_an_acquisition_number_that_does_not_resolve_is_no_reason_to_split(slice
 
 
 def test_duplicates_share_their_instance_uid(slice_of, headers):
-    found = headers(slice_of(0, SOPInstanceUID="1.1"), slice_of(1, SOPInstanceUID="1.1"), slice_of(2))
+    found = headers(
+        slice_of(0, SOPInstanceUID="1.1"), slice_of(1, SOPInstanceUID="1.1"), slice_of(2)
+    )
     assert duplicates(found) == {found[0].path, found[1].path}

@@ -48,7 +48,9 @@ def test_cut_files_are_refused(image, tmp_path, name):
     assert row.code == "CUT" and "found 115 bytes, expected 120" in row.reason
 
 
-@pytest.mark.parametrize(("name", "key"), [("a.mhd", "ElementDataFile ="), ("a.nhdr", "data file:")])
+@pytest.mark.parametrize(
+    ("name", "key"), [("a.mhd", "ElementDataFile ="), ("a.nhdr", "data file:")]
+)
 @pytest.mark.parametrize("absolute", [True, False])
 def test_a_data_file_outside_the_folder_is_never_read(image, tmp_path, name, key, absolute):
     folder = tmp_path / "scans"

@@ -34,7 +34,9 @@ def test_odd_names_make_safe_ids():
         assert made and len(made) <= 120 and not made.startswith((".", "-"))
         assert made.isascii() and "/" not in made and "\n" not in made
     assert slug("a" * 300) != slug("a" * 301)
-    assert stem("a.b.nii.gz") == "a.b" and stem("notes.txt") == "notes.txt" and stem(".nii") == ".nii"
+    assert (
+        stem("a.b.nii.gz") == "a.b" and stem("notes.txt") == "notes.txt" and stem(".nii") == ".nii"
+    )
 
 
 def test_records_hold_relative_paths(tmp_path):

@@ -39,7 +39,7 @@ def test_content_decides_whatever_the_suffix(tmp_path, content, format, name):
         ("a.nii.gz", b"<html>404", "UNREADABLE", "HTML"),
         ("a.dcm", b"version https://git-lfs.github.com/spec/v1", "UNREADABLE", "git-LFS"),
         ("a.nii.gz", gzip.compress(b"x" * 2000), "UNREADABLE", "no NIfTI header"),
-        ("a.nii.gz", b"\x1f\x8b\x08broken", "UNREADABLE", "bytes could be unpacked"),
+        ("a.nii.gz", b"\x1f\x8b\x08broken", "UNREADABLE", "cannot be read"),
         ("a.tar.gz", gzip.compress(b"x" * 2000), "UNSUPPORTED", "gzip archive"),
         ("a.dcm.gz", gzip.compress(bytes(128) + b"DICM"), "UNSUPPORTED", "gzipped DICOM"),
         ("a.hdr", np.int32(348).tobytes() + bytes(344), "UNSUPPORTED", "Analyze"),

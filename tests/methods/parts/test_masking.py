@@ -20,7 +20,12 @@ def test_masks_have_the_same_number_differ_between_samples_and_follow_seeds():
 
 @pytest.mark.parametrize(
     "size, patch, channels",
-    [((8, 12), (4, 4), 1), ((8, 12), (2, 4), 3), ((8, 12, 6), (4, 4, 2), 1), ((6, 4, 8), (2, 4, 4), 2)],
+    [
+        ((8, 12), (4, 4), 1),
+        ((8, 12), (2, 4), 3),
+        ((8, 12, 6), (4, 4, 2), 1),
+        ((6, 4, 8), (2, 4, 4), 2),
+    ],
 )
 def test_patchify_round_trip(size, patch, channels):
     image = torch.randn(2, channels, *size)

@@ -1,0 +1,170 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from medssl.data.index import scan
+from medssl.data.labels import attach, typed
+from medssl.data.manifest import Manifest
+from medssl.data.patients import pseudonym
+from medssl.errors import UserError
+
+
+def volume(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.uint8), np.eye(4)), path)
+
+
+def film(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(path)
+
+
+def indexed(root) -> Manifest:
+    return Manifest.from_rows(root, scan(root))
+
+
+def by_id(manifest) -> pd.DataFrame:
+    return manifest.table.set_index("id")
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("a.nii.gz", "a.nii.gz"), ("a_0000.nii.gz", "a.nii"), ("a.nii", "a_seg.nii.gz"),
+        ("a.nii", "a-label.nii.gz"), ("a.nii", "a_mask.nii"), ("a.nii", "a-SEG.nii"),
+    ],
+)  # fmt: skip
+def test_masks_find_their_scans_by_name(tmp_path, image, mask):
+    volume(tmp_path / "images" / image)
+    volume(tmp_path / "images" / "other.nii")
+    volume(tmp_path / "masks" / "lost.nii")
+    volume(tmp_path / "masks" / mask)
+    manifest = attach(indexed(tmp_path / "images"), tmp_path / "masks")
+    found = by_id(manifest)["label_mask"]
+    assert found.iloc[0] == f"../masks/{mask}" and found.iloc[1] == ""
+    assert manifest.notes == [
+        "masks: 1 scans labelled, 1 used scans not named, 1 masks without a scan"
+    ]
+    assert manifest.mask(found.index[0]).array.shape == (1, 3, 4, 5)
+
+
+def test_masks_below_the_scans_are_no_scans(tmp_path):
+    for name in ("images/a.nii", "labels/a.nii", "labels/lost.nii"):
+        volume(tmp_path / name)
+    manifest = attach(indexed(tmp_path), [tmp_path / "labels"])
+    assert manifest.used["path"].tolist() == ["images/a.nii"]
+    reasons = manifest.refused.set_index("path")["reason"]
+    assert reasons["labels/a.nii"] == f"label mask of {manifest.used['id'].iloc[0]}"
+    assert reasons["labels/lost.nii"] == "label mask without a scan"
+
+
+def test_equal_stems_are_told_apart_by_folder_or_refused(tmp_path):
+    for name in ("i/p1/t1.nii", "i/p2/t1.nii", "m/p1/t1.nii", "m/p2/t1.nii"):
+        volume(tmp_path / name)
+    manifest = attach(indexed(tmp_path / "i"), tmp_path / "m")
+    assert manifest.table["label_mask"].tolist() == ["../m/p1/t1.nii", "../m/p2/t1.nii"]
+    volume(tmp_path / "flat" / "t1.nii")
+    with pytest.raises(UserError, match="LABELS .*p1/t1.nii and p2/t1.nii"):
+        attach(indexed(tmp_path / "i"), tmp_path / "flat")
+
+
+def test_two_masks_of_one_scan_are_refused(tmp_path):
+    for name in ("i/a.nii", "m/a.nii", "m/a_seg.nii"):
+        volume(tmp_path / name)
+    with pytest.raises(UserError, match="two masks"):
+        attach(indexed(tmp_path / "i"), tmp_path / "m")
+
+
+def test_a_table_brings_patients_splits_masks_and_labels(tmp_path):
+    for name in ("t1/a.nii", "t1/b.nii", "t1/c.nii", "seg/a.nii"):
+        volume(tmp_path / name)
+    (tmp_path / "t.csv").write_text(
+        "id,t1,seg,patient_id,split,age,code,sex,grade\n"
+        "1,t1/a.nii,seg/a.nii,P1,train,40.5,01,M,2\n"
+        "2,t1/b.nii,,p1 ,Val,,02,F,\n"
+        "3,t1/z.nii,,P2,test,1,03,F,1\n"
+    )
+    manifest = attach(indexed(tmp_path), tmp_path / "t.csv")
+    table = by_id(manifest)
+    assert table.at["t1-a", "label_mask"] == "seg/a.nii"
+    assert table.at["seg-a", "code"] == "IS_MASK"
+    assert table.at["t1-a", "patient"] == table.at["b", "patient"] == pseudonym("P1", "p")
+    assert table["split"].to_dict() == {
+        "seg-a": "",
+        "t1-a": "train",
+        "b": "val",
+        "c": "",
+        "t.csv": "",
+    }
+    assert table.at["t1-a", "label_age"] == 40.5 and pd.isna(table.at["b", "label_age"])
+    assert table.at["t1-a", "label_code"] == "01" and table.at["c", "label_code"] == ""
+    assert str(table["label_grade"].dtype) == "Int64" and table.at["t1-a", "label_grade"] == 2
+    assert manifest.notes == [
+        "t.csv: 2 scans labelled, 1 used scans not named, 1 lines without a scan"
+    ]
+    manifest.write(tmp_path.parent / f"{tmp_path.name}-m")
+    again = Manifest.read(tmp_path.parent / f"{tmp_path.name}-m")
+    pd.testing.assert_frame_equal(again.table, manifest.table)
+
+
+def test_missing_masks_and_contradicting_lines_are_refused(tmp_path):
+    volume(tmp_path / "a.nii")
+    (tmp_path / "t.csv").write_text("path,mask\na.nii,gone.nii\n")
+    with pytest.raises(UserError, match="1 masks .* are missing: gone.nii"):
+        attach(indexed(tmp_path), tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("path,y\na.nii,1\na.nii,2\n")
+    with pytest.raises(UserError, match="lines 2 and 3"):
+        attach(indexed(tmp_path), tmp_path / "t.csv")
+
+
+def test_a_second_source_may_add_but_not_contradict(tmp_path):
+    volume(tmp_path / "a.nii")
+    for name, text in {"1": "id,y\na,1\n", "2": "id,z\na,5\n", "3": "id,y\na,2\n"}.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    manifest = attach(indexed(tmp_path), [tmp_path / "1.csv", tmp_path / "2.csv"])
+    assert by_id(manifest).loc["a", ["label_y", "label_z"]].tolist() == [1, 5]
+    with pytest.raises(UserError, match="has label_y 1 already, not 2"):
+        attach(manifest, [tmp_path / "3.csv"])
+
+
+def test_coco_boxes(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        film(tmp_path / "images" / name)
+    coco = {
+        "images": [
+            {"id": 1, "file_name": "images/a.png", "width": 30, "height": 20, "split": "train"},
+            {"id": 2, "file_name": "b.png", "width": 30, "height": 20, "patient_id": "P"},
+            {"id": 3, "file_name": "gone.png", "width": 30, "height": 20},
+        ],
+        "categories": [{"id": 7, "name": "tumour"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "bbox": [2, 3, 10, 5.5]}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    manifest = attach(indexed(tmp_path / "images"), tmp_path / "coco.json")
+    table = by_id(manifest)
+    assert json.loads(table.at["a", "boxes"]) == [{"box": [2, 3, 12, 8.5], "class": "tumour"}]
+    assert table["boxes"].tolist()[1:] == ["[]", ""]
+    assert table.at["a", "split"] == "train" and table.at["b", "patient"] == pseudonym("P", "p")
+    assert "1 images without a scan" in manifest.notes[0]
+    coco["images"][0]["width"] = 31
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    with pytest.raises(UserError, match="20x31"):
+        attach(indexed(tmp_path / "images"), tmp_path / "coco.json")
+
+
+def test_what_is_no_source_of_labels_is_refused(tmp_path):
+    volume(tmp_path / "a.nii")
+    for name in ("none.csv", "a.nii"):
+        with pytest.raises(UserError, match="LABELS"):
+            attach(indexed(tmp_path), tmp_path / name)
+
+
+def test_numbers_stay_numbers_and_names_stay_names():
+    assert typed(pd.Series(["1", "", "3"])).tolist() == [1, pd.NA, 3]
+    assert typed(pd.Series(["1.5", "-2e3"])).tolist() == [1.5, -2000]
+    for words in (["01", "2"], ["1", "x"], ["", ""]):
+        assert typed(pd.Series(words)).tolist() == words

@@ -1,0 +1,77 @@
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from medssl.data.index import scan
+from medssl.data.manifest import Manifest
+from medssl.data.splits import attach_splits, check, split_by_patient
+from medssl.errors import UserError
+
+
+def cohort(patients: int, scans: int = 2) -> pd.DataFrame:
+    rows = [
+        {"patient": f"p-{p:04d}", "label": p % 4 == 0}
+        for p in range(patients)
+        for _ in range(scans)
+    ]
+    return pd.DataFrame(rows)
+
+
+def share(names: pd.Series) -> dict:
+    return (names.value_counts() / len(names)).round(2).to_dict()
+
+
+def test_whole_patients_in_the_asked_proportions():
+    table = cohort(200)
+    names = split_by_patient(table, seed=3)
+    assert (names.groupby(table["patient"]).nunique() == 1).all()
+    assert share(names) == {"train": 0.7, "test": 0.2, "val": 0.1}
+
+
+def test_a_function_of_seed_and_patients_and_not_of_row_order():
+    table = cohort(50)
+    names = split_by_patient(table, seed=1)
+    mixed = table.sample(frac=1, random_state=0)
+    assert split_by_patient(mixed, seed=1).sort_index().equals(names)
+    assert not split_by_patient(table, seed=2).equals(names)
+
+
+def test_strata_are_kept_in_proportion():
+    table = cohort(200, 1)
+    names = split_by_patient(table, stratify="label")
+    for split in ("train", "val", "test"):
+        assert table["label"][names == split].mean() == pytest.approx(0.25, abs=0.05)
+
+
+@pytest.mark.parametrize("patients", range(3, 9))
+def test_small_cohorts_get_every_split(patients):
+    assert set(split_by_patient(cohort(patients))) == {"train", "val", "test"}
+    assert "val" not in set(split_by_patient(cohort(patients), (0.5, 0, 0.5)))
+
+
+def test_bad_fractions_are_refused():
+    for fractions in ((0.7, 0.1), (0.7, 0.1, 0.1), (1.2, -0.1, -0.1)):
+        with pytest.raises(UserError, match="SPLIT"):
+            split_by_patient(cohort(5), fractions)
+
+
+def test_a_patient_in_two_splits_is_refused():
+    table = cohort(3).assign(verdict="used", split=["train"] * 5 + ["test"])
+    with pytest.raises(UserError, match=r"1 of 3 patients .*p-0002 \(test\+train\)"):
+        check(table)
+    check(table.assign(verdict=["used"] * 5 + ["refused"]))
+    check(table.assign(split=["train"] * 5 + [""]))
+
+
+def test_attach_splits(tmp_path):
+    for name in ("a", "b", "c"):
+        Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / f"{name}.png")
+    manifest = Manifest.from_rows(tmp_path, scan(tmp_path))
+    (tmp_path / "s.csv").write_text("id,split\na,training\nb,test\nz,val\n")
+    attach_splits(manifest, tmp_path / "s.csv")
+    assert manifest.table["split"].tolist() == ["train", "test", ""]
+    assert manifest.notes == ["s.csv: 2 used scans have a split, 1 lines no scan"]
+    (tmp_path / "s.csv").write_text("id,fold\na,1\n")
+    with pytest.raises(UserError, match="no column `split`"):
+        attach_splits(manifest, tmp_path / "s.csv")

@@ -1,0 +1,70 @@
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medssl.config import load
+from medssl.data.manifest import Manifest
+from medssl.data.patients import pseudonym
+from medssl.errors import UserError
+from medssl.stages.index import Config, run
+
+
+@pytest.fixture
+def scans(tmp_path):
+    for patient in (1, 2):
+        for visit in (1, 2):
+            path = tmp_path / "scans" / f"sub{patient}_v{visit}.nii.gz"
+            path.parent.mkdir(exist_ok=True)
+            nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.eye(4)), path)
+    (tmp_path / "scans" / "cut.nii").write_bytes(b"\x5c\x01\0\0")
+    (tmp_path / "scans" / "readme.txt").write_text("x")
+    return tmp_path / "scans"
+
+
+def start(*words) -> Manifest:
+    return Manifest.read(run(load(Config, "index", [str(word) for word in words])))
+
+
+def test_a_manifest_is_written_and_the_scans_are_left_alone(scans, tmp_path, capsys):
+    before = {path: path.stat().st_mtime_ns for path in scans.rglob("*")}
+    pattern = "patient_pattern=(sub[0-9]+)_"
+    manifest = start(scans, f"out={tmp_path / 'm'}", "modality=MR", pattern)
+    assert (tmp_path / "m" / "manifest.csv").exists()
+    assert {path: path.stat().st_mtime_ns for path in scans.rglob("*")} == before
+    used = manifest.used.set_index("id")
+    assert used["modality"].eq("MR").all() and len(used) == 4
+    assert used.at["sub1_v1", "patient"] == used.at["sub1_v2", "patient"] == pseudonym("sub1", "p")
+    shown = capsys.readouterr().out
+    assert "4 scans used, patients: 2; 2 entries refused" in shown
+    assert "UNREADABLE cut.nii: " in shown and "readme.txt" not in shown
+
+
+def test_labels_and_splits(scans, tmp_path):
+    (tmp_path / "l.csv").write_text("id,patient,y\nsub1_v1,1,0\nsub1_v2,1,1\n")
+    (tmp_path / "s.csv").write_text("id,split\nsub1_v1,train\nsub1_v2,train\nsub2_v1,test\n")
+    words = [scans, f"labels={tmp_path / 'l.csv'}", f"splits={tmp_path / 's.csv'}"]
+    manifest = start(*words, f"out={tmp_path / 'm'}")
+    assert manifest.used["split"].tolist() == ["train", "train", "test", ""]
+    assert manifest.used["label_y"].tolist()[:2] == [0, 1]
+    (tmp_path / "s.csv").write_text("id,split\nsub1_v1,train\nsub1_v2,test\n")
+    with pytest.raises(UserError, match="SPLIT .*1 of 1 patients"):
+        start(*words, f"out={tmp_path / 'm2'}")
+    assert not (tmp_path / "m2").exists()
+
+
+def test_bad_words_are_refused(scans, tmp_path):
+    out = f"out={tmp_path / 'm'}"
+    for words in (
+        [scans, f"out={scans / 'm'}"],
+        [scans, out, "patient_pattern=("],
+        [scans, out, "patient_pattern=sub"],
+        [tmp_path / "nothing", out],
+        [scans, out, f"labels={tmp_path / 'nothing'}"],
+    ):
+        with pytest.raises(UserError):
+            start(*words)
+
+
+def test_one_file_is_enough(scans, tmp_path):
+    manifest = start(scans / "sub1_v1.nii.gz", f"out={tmp_path / 'm'}")
+    assert manifest.volume("sub1_v1").array.shape == (1, 3, 4, 5)
