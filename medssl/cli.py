@@ -94,37 +94,25 @@ def help_text(verb: str, words: list[str]) -> str:
     from medssl import config, shipped
 
     stage = importlib.import_module(f"medssl.stages.{verb}")
-    shipped_presets = shipped.presets().get(verb, [])
-    usage = " ".join(name.upper() for name in stage.Config.positional)
-    lines = [f"medssl {verb} {'[preset] ' if shipped_presets else ''}{usage} key=value ...", ""]
-    lines += [(stage.__doc__ or "").strip(), ""]
-    if shipped_presets:
-        lines += [f"Presets: {', '.join(shipped_presets)}", ""]
-    rows = config.describe(stage.Config)
+    known = shipped.presets().get(verb, [])
+    preset = next((w for w in words if w in known), "")
+    values = config.read_yaml(shipped.preset(verb, preset)) if preset else {}
+    usage = [f"medssl {verb}", "[preset]" if known else "", *map(str.upper, stage.Config.positional)]
+    lines = [" ".join(filter(None, [*usage, "key=value ..."])), "", (stage.__doc__ or "").strip(), ""]
+    if known:
+        lines += [f"Presets: {', '.join(known)}", ""]
+    rows = config.describe(stage.Config, values=values)
     for name, table in getattr(stage, "TABLES", {}).items():
-        rows += _part_rows(stage, verb, words, name, table())
+        part = config.Part(**values.get(name, {})) if values.get(name) else None
+        if part is None:
+            rows.append((f"{name}.*", "options", "", f"of the {name} chosen: {', '.join(table())}"))
+        else:
+            options = config.options_model(part.target(table(), name))
+            rows += config.describe(options, f"{name}.", part.options)
     wide = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines += ["Keys (type, default, meaning):"]
-    lines += [
-        "  " + "  ".join([*(row[i].ljust(wide[i]) for i in range(3)), row[3]]) for row in rows
-    ]
-    lines += ["", "Examples:"] + [f"  {example}" for example in stage.Config.examples]
-    return "\n".join(lines)
-
-
-def _part_rows(stage, verb: str, words: list[str], name: str, table: dict[str, str]):
-    """The options of the part that the preset chose, or the names one can choose from."""
-    from medssl import config, shipped
-
-    values = {}
-    for word in words:
-        if "=" not in word and word in shipped.presets().get(verb, []):
-            values = config.read_yaml(shipped.preset(verb, word))
-    chosen = values.get(name, {})
-    chosen = chosen.get("name", "") if isinstance(chosen, dict) else chosen
-    if not chosen:
-        return [(f"{name}.*", "options", "", f"of the {name} chosen: {', '.join(table)}")]
-    return config.describe(config.options_model(config.resolve(chosen, table, name)), f"{name}.")
+    lines += [f"Keys (type, default{f' with {preset}' if preset else ''}, meaning):"]
+    lines += ["  " + "  ".join([*(row[i].ljust(wide[i]) for i in range(3)), row[3]]) for row in rows]
+    return "\n".join([*lines, "", "Examples:", *(f"  {e}" for e in stage.Config.examples)])
 
 
 def main() -> None:

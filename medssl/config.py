@@ -177,19 +177,26 @@ def merge(base: dict, over: dict) -> dict:
     return merged
 
 
-def describe(config: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
-    """Every key as (dotted name, type, default, meaning); groups are opened up."""
-    rows = []
+def describe(
+    config: type[BaseModel], prefix: str = "", values: dict | None = None
+) -> list[tuple[str, str, str, str]]:
+    """Every key as (dotted name, type, default, meaning); groups are opened up.
+
+    `values`, a preset's say, stand in for the defaults.
+    """
+    rows, values = [], values or {}
     for name, field in config.model_fields.items():
         kind = field.annotation
         if inspect.isclass(kind) and issubclass(kind, Keys):
-            rows += describe(kind, f"{prefix}{name}.")
+            rows += describe(kind, f"{prefix}{name}.", values.get(name))
             continue
-        default = (
-            "required"
-            if field.is_required()
-            else _plain(field.get_default(call_default_factory=True))
-        )
+        if name in values:
+            given = values[name]
+            default = _plain(Part(**given) if kind is Part and isinstance(given, dict) else given)
+        elif field.is_required():
+            default = "required"
+        else:
+            default = _plain(field.get_default(call_default_factory=True))
         rows.append((prefix + name, _type_name(kind), default, field.description or ""))
     return rows
 

@@ -14,9 +14,12 @@ _kept_alive = []
 
 
 class _BeforeTorchvision(importlib.abc.MetaPathFinder):
+    done = False
+
     def find_spec(self, name, path=None, target=None):
-        if name == "torchvision":
-            sys.meta_path.remove(self)
+        if name == "torchvision" and not self.done:
+            # Stays in sys.meta_path: leaving it during the search would skip the next finder.
+            self.done = True
             spec = importlib.machinery.PathFinder.find_spec(name)
             if spec is not None and spec.submodule_search_locations:
                 _declare_missing_operators(spec.submodule_search_locations[0])
@@ -42,6 +45,7 @@ def _declare_missing_operators(folder: str) -> None:
 
 
 def install() -> None:
-    """Arrange for the repair to happen before torchvision's first import."""
-    if "torchvision" not in sys.modules:
+    """Arrange for the repair to happen before torchvision's first import; once is enough."""
+    there = any(isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path)
+    if "torchvision" not in sys.modules and not there:
         sys.meta_path.insert(0, _BeforeTorchvision())

@@ -10,15 +10,15 @@ from pathlib import Path
 from medssl.stages import call
 
 
-def main(out="demo", patients=24, labelled=4, steps=150, seed=0):
+def main(out="demo", patients=16, labelled=4, steps=240, seed=0):
     out = Path(out)
     scans = out / "scans"
     if not scans.exists():
         from medssl.data.phantom import make
 
-        make(scans, ct=int(patients), size="small", seed=int(seed))
+        make(scans, ct_patients=int(patients), formats=("nifti", "dicom"), seed=int(seed))
     call(
-        "index", scans=scans / "ct/nifti/images", labels=[scans / "ct/nifti/labels", scans / "ct/splits.csv"],
+        "index", scans=scans / "ct/images", labels=[scans / "ct/labels", scans / "ct/scans.csv"],
         modality="CT", out=out / "manifest",
     )  # fmt: skip
     call("prepare", "ct_body", manifest=out / "manifest", out=out / "store", recipe=RECIPE)
@@ -26,7 +26,8 @@ def main(out="demo", patients=24, labelled=4, steps=150, seed=0):
     few = dict(
         store=out / "store", backbone=out / "pretrained", labelled=int(labelled), classes=ORGANS
     )
-    few |= {"fit": {"steps": int(steps), "every": int(steps) // 2, "seed": int(seed)}, "task": TASK}
+    fit = {"steps": int(steps), "every": int(steps) // 2, "batch_size": 4, "seed": int(seed)}
+    few |= {"fit": fit, "task": TASK, "validation": 2}
     scratch = call("finetune", "few_labels", **few, from_scratch=True, out=out / "scratch")
     pretrained = call("finetune", "few_labels", **few, out=out / "finetuned")
     call("evaluate", run=scratch)
@@ -39,5 +40,9 @@ def main(out="demo", patients=24, labelled=4, steps=150, seed=0):
 
 ORGANS = {1: "liver", 2: "spleen", 3: "kidneys", 4: "lungs", 5: "heart"}
 RECIPE = {"spacing": [6, 6, 6], "crop": False, "window": [-1000, 500]}
-PRETRAIN = {"fit": {"steps": 150, "every": 50}}
-TASK = {"size": [64, 48, 64]}
+PRETRAIN = {
+    "method": {"crop": [32, 24, 32]},
+    "backbone": {"channels": [16, 32, 64]},
+    "fit": {"steps": 120, "batch_size": 2, "every": 60},
+}
+TASK = {"size": [32, 32, 32], "foreground": 0.8}

@@ -1,12 +1,12 @@
-"""What a backbone is, and the table of those that ship."""
+"""What a backbone is, the table of those that ship, and what all of them share."""
 
-import difflib
-import importlib
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from medssl.config import Part
 from medssl.errors import UserError
 
 BACKBONES = {
@@ -16,66 +16,91 @@ BACKBONES = {
     "vit": "medssl.backbones.vit:ViT",
 }
 
+# Options that say where first weights come from, not what the network is.
+START_ONLY = ("pretrained_weights",)
+
 
 class Backbone(Protocol):
-    """An `nn.Module` that declares what it gives back, level by level, fine to coarse.
+    """An `nn.Module` built as `Backbone(in_channels, *, options...)`.
 
-    channels  of every level
-    strides   of every level, one value a spatial axis
-    divisor   image sizes must be multiples of it
-    n_layers  depth for layer-wise learning rates; layer_of(name) is 0 at the stem, n_layers - 1 at
-              the end
+    channels  of every level, fine to coarse
+    strides   of every level, one value for each spatial axis
+    divisor   input sizes must be multiples of it, axis by axis
+    n_layers  number of layers, for layer-wise learning rates; the head comes after the last
     """
 
-    ndim: int
     in_channels: int
+    ndim: int
     channels: tuple[int, ...]
     strides: tuple[tuple[int, ...], ...]
     divisor: tuple[int, ...]
     n_layers: int
 
-    def __call__(self, image: Tensor, visible: Tensor | None = None) -> list[Tensor]:
-        """Level i of an image (B, C, *space) is (B, channels[i], *ceil(space / strides[i])).
+    def forward(self, image: Tensor, visible: Tensor | None = None) -> list[Tensor]:
+        """Level i has shape (B, channels[i], *ceil(size / strides[i])) for image (B, C, *size).
 
-        visible, bool (B, 1, *grid), True where the network may look; the grid divides the image.
-        What comes out never depends on hidden pixels: a ViT drops hidden tokens (and is 0 there), a
-        convnet sees 0 in their place.
+        visible bool (B, 1, *grid), True = may be looked at; grid divides the image evenly. Nothing
+        that is returned depends on hidden voxels, be they NaN.
         """
 
-    def layer_of(self, name: str) -> int:
-        """Layer of a parameter by its name."""
+    def layer_of(self, parameter: str) -> int:
+        """0 for the stem, rising with depth to n_layers - 1."""
 
 
 def build(name: str, *, in_channels: int, **options) -> nn.Module:
-    """A backbone by its name in the table or as `module:Class`. Raises UserError if unknown."""
-    target = BACKBONES.get(name, name)
-    if ":" not in target:
-        near = difflib.get_close_matches(name, BACKBONES, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise UserError(
-            "CONFIG", f"backbone={name}", f"unknown backbone{hint}",
-            f"choose one of {', '.join(BACKBONES)}, or give module:Class",
-        )  # fmt: skip
-    module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)(in_channels, **options)
+    """The backbone called `name` in the table, or `module:Class`. Raises UserError."""
+    return Part(name=name, **options).build(BACKBONES, "backbone", in_channels=in_channels)
+
+
+def architecture(options: dict) -> dict:
+    """Options without those that only say where first weights come from: what a card keeps."""
+    return {key: value for key, value in options.items() if key not in START_ONLY}
 
 
 def pool(features: list[Tensor]) -> Tensor:
     """Global averages of every level side by side: (B, sum of channels)."""
-    return torch.cat([level.flatten(2).mean(2) for level in features], dim=1)
+    return torch.cat([level.flatten(2).mean(-1) for level in features], 1)
 
 
-def expand_visible(visible: Tensor, size: tuple[int, ...]) -> Tensor:
-    """A mask over a grid (B, 1, *grid) repeated to the size of the image."""
-    for axis, (cells, n) in enumerate(zip(visible.shape[2:], size, strict=True)):
-        if n % cells:
-            raise ValueError(f"a grid of {cells} cells does not divide {n} voxels")
-        visible = visible.repeat_interleave(n // cells, axis + 2)
+def expand_visible(visible: Tensor, size: Sequence[int]) -> Tensor:
+    """Bool (B, 1, *grid) to (B, 1, *size). Raises ValueError where grid does not divide size."""
+    grid = visible.shape[2:]
+    if len(grid) != len(size) or any(s % g for s, g in zip(size, grid, strict=True)):
+        raise ValueError(f"a grid of {list(grid)} does not divide {list(size)} evenly")
+    for axis, (s, g) in enumerate(zip(size, grid, strict=True), start=2):
+        visible = visible.repeat_interleave(s // g, axis)
     return visible
 
 
 def hide(image: Tensor, visible: Tensor | None) -> Tensor:
-    """The image with 0 in hidden places, whatever was there (NaN included)."""
+    """The image with 0 where it is hidden; chosen, not multiplied, so that NaN does not pass."""
     if visible is None:
         return image
     return torch.where(expand_visible(visible, image.shape[2:]), image, 0.0)
+
+
+def per_axis(value: int | Sequence[int], ndim: int, what: str) -> tuple[int, ...]:
+    """One positive whole number for each axis, from one for all or a list. Raises UserError."""
+    values = [value] if isinstance(value, int) else list(value)
+    values = values * ndim if len(values) == 1 else values
+    if len(values) != ndim or min(values) < 1:
+        raise UserError(
+            "CONFIG", what, f"found {value}, expected {ndim} numbers above 0, or one for all axes",
+            f"e.g. {','.join(['2'] * ndim)}",
+        )  # fmt: skip
+    return tuple(values)
+
+
+def checked_ndim(ndim: int) -> int:
+    if ndim not in (2, 3):
+        raise UserError(
+            "CONFIG", "backbone.ndim", f"found {ndim}", "use 2 for films, 3 for volumes"
+        )
+    return ndim
+
+
+def check_size(image: Tensor, divisor: Sequence[int]) -> None:
+    """Raises ValueError unless every axis of the image is a multiple of the divisor."""
+    size = list(image.shape[2:])
+    if len(size) != len(divisor) or any(s % d for s, d in zip(size, divisor, strict=True)):
+        raise ValueError(f"an image of {size} is not a multiple of {list(divisor)}")

@@ -1,7 +1,8 @@
-"""A plain vision transformer in 2D and 3D that drops hidden tokens.
+"""A plain vision transformer for films and volumes that drops hidden patches.
 
 Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021; fixed sine-cosine positions as in
-He et al., CVPR 2022. No class token: pooled features are averages.
+He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022. There is no class token:
+pooled features are averages over patches.
 """
 
 import math
@@ -11,96 +12,132 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from medssl.backbones.base import check_size, checked_ndim, expand_visible, per_axis
+from medssl.errors import UserError
+
 
 class ViT(nn.Module):
-    """One level, at the stride of the patch."""
+    """One level, at the stride of the patch: the tokens after the last block and its norm."""
 
     def __init__(
         self, in_channels: int, *,
         ndim: Annotated[int, "2 for films and slices, 3 for volumes"] = 3,
-        patch: Annotated[list[int], "voxels of a token along each axis"] = (16, 16, 16),
+        patch: Annotated[list[int] | int, "voxels of a patch along each axis, or along all"] = 16,
         width: Annotated[int, "channels; a multiple of 2 x axes and of heads"] = 192,
         depth: Annotated[int, "blocks"] = 6,
         heads: Annotated[int, "attention heads"] = 3,
         mlp_ratio: Annotated[float, "hidden channels of a block's MLP over width"] = 4.0,
+        drop_path: Annotated[float, "share of branches left out, in the last block, 0..1"] = 0.0,
     ):  # fmt: skip
         super().__init__()
-        patch = tuple(int(p) for p in patch)
-        if len(patch) != ndim:
-            raise ValueError(f"patch has {len(patch)} values for {ndim} axes")
-        self.ndim, self.in_channels, self.patch = ndim, in_channels, patch
-        self.channels, self.strides, self.divisor = (width,), (patch,), patch
-        self.n_layers = depth + 2
-        self.embed = nn.Linear(math.prod(patch) * in_channels, width)
-        self.blocks = nn.ModuleList([Block(width, heads, mlp_ratio) for _ in range(depth)])
+        self.ndim, self.in_channels = checked_ndim(ndim), in_channels
+        _check_width(width, ndim, heads)
+        self.patch = per_axis(patch, ndim, "backbone.patch")
+        self.channels, self.strides, self.divisor = (width,), (self.patch,), self.patch
+        self.n_layers = depth + 1
+        # One linear layer over cut patches is the strided convolution, for the visible ones only.
+        self.embed = linear(math.prod(self.patch) * in_channels, width)
+        rates = torch.linspace(0, drop_path, depth).tolist()
+        self.blocks = nn.ModuleList([Block(width, heads, mlp_ratio, rate) for rate in rates])
         self.norm = nn.LayerNorm(width)
-        sincos_positions((1,) * ndim, width)  # a width that does not fit is refused here
 
     def forward(self, image: Tensor, visible: Tensor | None = None) -> list[Tensor]:
-        b = len(image)
-        grid = tuple(n // p for n, p in zip(image.shape[2:], self.patch, strict=True))
-        patches = self._patches(image, grid)
-        positions = sincos_positions(grid, self.channels[0]).to(image.device, image.dtype)
-        if visible is None:
-            return [self._map(self._encode(self.embed(patches) + positions), grid)]
-        keep = visible_indices(visible)
-        patches = patches.gather(1, keep[..., None].expand(-1, -1, patches.shape[2]))
-        tokens = self._encode(self.embed(patches) + positions[keep])
-        out = tokens.new_zeros(b, math.prod(grid), tokens.shape[2])
-        out = out.scatter(1, keep[..., None].expand_as(tokens), tokens)
-        return [self._map(out, grid)]
+        """One map (B, width, *grid), exactly 0 at hidden patches.
 
-    def layer_of(self, name: str) -> int:
-        if name.startswith("blocks."):
-            return 1 + int(name.split(".")[1])
-        return 0 if name.startswith("embed") else self.n_layers - 1
-
-    def _encode(self, tokens: Tensor) -> Tensor:
+        Raises ValueError unless the same number of patches is visible in every sample.
+        """
+        tokens, kept = self.tokens(image, visible)
         for block in self.blocks:
             tokens = block(tokens)
-        return self.norm(tokens)
+        return [as_map(self.norm(tokens), kept, self.grid(image))]
 
-    def _patches(self, image: Tensor, grid: tuple[int, ...]) -> Tensor:
-        """(B, L, C * voxels), tokens row-major over the grid."""
-        b, c = image.shape[:2]
-        k = self.ndim
-        split = [n for g, p in zip(grid, self.patch, strict=True) for n in (g, p)]
-        x = image.reshape(b, c, *split)
-        x = x.permute(0, *[2 + 2 * i for i in range(k)], 1, *[3 + 2 * i for i in range(k)])
-        return x.reshape(b, math.prod(grid), -1)
+    def tokens(self, image: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Visible patches, embedded and placed (B, n, width), and which they are (B, n)."""
+        check_size(image, self.divisor)
+        patches = cut_patches(image, self.patch)
+        positions = sincos_positions(self.grid(image), self.channels[0]).to(image)
+        if visible is None:
+            return self.embed(patches) + positions, None
+        kept = visible_indices(expand_visible(visible, self.grid(image)))
+        patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[2]))
+        return self.embed(patches) + positions[kept], kept
 
-    def _map(self, tokens: Tensor, grid: tuple[int, ...]) -> Tensor:
-        return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)
+    def grid(self, image: Tensor) -> tuple[int, ...]:
+        """Patches along each axis of an image (B, C, *size)."""
+        return tuple(n // p for n, p in zip(image.shape[2:], self.patch, strict=True))
+
+    def layer_of(self, parameter: str) -> int:
+        """0 the embedding, then every block; the last norm goes with the last block."""
+        if parameter.startswith("blocks."):
+            return 1 + int(parameter.split(".")[1])
+        return 0 if parameter.startswith("embed.") else self.n_layers - 1
 
 
 class Block(nn.Module):
     """Pre-norm attention and MLP on tokens (B, L, width)."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0):
+    def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0):
         super().__init__()
-        self.heads = heads
+        self.heads, self.drop_path = heads, drop_path
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.qkv, self.project = linear(width, 3 * width), linear(width, width)
         hidden = int(width * mlp_ratio)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.mlp = nn.Sequential(linear(width, hidden), nn.GELU(), linear(hidden, width))
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x + self._sometimes(self._attended(self.norm1(x)))
+        return x + self._sometimes(self.mlp(self.norm2(x)))
+
+    def _attended(self, x: Tensor) -> Tensor:
         b, n, c = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        attended = scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, c)
-        x = x + self.project(attended)
-        return x + self.mlp(self.norm2(x))
+        q, k, v = self.qkv(x).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return self.project(scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, c))
+
+    def _sometimes(self, branch: Tensor) -> Tensor:
+        """Stochastic depth (Huang et al., ECCV 2016): left out for whole samples in training."""
+        if not self.training or self.drop_path == 0:
+            return branch
+        kept = torch.rand(len(branch), 1, 1, device=branch.device) >= self.drop_path
+        return branch * kept / (1 - self.drop_path)
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer that starts as MAE's do: uniform after Glorot and Bengio, bias 0."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def cut_patches(image: Tensor, patch: tuple[int, ...]) -> Tensor:
+    """(B, C, *size) to (B, L, C * prod(patch)): patches row-major, channels slowest within."""
+    b, c, *size = image.shape
+    k = len(patch)
+    split = [n for s, p in zip(size, patch, strict=True) for n in (s // p, p)]
+    grid_axes, patch_axes = [2 + 2 * i for i in range(k)], [3 + 2 * i for i in range(k)]
+    x = image.reshape(b, c, *split).permute(0, *grid_axes, 1, *patch_axes)
+    return x.reshape(b, -1, c * math.prod(patch))
 
 
 def visible_indices(visible: Tensor) -> Tensor:
-    """Token numbers (B, n) that are visible. Raises ValueError if samples differ in how many."""
+    """Numbers (B, n) of the visible patches of (B, 1, *grid), ascending.
+
+    Raises ValueError if samples differ in how many, or show none.
+    """
     flat = visible.flatten(1)
-    counts = flat.sum(1)
-    if (counts != counts[0]).any() or counts[0] == 0:
-        raise ValueError(
-            f"samples must show the same number of tokens, at least 1: {counts.tolist()}"
-        )
+    counts = flat.sum(1).tolist()
+    if min(counts) != max(counts) or counts[0] == 0:
+        raise ValueError(f"samples must show the same number of patches, at least 1: {counts}")
     return flat.nonzero()[:, 1].view(len(flat), -1)
+
+
+def as_map(tokens: Tensor, kept: Tensor | None, grid: tuple[int, ...]) -> Tensor:
+    """Tokens (B, n, width) at their places in (B, width, *grid), 0 elsewhere."""
+    b, _, width = tokens.shape
+    if kept is not None:
+        everywhere = tokens.new_zeros(b, math.prod(grid), width)
+        tokens = everywhere.scatter(1, kept[..., None].expand_as(tokens), tokens)
+    return tokens.transpose(1, 2).reshape(b, width, *grid)
 
 
 def sincos_positions(grid: tuple[int, ...], width: int) -> Tensor:
@@ -114,6 +151,20 @@ def sincos_positions(grid: tuple[int, ...], width: int) -> Tensor:
         )
     n = width // (2 * len(grid))
     frequencies = 1 / 10000 ** (torch.arange(n, dtype=torch.float64) / n)
-    places = torch.cartesian_prod(*[torch.arange(g, dtype=torch.float64) for g in grid])
-    angles = places.view(-1, len(grid), 1) * frequencies
-    return torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1).float()
+    tables = []
+    for axis, length in enumerate(grid):
+        angles = torch.arange(length, dtype=torch.float64)[:, None] * frequencies
+        shape = [length if a == axis else 1 for a in range(len(grid))]
+        table = torch.cat([angles.sin(), angles.cos()], 1).float().view(*shape, 2 * n)
+        tables.append(table.expand(*grid, 2 * n))
+    return torch.cat(tables, -1).reshape(-1, width)
+
+
+def _check_width(width: int, ndim: int, heads: int) -> None:
+    step = math.lcm(2 * ndim, heads)
+    if width < step or width % step:
+        raise UserError(
+            "CONFIG", "backbone.width",
+            f"found {width}, expected a multiple of {2 * ndim} (for {ndim}D) and of {heads} heads",
+            f"use {max(1, round(width / step)) * step}",
+        )  # fmt: skip

@@ -52,7 +52,7 @@ def _surface_dice(prediction: np.ndarray, truth: np.ndarray, spacing, tolerance_
     box = tuple(slice(max(a - 1, 0), b + 2) for a, b in zip(low, high, strict=True))
     pair = [torch.from_numpy(m[box].copy())[None, None] for m in (prediction, truth)]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # MONAI's remarks on its own defaults
+        warnings.simplefilter("ignore")  # MONAI deprecates its own arguments
         found = compute_surface_dice(
             *pair, [tolerance_mm], include_background=True, spacing=[float(s) for s in spacing]
         )

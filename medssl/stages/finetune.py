@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 
 from medssl.augment.compose import Augment
-from medssl.backbones.base import BACKBONES
+from medssl.backbones.base import BACKBONES, architecture
 from medssl.backbones.base import build as build_backbone
 from medssl.config import Config as Base
 from medssl.config import Part
@@ -207,7 +207,7 @@ def _backbone(store: Store, config: Config):
     """The backbone, the description that its card gets, and the card of the one it came from."""
     if config.backbone is None:
         options = {"in_channels": store.channels, **config.arch.check(BACKBONES, "arch")}
-        description = {"name": config.arch.name, "options": options}
+        description = {"name": config.arch.name, "options": architecture(options)}
         return build_backbone(config.arch.name, **options), description, {}
     parent = read_card(config.backbone)
     description = parent["backbone"]

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from medssl.augment.compose import Augment, augmenter
-from medssl.backbones.base import BACKBONES, pool
+from medssl.backbones.base import BACKBONES, architecture, pool
 from medssl.backbones.base import build as build_backbone
 from medssl.config import Config as Base
 from medssl.config import Part
@@ -29,6 +29,7 @@ from medssl.training.checkpoint import save_model
 from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
 
+WATCHED = 32
 TABLES = {"method": lambda: METHODS, "backbone": lambda: BACKBONES}
 
 
@@ -61,7 +62,7 @@ def run(config: Config) -> Path:
     crops = Crops(store, list(items.index), method.crops, config.fit.seed)
     about = card(
         "pretrained",
-        backbone={"name": config.backbone.name, "options": options},
+        backbone={"name": config.backbone.name, "options": architecture(options)},
         recipe=store.recipe.model_dump(),
         method=config.method.model_dump(),
         config=config.model_dump(mode="json"),
@@ -76,8 +77,7 @@ def run(config: Config) -> Path:
             return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
 
         for at in fit(method, read, config.fit, config.optim, config.out):
-            with torch.no_grad():
-                at.log.write(at.step, **health(pool(backbone(_crop(at.batch["image"], method)))))
+            at.log.write(at.step, **_health(method, crops))
             for i, picture in enumerate(method.pictures(at.batch, at.step)):
                 path = config.out / "pictures" / f"step-{at.step:08d}-{i}.png"
                 path.parent.mkdir(exist_ok=True)
@@ -86,10 +86,18 @@ def run(config: Config) -> Path:
     return config.out
 
 
-def _crop(image: torch.Tensor, method) -> torch.Tensor:
-    """The middle of the image in the size that the method shows its backbone."""
-    size = getattr(method, "crop", method.crops.size)
-    box = [
-        slice((n - s) // 2, (n - s) // 2 + s) for n, s in zip(image.shape[2:], size, strict=True)
-    ]
-    return image[(..., *box)]
+@torch.no_grad()
+def _health(method, crops: Crops) -> dict[str, float]:
+    """Spread and rank of the features of the first items, always the same ones."""
+    features = []
+    for number in range(min(len(crops), WATCHED)):
+        image = torch.from_numpy(crops.read(number, number)["image"])[None]
+        image = _middle(image, getattr(method, "crop", method.crops.size))
+        features.append(pool(method.backbone(image.to(next(method.parameters()).device))))
+    return health(torch.cat(features))
+
+
+def _middle(image: torch.Tensor, size) -> torch.Tensor:
+    """The middle of the image, in the size that the method shows its backbone."""
+    pairs = zip(image.shape[2:], size, strict=True)
+    return image[(..., *(slice((n - s) // 2, (n - s) // 2 + s) for n, s in pairs))]

@@ -69,7 +69,7 @@ def _paint(parts: Anatomy, world: np.ndarray, voxel: float, rng, lesion: bool):
     paint(parts.skin + 2.5, FAT + 6 * mottle)
     paint(parts.muscle, MUSCLE + 6 * mottle)
     paint(parts.wall, FAT + 15 + 12 * mottle)
-    paint(parts.chest, 30.0 + 8 * mottle)
+    paint(parts.chest, -35.0 + 75 * np.tanh(1.5 * mottle))
     for distance, value in parts.bowel():
         paint(distance, value)
     for distance in parts.soft_muscles():
@@ -123,5 +123,5 @@ def _noise(hu: np.ndarray, world: np.ndarray, edge: float, rng) -> np.ndarray:
     grain = gaussian_filter(grain, 0.55) - 0.6 * gaussian_filter(grain, 1.4)
     grain /= grain.std()
     depth = np.exp(-(np.square(world[0] / 170) + np.square(world[1] / 120)))
-    level = rng.uniform(7, 12) * (1.6 if edge < 3 else 1.0)
+    level = rng.uniform(7, 12) * (1.3 if edge < 3 else 1.0)
     return np.float32(level) * (0.45 + depth) * grain

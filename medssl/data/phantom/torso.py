@@ -72,7 +72,7 @@ class Anatomy:
         return (level - 1) / slope
 
     def _spine_y(self) -> np.ndarray:
-        return -50 - 9 * np.sin((self.z - 10) / 75)
+        return -46 - 7 * np.sin((self.z - 10) / 75)
 
     def bowel(self) -> list[tuple[np.ndarray, float]]:
         """Loops in the abdominal fat: walls, content and some gas."""
@@ -110,8 +110,8 @@ class Anatomy:
 
     def spleen(self) -> np.ndarray:
         rng = self.rng("spleen")
-        body = self.blob(rng, (-92, -42, -6), (27, 40, 36), (0, 0, -25))
-        hollow = shapes.ellipsoid(self.points, (-58, 0, -6), (34, 42, 42))
+        body = self.blob(rng, (-92, -34, -8), (27, 46, 40), (0, 0, -20))
+        hollow = shapes.ellipsoid(self.points, (-54, 8, -6), (30, 36, 42))
         return np.maximum(np.maximum(body, -hollow), self.wall + 5)
 
     def liver(self) -> np.ndarray:
@@ -250,15 +250,16 @@ class Anatomy:
         along = np.abs((self.z + phase) % VERTEBRA_STEP - VERTEBRA_STEP / 2)
         wide = 21 - 0.03 * self.z
         waist = 1.8 * np.cos(along * (np.pi / 12))
-        disc = shapes.union(np.hypot(self.x, (self.y - back) * 1.25) - wide, self.x + 1e3)
+        disc = np.hypot(self.x, (self.y - back) * 1.25) - wide
         body = np.maximum(disc + waist, along - 11)
         arch_y = back - 26
         ring = np.abs(np.hypot(self.x, (self.y - arch_y) * 1.1) - 13) - 3.2
         canal = np.hypot(self.x, self.y - arch_y) - 9.5
         thorn = np.maximum(
-            np.abs(self.x) - 3.2, np.maximum(arch_y - 34 - self.y, self.y - arch_y + 11)
+            np.abs(self.x) - 3.2, np.maximum(arch_y - 30 - self.y, self.y - arch_y + 11)
         )
         thorn = np.maximum(thorn, along - 9)
+        thorn = np.maximum(thorn, self.skin + 9)
         wings = np.maximum(np.abs(self.y - arch_y - 3) - 4.5, np.abs(self.x) - 36)
         wings = np.maximum(np.maximum(wings, 12 - np.abs(self.x)), along - 5)
         arches = np.minimum(np.minimum(np.maximum(ring, along - 11), thorn), wings)
@@ -274,7 +275,7 @@ class Anatomy:
         rib = np.hypot((self.wall - 4.5) * 1.5, along * 0.86) - 6.4
         rib = np.maximum(rib, np.maximum(-75 - height, height - 196))
         rib = np.maximum(rib, np.where(height < 0, self.y - 30 - 0.5 * height, -1e3))
-        gristle = np.maximum(rib, np.abs(self.x) - 70) if rib.size else rib
+        gristle = np.maximum(rib, np.abs(self.x) - 70)
         bony = np.maximum(rib, np.where(self.y > 0, 70 - np.abs(self.x), 16 - np.abs(self.x)))
         sternum = np.maximum(
             np.maximum(np.abs(self.x) - 17, np.abs(self.wall - 2) - 5.5), 45 - self.z
@@ -282,9 +283,10 @@ class Anatomy:
         sternum = np.maximum(np.maximum(sternum, self.z - 155), -self.y)
         front = np.maximum(np.maximum(gristle, -self.y), 14 - np.abs(self.x))
         blades = np.minimum.reduce([
-            shapes.ellipsoid(self.points, (s * 96, -72, 132), (34, 5.5, 46), (8, 0, -s * 28))
+            shapes.ellipsoid(self.points, (s * 92, -66, 128), (32, 5, 46), (8, 0, s * 34))
             for s in (-1, 1)
         ])  # fmt: skip
+        blades = np.maximum(blades, self.skin + 6)
         return [
             (front, 110.0), (bony, cortex), (bony + 3, marrow),
             (sternum, cortex * 0.65), (sternum + 3, marrow * 0.6), (blades, cortex * 0.8),

@@ -1,0 +1,67 @@
+import importlib
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from medssl import cli, shipped
+from medssl.config import Config, describe
+
+
+def medssl(*words):
+    return CliRunner().invoke(cli.app, list(words))
+
+
+def test_help_loads_no_torch_and_nothing_heavy():
+    code = (
+        "import sys; from medssl.cli import app; from typer.testing import CliRunner; "
+        "r = CliRunner().invoke(app, ['--help']); assert r.exit_code == 0 and 'pretrain' in r.stdout; "
+        "heavy = {'torch', 'monai', 'pandas', 'numpy', 'matplotlib', 'timm', 'SimpleITK'}; "
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_explains_every_key_and_gives_two_examples(verb):
+    stage = importlib.import_module(f"medssl.stages.{verb}")
+    assert issubclass(stage.Config, Config) and callable(stage.run)
+    result = medssl(verb, "--help")
+    assert result.exit_code == 0
+    for key, _, _, meaning in describe(stage.Config):
+        assert key in result.output and meaning, key
+    examples = result.output.split("Examples:")[1].strip().splitlines()
+    assert len(examples) >= 2 and all(e.strip().startswith(f"medssl {verb}") for e in examples)
+
+
+@pytest.mark.parametrize(
+    "verb, preset", [(v, p) for v, names in shipped.presets().items() for p in names]
+)
+def test_help_of_a_preset_shows_its_values_and_the_options_of_its_parts(verb, preset):
+    stage = importlib.import_module(f"medssl.stages.{verb}")
+    result = medssl(verb, preset, "--help")
+    assert result.exit_code == 0 and f"default with {preset}" in result.output
+    for name in getattr(stage, "TABLES", {}):
+        assert f"{name}." in result.output and f"of the {name} chosen" not in result.output
+
+
+def test_faults_of_the_user_end_with_two_and_one_line():
+    for words in (
+        ["pretrain", "vocoo"],
+        ["pretrain", "mae", "fit.stepz=4"],
+        ["prepare", "--out", "x"],
+        ["evaluate", "nowhere"],
+        ["index", "nowhere"],
+    ):
+        result = medssl(*words)
+        assert result.exit_code == 2, words
+        assert "Fix: " in result.output and "Traceback" not in result.output
+
+
+def test_misspelt_key_names_the_nearest():
+    assert "did you mean 'fit.steps'" in medssl("pretrain", "mae", "fit.stepz=4").output
+
+
+def test_debug_shows_where_it_happened():
+    assert medssl("evaluate", "nowhere", "--debug").exception.code == "CHECKPOINT"
