@@ -7,42 +7,36 @@ from a backbone pretrained on the unlabelled ones, scored on patients that neith
 import shutil
 from pathlib import Path
 
+from medssl.data.phantom import make
 from medssl.stages import call
 
+ORGANS = {1: "liver", 2: "spleen", 3: "kidneys", 4: "lungs", 5: "heart"}
+FIT = {"steps": 150, "batch_size": 2, "every": 75}
+VOCO = {"method": {"crop": [32, 24, 32]}, "backbone": {"channels": [16, 32, 64]}, "fit": FIT}
+MAE = {"method": {"size": [64, 48, 64]}, "backbone": {"width": 96, "depth": 4}, "fit": FIT}
+HEAD = {"task": {"size": [32, 32, 32], "foreground": 0.9}, "optim": {"lr": 1e-2}, "validation": 2}
+AUGMENT = {"gain": 0.1, "offset": 0.05, "gamma": 0.1, "noise": 0.03}
 
-def main(out="demo", patients=16, labelled=4, steps=240, seed=0):
+
+def main(out="demo", patients=16, labelled=4, steps=400, seed=0):
     out = Path(out)
-    scans = out / "scans"
-    if not scans.exists():
-        from medssl.data.phantom import make
-
-        make(scans, ct_patients=int(patients), formats=("nifti", "dicom"), seed=int(seed))
+    scans, store = out / "scans/ct", out / "store"
+    if not (scans / "scans.csv").exists():
+        make(out / "scans", ct=patients, formats=("nifti", "dicom"), seed=seed)
     call(
-        "index", scans=scans / "ct/images", labels=[scans / "ct/labels", scans / "ct/scans.csv"],
+        "index", scans=scans / "images", labels=[scans / "labels", scans / "scans.csv"],
         modality="CT", out=out / "manifest",
     )  # fmt: skip
-    call("prepare", "ct_body", manifest=out / "manifest", out=out / "store", recipe=RECIPE)
-    call("pretrain", "voco_small", store=out / "store", out=out / "pretrained", **PRETRAIN)
-    few = dict(
-        store=out / "store", backbone=out / "pretrained", labelled=int(labelled), classes=ORGANS
-    )
-    fit = {"steps": int(steps), "every": int(steps) // 2, "batch_size": 4, "seed": int(seed)}
-    few |= {"fit": fit, "task": TASK, "validation": 2}
+    call("prepare", "ct_body", manifest=out / "manifest", out=store, recipe={"spacing": [6, 6, 6]})
+    voco = call("pretrain", "voco_small", store=store, out=out / "voco", **VOCO)
+    mae = call("pretrain", "mae_small", store=store, out=out / "mae", **MAE)
+
+    fit = {"steps": steps, "every": steps // 4, "batch_size": 4, "seed": seed}
+    few = {"store": store, "backbone": voco, "labelled": labelled, "classes": ORGANS, "fit": fit}
+    few |= {**HEAD, "augment": AUGMENT}
     scratch = call("finetune", "few_labels", **few, from_scratch=True, out=out / "scratch")
-    pretrained = call("finetune", "few_labels", **few, out=out / "finetuned")
-    call("evaluate", run=scratch)
-    report = call("evaluate", run=pretrained, baseline=scratch / "evaluation")
-    call("predict", run=pretrained, scans=scans / "ct/dicom", out=out / "predictions")
-    shutil.copy(report / "report.html", out / "report.html")
-    print(f"report: {out / 'report.html'}")
-    return out / "report.html"
-
-
-ORGANS = {1: "liver", 2: "spleen", 3: "kidneys", 4: "lungs", 5: "heart"}
-RECIPE = {"spacing": [6, 6, 6], "crop": False, "window": [-1000, 500]}
-PRETRAIN = {
-    "method": {"crop": [32, 24, 32]},
-    "backbone": {"channels": [16, 32, 64]},
-    "fit": {"steps": 120, "batch_size": 2, "every": 60},
-}
-TASK = {"size": [32, 32, 32], "foreground": 0.8}
+    tuned = call("finetune", "few_labels", **few, out=out / "finetuned")
+    baseline = call("evaluate", run=scratch)
+    scores = call("evaluate", run=tuned, baseline=baseline, also=[mae])
+    call("predict", run=tuned, scans=scans / "dicom", out=out / "predictions")
+    return Path(shutil.copy(scores / "report.html", out / "report.html"))

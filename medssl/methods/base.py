@@ -35,6 +35,11 @@ def checked_size(size, backbone: nn.Module, what: str) -> tuple[int, ...]:
             "CONFIG", what, f"has {len(size)} values, the backbone has {backbone.ndim} axes",
             f"give {backbone.ndim} values",
         )  # fmt: skip
+    if size == tuple(backbone.divisor):
+        raise UserError(
+            "CONFIG", what, f"{list(size)} leaves a single place at the coarsest level",
+            f"use {[2 * s for s in size]} or more",
+        )  # fmt: skip
     if any(s % d for s, d in zip(size, backbone.divisor, strict=True)):
         nearest = [max(d, round(s / d) * d) for s, d in zip(size, backbone.divisor, strict=True)]
         raise UserError(

@@ -188,7 +188,7 @@ def overlap(image, grid, crop, start, predicted: np.ndarray, true: np.ndarray) -
     the third axis are told apart in the bars.
     """
     figure = Figure(figsize=(7.0, 2.9))
-    left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1, 1.6]})
+    left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1, 1.6], "wspace": 0.28})
     if image.ndim == 3:
         z = int(start[2] + crop[2] // 2)
         picture = image[:, :, z].T  # array axes kept, so that cells are where their indices say

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from medssl import shipped
 from medssl.config import Config as Base
+from medssl.progress import say
 from medssl.stages import run as pipeline
 
 
@@ -22,6 +22,7 @@ class Config(Base):
 
 
 def run(config: Config) -> Path:
-    return pipeline.run(
-        pipeline.Config(pipeline=str(shipped.pipeline("quickstart")), overrides={"out": config.out})
-    )
+    chosen = pipeline.Config(pipeline="quickstart", overrides={"out": config.out})
+    report = pipeline.run(chosen)
+    say(f"open {report}")
+    return report

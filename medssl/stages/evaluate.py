@@ -46,6 +46,7 @@ class Config(Base):
     store: Path | None = Field(None, description="store to score on; none: the one of the run")
     split: str = Field("test", description="which scans to score")
     baseline: Path | None = Field(None, description="another evaluation folder to compare with")
+    also: list[Path] = Field([], description="other pretraining runs to show in the report")
     tolerance: float = Field(1.0, description="of the normalised surface distance, mm", gt=0)
     resamples: int = Field(2000, description="bootstrap samples of the intervals", ge=100)
     seed: int = Field(0, description="of the bootstrap")
@@ -93,8 +94,10 @@ def run(config: Config) -> Path:
     for name, interval in compared.items():
         say(f"{name}, difference to {config.baseline}: {interval}")
     manifest = Manifest.read(store.manifest)
+    parent = about["config"]["backbone"]
+    pretrained = [*([Path(parent)] if parent else []), *config.also]
     report = chain.write(
-        out / "report.html", config.run, about, result, cases, manifest.table, shown
+        out, config.run, about, result, cases, manifest.table, shown, pretrained
     )
     say(f"report: {report}")
     return out

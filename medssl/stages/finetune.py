@@ -90,6 +90,7 @@ def run(config: Config) -> Path:
         task=config.task.model_dump(),
         classes=classes,
         target=config.target,
+        trained_on=len(train),
         config=config.model_dump(mode="json"),
         patients={
             **parent.get("patients", {}),

@@ -4,13 +4,14 @@ import csv
 from pathlib import Path
 
 
-from medssl.data.phantom import ct, write
+from medssl.data.phantom import ct as torso
+from medssl.data.phantom import write
 from medssl.data.phantom.patients import has_finding, splits
 from medssl.progress import track
 
 
 def make(
-    out: Path, *, ct_patients: int = 0, size: str = "small", scans_per_patient: int = 2,
+    out: Path, *, ct: int = 0, size: str = "small", scans_per_patient: int = 2,
     formats: tuple[str, ...] = ("nifti",), seed: int = 0,
 ) -> Path:  # fmt: skip
     """Write a cohort and return its folder.
@@ -19,11 +20,11 @@ def make(
     split and the class `lesion`. Same seed, same bytes.
     """
     out = Path(out)
-    names = splits(seed, "ct", ct_patients)
+    names = splits(seed, "ct", ct)
     rows = []
-    scans = [(p, s) for p in range(ct_patients) for s in range(scans_per_patient)]
+    scans = [(p, s) for p in range(ct) for s in range(scans_per_patient)]
     for patient, scan in track(scans, "phantom CT", unit="scans"):
-        hu, mask, affine = ct.torso(seed, patient, scan, size)
+        hu, mask, affine = torso.torso(seed, patient, scan, size)
         name = f"ct_p{patient:03d}_s{scan}"
         if "nifti" in formats:
             write.nifti(out / f"ct/images/{name}.nii.gz", hu, affine)

@@ -14,7 +14,8 @@ GRIDS = {
     "small": ((72, 56, 64), (5.0, 5.0, 6.0)),
     "standard": ((192, 152, 160), (2.0, 2.0, 2.4)),
 }
-AIR, LUNG, FAT, MUSCLE, WATER, BONE, MARROW = -1000.0, -850.0, -100.0, 50.0, 10.0, 750.0, 320.0
+AIR, LUNG, FAT, MUSCLE, BONE, MARROW = -1000.0, -850.0, -100.0, 50.0, 750.0, 320.0
+SLAB_VOXELS = 120_000
 
 
 def torso(
@@ -30,14 +31,25 @@ def torso(
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = [-(n - 1) / 2 * s for n, s in zip(shape, spacing, strict=True)]
     world = shapes.grid(shape, affine)
-    body = shapes.move(world, rng.uniform(-2.5, 2.5, 3), rng.uniform(-5, 5, 3))
+    pose = rng.uniform(-2.5, 2.5, 3), rng.uniform(-5, 5, 3)
     breath = np.float32(rng.uniform(-6, 6))
-    body[2] += breath * np.exp(-((body[2] / 90) ** 2))
-    parts = Anatomy(seed, patient, body)
+    contrast = {
+        "blood": rng.uniform(135, 165),
+        "liver": rng.uniform(65, 105),
+        "spleen": rng.uniform(100, 120),
+        "kidneys": rng.uniform(140, 165),
+    }
     if lesion is None:
         lesion = has_finding(seed, "ct", patient)
 
-    hu, mask = _paint(parts, world, float(np.mean(spacing)), rng, lesion)
+    hu, mask = np.empty(shape, np.float32), np.empty(shape, np.uint8)
+    thick = max(1, SLAB_VOXELS // (shape[0] * shape[1]))
+    for low in range(0, shape[2], thick):  # slabs stay in the cache and miss most organs
+        slab = np.s_[..., low : low + thick]
+        body = shapes.move(np.ascontiguousarray(world[slab]), *pose)
+        body[2] += breath * np.exp(-((body[2] / 90) ** 2))
+        parts = Anatomy(seed, patient, body)
+        hu[slab], mask[slab] = _paint(parts, world[slab], float(np.mean(spacing)), contrast, lesion)
     edge = float(np.min(spacing))
     hu = gaussian_filter(hu, [0.9 / edge + 0.25] * 3)
     hu = np.clip(np.rint(hu + _noise(hu, world, edge, rng)), -1024, 2000).astype(np.int16)
@@ -45,60 +57,51 @@ def torso(
     return hu, mask, affine
 
 
-def _paint(parts: Anatomy, world: np.ndarray, voxel: float, rng, lesion: bool):
-    blood = rng.uniform(135, 165)
-    liver_hu, spleen_hu, kidney_hu = (
-        rng.uniform(65, 105),
-        rng.uniform(100, 120),
-        rng.uniform(140, 165),
-    )
+def _paint(parts: Anatomy, world: np.ndarray, voxel: float, contrast: dict, lesion: bool):
+    blood, liver_hu = contrast["blood"], contrast["liver"]
     hu = np.full(world.shape[1:], AIR, np.float32)
     mask = np.zeros(world.shape[1:], np.uint8)
 
     def paint(distance, value, name=None):
+        """Blend a part in; its voxels carry the class `name`, or none any more."""
         shapes.paint(hu, shapes.cover(distance, voxel), value)
-        if name:
-            mask[distance < 0] = CLASSES[name]
-        elif name is None:
-            mask[distance < 0] = 0
+        mask[distance < 0] = CLASSES.get(name, 0)
+
+    def tint(distance, value):
+        """Blend in what lies inside an organ and keeps its class."""
+        shapes.paint(hu, shapes.cover(distance, voxel), value)
 
     for distance, value in table(world):
-        paint(distance, value)
+        tint(distance, value)
     mottle = parts.texture(28)
     paint(parts.skin, -20.0)
     paint(parts.skin + 2.5, FAT + 6 * mottle)
     paint(parts.muscle, MUSCLE + 6 * mottle)
     paint(parts.wall, FAT + 15 + 12 * mottle)
-    paint(parts.chest, -35.0 + 75 * np.tanh(1.5 * mottle))
-    for distance, value in parts.bowel():
+    paint(parts.chest, -25.0 + 55 * np.tanh(1.5 * mottle))
+    for distance, value in [*parts.bowel(), *parts.stomach()]:
         paint(distance, value)
     for distance in parts.soft_muscles():
         paint(distance, MUSCLE + 5)
-    for distance, value in parts.stomach():
-        paint(distance, value)
-    paint(parts.spleen(), spleen_hu + 3 * mottle, "spleen")
+    paint(parts.spleen(), contrast["spleen"] + 3 * mottle, "spleen")
     liver = parts.liver()
     paint(liver, liver_hu + 3 * mottle, "liver")
-    veins = shapes.cover(np.maximum(parts.liver_veins(), liver + 6), voxel)
-    shapes.paint(hu, veins, liver_hu + 45)
+    tint(np.maximum(parts.liver_veins(), liver + 6), liver_hu + 45)
     if lesion:
-        tumour = shapes.cover(np.maximum(parts.lesion(), liver), voxel)
-        shapes.paint(hu, tumour, liver_hu - 62)
-        core = shapes.cover(np.maximum(parts.lesion() + 8, liver), voxel)
-        shapes.paint(hu, core, 5.0)
+        tint(np.maximum(parts.lesion(), liver), liver_hu - 62)
+        tint(np.maximum(parts.lesion() + 8, liver), 5.0)
     for kidney, medulla, sinus in parts.kidneys():
-        paint(kidney, kidney_hu + 15, "kidneys")
-        shapes.paint(hu, shapes.cover(medulla, voxel), kidney_hu - 25)
+        paint(kidney, contrast["kidneys"] + 15, "kidneys")
+        tint(medulla, contrast["kidneys"] - 25)
         paint(sinus, FAT + 40)
     heart = parts.heart()
     lungs = parts.lungs(heart)
     paint(lungs, LUNG + 18 * mottle - 40 * parts.upward(), "lungs")
-    vessels = shapes.cover(np.maximum(parts.lung_vessels(voxel), lungs), voxel)
-    shapes.paint(hu, vessels, 0.6 * blood)
+    tint(np.maximum(parts.lung_vessels(), lungs), 0.6 * blood)
     paint(heart - 2, MUSCLE - 80)
     paint(heart, 90.0, "heart")
     for distance in parts.heart_chambers():
-        shapes.paint(hu, shapes.cover(distance, voxel), blood)
+        tint(distance, blood)
     for distance in parts.great_vessels():
         paint(distance, blood)
     for wall, lumen in parts.airways():

@@ -6,6 +6,8 @@ Distances are negative inside. Points are float32 arrays (D, ...) with D = 2 or 
 
 import numpy as np
 
+FAR = 30.0  # mm; beyond, only the sign of a distance matters
+
 
 def grid(shape, affine: np.ndarray) -> np.ndarray:
     """World places (mm) of the voxels of a grid without rotation, (len(shape), *shape)."""
@@ -49,7 +51,9 @@ def waves(
     phases = rng.uniform(0, 2 * np.pi, count).astype(np.float32)
     field = np.zeros(points.shape[1:], np.float32)
     for number, phase in zip(numbers, phases, strict=True):
-        angle = np.tensordot(number, points, axes=1)
+        angle = points[0] * number[0]
+        for axis in range(1, len(points)):
+            angle += points[axis] * number[axis]
         angle += phase
         field += np.sin(angle, out=angle)
     return field * np.float32(np.sqrt(2 / count))
@@ -63,7 +67,13 @@ def warp(points: np.ndarray, rng: np.random.Generator, size: float, wavelength: 
 
 
 def ellipsoid(points: np.ndarray, centre, radii, degrees=None) -> np.ndarray:
-    """Distance to an ellipsoid (an ellipse for D = 2), exact to first order at its surface."""
+    """Distance to an ellipsoid (an ellipse for D = 2), exact to first order at its surface.
+
+    Where all points lie well outside, one lower bound stands for all distances.
+    """
+    away = _gap(points, centre, centre, np.max(radii))
+    if away > FAR:
+        return np.full(points.shape[1:], away, np.float32)
     column = (-1, *[1] * (points.ndim - 1))
     local = points - np.asarray(centre, np.float32).reshape(column)
     if degrees is not None:
@@ -83,12 +93,24 @@ def tube(points: np.ndarray, joints, radii) -> np.ndarray:
     column = (-1, *[1] * (points.ndim - 1))
     nearest = None
     for a, b, ra, rb in zip(joints[:-1], joints[1:], radii[:-1], radii[1:], strict=True):
+        away = _gap(points, np.minimum(a, b), np.maximum(a, b), max(ra, rb))
+        if away > FAR:
+            nearest = away if nearest is None else np.minimum(nearest, away)
+            continue
         local = points - a.reshape(column)
         along = np.clip(np.tensordot(b - a, local, axes=1) / np.float32((b - a) @ (b - a)), 0, 1)
         local -= (b - a).reshape(column) * along
         distance = np.sqrt(np.einsum("i...,i...->...", local, local)) - (ra + (rb - ra) * along)
         nearest = distance if nearest is None else np.minimum(nearest, distance)
-    return nearest
+    return np.broadcast_to(np.float32(nearest), points.shape[1:])
+
+
+def _gap(points: np.ndarray, low, high, margin: float) -> np.float32:
+    """How far (mm) the points' bounding box lies from the box [low - margin, high + margin]."""
+    axes = tuple(range(1, points.ndim))
+    below = np.asarray(low) - margin - points.max(axes)
+    above = points.min(axes) - np.asarray(high) - margin
+    return np.float32(np.maximum(below, above).max())
 
 
 def union(a: np.ndarray, b: np.ndarray, round_mm: float = 0.0) -> np.ndarray:

@@ -79,10 +79,10 @@ class Anatomy:
         rng = self.rng("bowel")
         low = np.maximum(self.wall + 9, self.z + 30)
         low = np.maximum(low, -28 - self.y)
-        one = shapes.waves(self.points, rng, 62, 12)
-        loops = np.maximum((np.abs(one) - 0.75) * 9, low)
-        gas = np.maximum((1.45 - shapes.waves(self.points, rng, 70, 8)) * 14, loops + 5)
-        return [(loops, 45.0), (loops + 4, 25.0), (gas, -900.0)]
+        field = shapes.waves(self.points, rng, 58, 12)
+        loops = np.maximum((0.5 - np.abs(field)) * 9, low)
+        gas = np.maximum(np.maximum((1.5 - field) * 9, loops + 4), 5 - self.y)
+        return [(loops, 45.0), (loops + 4, 22.0), (gas, -900.0)]
 
     def soft_muscles(self) -> list[np.ndarray]:
         """Psoas, paraspinal muscles and the diaphragm's crura."""
@@ -117,7 +117,7 @@ class Anatomy:
     def liver(self) -> np.ndarray:
         rng = self.rng("liver")
         right = self.blob(rng, (66, -2, -34), (70, 80, 64))
-        left = self.blob(rng, (0, 46, -8), (58, 30, 30), (0, 8, -8))
+        left = self.blob(rng, (0, 46, -18), (56, 30, 28), (0, 8, -8))
         whole = shapes.union(right, left, 20)
         # the visceral face runs obliquely from the right lower edge to the left lobe
         face = (-0.50 * (self.x - 40) - 0.42 * (self.y + 10) - 0.75 * (self.z + 52)) * 0.99
@@ -200,7 +200,7 @@ class Anatomy:
         whole = np.maximum(np.maximum(whole, -middle), 4 - heart)
         return np.maximum(np.maximum(whole, self.wall + 4), -25 - self.z)
 
-    def lung_vessels(self, voxel: float) -> np.ndarray:
+    def lung_vessels(self) -> np.ndarray:
         """A net of curves, where two random fields vanish, thinning out from the hila."""
         rng = self.rng("lung vessels")
         hilum = np.sqrt((np.abs(self.x) - 32) ** 2 + (self.y + 8) ** 2 + (self.z - 78) ** 2)
