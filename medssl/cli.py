@@ -97,8 +97,17 @@ def help_text(verb: str, words: list[str]) -> str:
     known = shipped.presets().get(verb, [])
     preset = next((w for w in words if w in known), "")
     values = config.read_yaml(shipped.preset(verb, preset)) if preset else {}
-    usage = [f"medssl {verb}", "[preset]" if known else "", *map(str.upper, stage.Config.positional)]
-    lines = [" ".join(filter(None, [*usage, "key=value ..."])), "", (stage.__doc__ or "").strip(), ""]
+    usage = [
+        f"medssl {verb}",
+        "[preset]" if known else "",
+        *map(str.upper, stage.Config.positional),
+    ]
+    lines = [
+        " ".join(filter(None, [*usage, "key=value ..."])),
+        "",
+        (stage.__doc__ or "").strip(),
+        "",
+    ]
     if known:
         lines += [f"Presets: {', '.join(known)}", ""]
     rows = config.describe(stage.Config, values=values)
@@ -111,7 +120,9 @@ def help_text(verb: str, words: list[str]) -> str:
             rows += config.describe(options, f"{name}.", part.options)
     wide = [max(len(row[i]) for row in rows) for i in range(3)]
     lines += [f"Keys (type, default{f' with {preset}' if preset else ''}, meaning):"]
-    lines += ["  " + "  ".join([*(row[i].ljust(wide[i]) for i in range(3)), row[3]]) for row in rows]
+    lines += [
+        "  " + "  ".join([*(row[i].ljust(wide[i]) for i in range(3)), row[3]]) for row in rows
+    ]
     return "\n".join([*lines, "", "Examples:", *(f"  {e}" for e in stage.Config.examples)])
 
 

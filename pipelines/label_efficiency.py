@@ -1,4 +1,6 @@
-"""Does pretraining help with few labels? medssl run label_efficiency store=store backbone=runs/voco out=study
+"""Does pretraining help with few labels?
+
+medssl run label_efficiency store=store backbone=runs/voco out=study
 
 Fine-tunes from the backbone and from scratch (same architecture, steps and seed) on the same few
 labelled scans, several draws, and writes study/paired.csv and study/summary.json: the paired
@@ -17,28 +19,20 @@ from medssl.stages import call
 
 
 def main(
-    store="store",
-    backbone="run",
-    out="study",
-    labelled=4,
-    draws=3,
-    steps=150,
+    store="store", backbone="run", out="study", labelled=4, draws=3, steps=150, lr=4e-3, threads=0,
     preset="few_labels",
-    lr="",
-    threads=0,
-):
+):  # fmt: skip
     out = Path(out)
     rows = []
-    for draw in range(int(draws)):
+    for draw in range(draws):
         scores = {}
         for arm in ("pretrained", "scratch"):
             run = out / f"{arm}-{labelled}-{draw}"
             if not (run / "evaluation/cases.parquet").exists():
+                fit = {"steps": steps, "every": steps // 2, "seed": draw, "threads": threads}
                 call(
                     "finetune", preset, store=store, backbone=backbone, from_scratch=arm == "scratch",
-                    labelled=int(labelled), draw=draw, out=run,
-                    fit={"steps": int(steps), "every": int(steps) // 2, "seed": draw, "threads": int(threads)},
-                    **({"optim": {"lr": float(lr)}} if lr else {}),
+                    labelled=labelled, draw=draw, fit=fit, optim={"lr": lr}, out=run,
                 )  # fmt: skip
                 call("evaluate", run=run, examples_shown=1)
             cases = pd.read_parquet(run / "evaluation/cases.parquet")
@@ -57,7 +51,7 @@ def main(
         mean["a"].to_numpy(), mean["b"].to_numpy(), mean["patient"].to_numpy(), seed=0
     )
     each = table.groupby("draw")[["pretrained", "scratch"]].mean().round(4).to_dict("index")
-    summary = {"labelled": int(labelled), "difference": asdict(gain), "mean_dice_by_draw": each}
+    summary = {"labelled": labelled, "difference": asdict(gain), "mean_dice_by_draw": each}
     (out / "summary.json").write_text(json.dumps(summary, indent=1))
     print(json.dumps(summary, indent=1))
     return out / "summary.json"

@@ -1,4 +1,6 @@
-"""Segmentation of small MR volumes: medssl run mr_segmentation images=IMAGES masks=MASKS splits=SPLIT.csv out=mr
+"""Segmentation of small MR volumes.
+
+medssl run mr_segmentation images=IMAGES masks=MASKS splits=SPLIT.csv out=mr
 
 From a folder of images and one of masks to figures on the test split. Expect, for 260 volumes of the
 hippocampus set, about 10 minutes on two cores with the default 700 steps.

@@ -1,4 +1,6 @@
-"""Classification of films: medssl run xray_classification films=FOLDER labels=labels.csv target=label_class out=films
+"""Classification of films.
+
+medssl run xray_classification films=FOLDER labels=labels.csv target=label_class out=films
 
 labels.csv names each film (`path`), its patient (`patient_id`), its split and its class. Expect, for
 1,600 chest films and a ResNet-18 at 96 pixels, about 10 minutes on two cores.

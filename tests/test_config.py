@@ -106,6 +106,8 @@ def test_a_second_preset_is_one_word_too_many():
 
 
 def test_a_module_of_ones_own_is_found_where_the_command_is_given(tmp_path, monkeypatch):
-    (tmp_path / "own_part.py").write_text("class Mine:\n    def __init__(self, *, n: int = 1):\n        self.n = n\n")
+    (tmp_path / "own_part.py").write_text(
+        "class Mine:\n    def __init__(self, *, n: int = 1):\n        self.n = n\n"
+    )
     monkeypatch.chdir(tmp_path)
     assert config.Part(name="own_part:Mine", n="3").build({}, "part").n == 3

@@ -106,7 +106,7 @@ class Crops:
                 _place(n, s, None if centre is None else centre[axis], draw)
                 for axis, (n, s) in enumerate(zip(shape, size, strict=True))
             ]
-            high = [l + s for l, s in zip(low, size, strict=True)]
+            high = [lo + s for lo, s in zip(low, size, strict=True)]
         if self.slices:
             low[SLICE_AXIS], high[SLICE_AXIS] = z, z + 1
         return low, high

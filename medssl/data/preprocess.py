@@ -100,15 +100,16 @@ def restore(scores: np.ndarray, grid: Grid, orientation: str, scan: Volume) -> V
 
     Scores are interpolated linearly before the winner is taken; outside the prepared box is 0.
     """
-    extent = tuple(h - l for l, h in zip(grid.low, grid.high, strict=True))
+    extent = tuple(h - lo for lo, h in zip(grid.low, grid.high, strict=True))
     labels = resize(scores.astype(np.float32), extent, smooth=True).argmax(0)
     labels = labels.astype(np.uint8 if len(scores) <= 256 else np.uint16)
     whole = np.zeros(grid.canonical, labels.dtype)
     inside = [
-        (max(l, 0), min(h, n)) for l, h, n in zip(grid.low, grid.high, grid.canonical, strict=True)
+        (max(lo, 0), min(h, n))
+        for lo, h, n in zip(grid.low, grid.high, grid.canonical, strict=True)
     ]
     into = tuple(slice(a, b) for a, b in inside)
-    out_of = tuple(slice(a - l, b - l) for (a, b), l in zip(inside, grid.low, strict=True))
+    out_of = tuple(slice(a - lo, b - lo) for (a, b), lo in zip(inside, grid.low, strict=True))
     whole[into] = labels[out_of]
     canonical = reorient(scan, orientation)
     return Volume(reorient(canonical.with_array(whole[None]), scan.orientation).array, scan.affine)
@@ -133,9 +134,9 @@ def resize(array: np.ndarray, shape, smooth: bool) -> np.ndarray:
 
 
 def _to_grid(volume: Volume, grid: Grid, smooth: bool, fill: float) -> Volume:
-    before = [max(-l, 0) for l in grid.low]
+    before = [max(-lo, 0) for lo in grid.low]
     after = [max(h - n, 0) for h, n in zip(grid.high, grid.canonical, strict=True)]
-    inside_low = [max(l, 0) for l in grid.low]
+    inside_low = [max(lo, 0) for lo in grid.low]
     inside_high = [min(h, n) for h, n in zip(grid.high, grid.canonical, strict=True)]
     part = crop(volume, inside_low, inside_high)
     array = part.array
@@ -175,7 +176,7 @@ def _box(body: np.ndarray, scan: Volume, recipe: Recipe) -> tuple[tuple[int, ...
     if recipe.size:
         # Widen the box to the aspect of the target grid, so that nothing is stretched.
         _check_axes("size", recipe.size, scan)
-        mm = [(h - l) * s for l, h, s in zip(low, high, scan.spacing, strict=True)]
+        mm = [(h - lo) * s for lo, h, s in zip(low, high, scan.spacing, strict=True)]
         unit = max(m / n for m, n in zip(mm, recipe.size, strict=True))
         for axis, (n, s) in enumerate(zip(recipe.size, scan.spacing, strict=True)):
             extra = max(round(unit * n / s) - (high[axis] - low[axis]), 0)
@@ -184,7 +185,7 @@ def _box(body: np.ndarray, scan: Volume, recipe: Recipe) -> tuple[tuple[int, ...
 
 
 def _target_shape(scan: Volume, low, high, recipe: Recipe) -> tuple[int, ...]:
-    extent = [h - l for l, h in zip(low, high, strict=True)]
+    extent = [h - lo for lo, h in zip(low, high, strict=True)]
     if recipe.size:
         return tuple(recipe.size)
     if recipe.spacing:

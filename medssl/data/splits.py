@@ -29,7 +29,9 @@ def attach_splits(manifest: Manifest, source: Path) -> Manifest:
     places = Places(manifest, source.parent)
     matched, _ = match(table, manifest, places, source, [*masks, column])
     names = split_names(table[column], source)
-    patients = next((table[c] for n in PATIENTS for c in table if c.lower() == n), [""] * len(table))
+    patients = next(
+        (table[c] for n in PATIENTS for c in table if c.lower() == n), [""] * len(table)
+    )
     for name, patient, rows in zip(names, patients, matched, strict=True):
         manifest.table.loc[rows, "split"] = name
         if patient:

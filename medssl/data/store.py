@@ -192,13 +192,13 @@ class Store:
         if low is None:
             return array[:]
         shape = array.shape[1:]
-        a = [min(max(l, 0), n) for l, n in zip(low, shape, strict=True)]
+        a = [min(max(lo, 0), n) for lo, n in zip(low, shape, strict=True)]
         b = [max(min(h, n), 0) for h, n in zip(high, shape, strict=True)]
         part = array[(slice(None), *(slice(x, y) for x, y in zip(a, b, strict=True)))]
         if tuple(b) == tuple(high) and tuple(a) == tuple(low):
             return part
-        before = [max(-l, 0) for l in low]
-        size = [h - l for l, h in zip(low, high, strict=True)]
+        before = [max(-lo, 0) for lo in low]
+        size = [h - lo for lo, h in zip(low, high, strict=True)]
         out = np.full((array.shape[0], *size), fill, part.dtype)
         out[
             (slice(None), *(slice(s, s + n) for s, n in zip(before, part.shape[1:], strict=True)))

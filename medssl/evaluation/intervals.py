@@ -82,7 +82,9 @@ def bootstrap_statistics(
             if not np.isnan(value):
                 samples[name].append(value)
     return {
-        name: Interval(float(estimate), *_ends(samples[name], level), len(names), len(patients), seed)
+        name: Interval(
+            float(estimate), *_ends(samples[name], level), len(names), len(patients), seed
+        )
         for name, estimate in estimates.items()
     }
 

@@ -96,9 +96,7 @@ def run(config: Config) -> Path:
     manifest = Manifest.read(store.manifest)
     parent = about["config"]["backbone"]
     pretrained = [*([Path(parent)] if parent else []), *config.also]
-    report = chain.write(
-        out, config.run, about, result, cases, manifest.table, shown, pretrained
-    )
+    report = chain.write(out, config.run, about, result, cases, manifest.table, shown, pretrained)
     say(f"report: {report}")
     return out
 

@@ -97,7 +97,7 @@ def _features(backbone, store: Store, items: pd.DataFrame, size, config: Config,
             rows = points[points[:, 0] == label]
             for row in rows[draw.permutation(len(rows))[: config.per_class]]:
                 low = [int(c) - s // 2 for c, s in zip(row[1:], size, strict=True)]
-                high = [l + s for l, s in zip(low, size, strict=True)]
+                high = [lo + s for lo, s in zip(low, size, strict=True)]
                 images.append((item, low, high))
                 labels.append(int(label))
                 patients.append(items.at[item, "patient"])

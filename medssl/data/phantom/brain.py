@@ -14,7 +14,7 @@ SULCUS_WAVELENGTH = 25.0
 
 
 class Head:
-    """One patient's head at the places `points` (3, X, Y, Z); every method returns distances, mm."""
+    """One patient's head at the places `points` (3, X, Y, Z); methods return distances, mm."""
 
     def __init__(self, seed: int, patient: int, points: np.ndarray, atrophy: bool):
         self.seed, self.patient, self.atrophy = seed, patient, atrophy
@@ -76,24 +76,25 @@ class Head:
         along the radius, so they stand upright on the surface."""
         hull = shapes.ellipsoid(self.points, (0, -6, 15), (66.5, 83.5, 61))
         temples = self.sides((40, 14, -20), (25, 38, 23.5))
-        outline = np.maximum(shapes.union(hull, temples, 8), self.skull + 2)
+        vault = np.maximum(shapes.union(hull, temples, 8), self.skull + 2)
         tent = shapes.ellipsoid(self.points, (0, -52, -40), (62, 42, 34))
         cistern = shapes.ellipsoid(self.points, (0, -8, -34), (23, 26, 25))
-        outline = np.maximum(outline, -np.minimum(tent, cistern))
+        outline = np.maximum(vault, -np.minimum(tent, cistern))
 
         rng = self.rng("sulci")
-        local = shapes.warp(self.points, rng, 3, 48) - np.array((0, -6, 10), np.float32).reshape(3, 1, 1, 1)
+        local = shapes.warp(self.points, rng, 3, 48) - np.array((0, -6, 10), np.float32).reshape(
+            3, 1, 1, 1
+        )
         scaled = local / np.array((66, 83, 60), np.float32).reshape(3, 1, 1, 1)
         radius = np.sqrt(np.einsum("i...,i...->...", scaled, scaled))
         surface = local / np.maximum(radius, 0.25) ** np.float32(0.8)
         field = shapes.waves(surface, rng, SULCUS_WAVELENGTH, 14)
         across = np.abs(field) * np.float32(SULCUS_WAVELENGTH / 7.5)
         depth = -outline
-        floor = 15 + 4 * shapes.waves(self.points, rng, 50, 6)
-        sulci = np.hypot(across, np.maximum(depth - floor, 0))
-        middle = np.hypot(self.x, np.maximum(0, 26 + 0.12 * np.abs(self.y) - self.z) * 0.9)
-        poles = np.maximum(0, 58 - np.abs(self.y + 6))  # in front and behind it reaches down
-        middle = np.minimum(middle, np.hypot(self.x, poles * 0.5))
+        floor = np.maximum(18 + 7 * shapes.waves(self.points, rng, 46, 6), 6)
+        sulci = np.hypot(across, np.maximum(-vault - floor, 0))
+        callosum = shapes.ellipsoid(self.points[1:], (-6, -2), (46, 30))  # bridges the hemispheres
+        middle = np.hypot(self.x, np.maximum(-callosum, 0))
         side = np.abs(self.x)
         sylvian = np.abs(self.z + 3 - 0.28 * (self.y - 10) - 1.5 * field)
         sylvian = np.hypot(sylvian, np.maximum(0, np.maximum(38 - side, np.abs(self.y - 4) - 36)))

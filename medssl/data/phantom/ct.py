@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from medssl.data.phantom import shapes
+from medssl.data.phantom import shapes, skeleton
 from medssl.data.phantom.patients import has_finding
 from medssl.data.phantom.torso import Anatomy
 from medssl.seeding import generator
@@ -14,7 +14,7 @@ GRIDS = {
     "small": ((72, 56, 64), (5.0, 5.0, 6.0)),
     "standard": ((192, 152, 160), (2.0, 2.0, 2.4)),
 }
-AIR, LUNG, FAT, MUSCLE, BONE, MARROW = -1000.0, -850.0, -100.0, 50.0, 750.0, 320.0
+AIR, LUNG, FAT, MUSCLE = -1000.0, -850.0, -100.0, 50.0  # HU
 SLAB_VOXELS = 120_000
 
 
@@ -107,7 +107,7 @@ def _paint(parts: Anatomy, world: np.ndarray, voxel: float, contrast: dict, lesi
     for wall, lumen in parts.airways():
         paint(wall, MUSCLE - 40)
         paint(lumen, AIR)
-    for distance, value in parts.bones(BONE, MARROW):
+    for distance, value in skeleton.bones(parts):
         paint(distance, value)
     return hu, mask
 

@@ -51,11 +51,13 @@ class Thorax:
 
     def soft_tissue(self) -> np.ndarray:
         x, z = self.x, self.z
-        half = np.where(z > 96, 168 - 0.006 * np.square(z - 96), 160 + 0.05 * (96 - z))
-        half = half + np.maximum(z - 60, 0) * 0.5
+        rise = np.clip((z - 40) / 55, 0, 1)
+        half = 158 + 8 * np.clip(-z / 180, 0, 1) + 50 * rise * rise * (3 - 2 * rise)
         torso = np.maximum(1 - np.abs(x / half) ** np.float32(3), 0) ** np.float32(0.45)
-        neck = np.clip((z - 112 + 0.10 * np.abs(x)) / 60, 0, 1)
-        body = self.thick * torso * (1 - 0.45 * neck)
+        crest = 178 - 0.30 * np.abs(x)  # of the shoulders
+        torso = torso * np.clip((crest - z) / 60, 0, 1) ** np.float32(0.5)
+        neck = 0.6 * np.sqrt(np.maximum(1 - np.square(x / 50), 0)) * np.clip((z - 80) / 40, 0, 1)
+        body = self.thick * np.maximum(torso * (1 - 0.3 * np.clip((z - 118) / 60, 0, 1)), neck)
         belly = np.clip((self.domes.mean() - z) / 60, 0, 1)
         body = body * (1 + 0.12 * belly)
         lungs = sum(self.air)
@@ -170,13 +172,13 @@ class Thorax:
         side = 1 if rng.random() < 0.5 else -1
         low = max(self.domes) + 18
         centre = np.array((side * rng.uniform(62, 104), rng.uniform(low, 74)))
-        radius = rng.uniform(17, 30)
+        radius = rng.uniform(20, 34)
         local = self.points - centre.reshape(2, 1, 1).astype(np.float32)
         away = np.hypot(local[0] / rng.uniform(0.85, 1.2), local[1]) / radius
         away = away + 0.14 * shapes.waves(self.points, rng, 30, 8)
         cloud = np.clip(1.25 - away, 0, 1)
         cloud = cloud * cloud * (3 - 2 * cloud)
-        streaks = 1 + 0.22 * shapes.waves(self.points, rng, 9, 10)
+        streaks = 1 + 0.10 * shapes.waves(self.points, rng, 13, 10)
         lung = np.clip(self.air[0 if side < 0 else 1] * 1.6, 0, 1)
         return (rng.uniform(48, 68) * cloud * streaks * lung).astype(np.float32)
 

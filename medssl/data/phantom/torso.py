@@ -11,11 +11,9 @@ import numpy as np
 from medssl.data.phantom import shapes
 from medssl.seeding import generator
 
-RIB_STEP, VERTEBRA_STEP = 25.0, 29.0
-
 
 class Anatomy:
-    """One patient's organs at the places `points` (3, X, Y, Z); every method returns distances, mm."""
+    """One patient's organs at the places `points` (3, X, Y, Z); methods return distances, mm."""
 
     def __init__(self, seed: int, patient: int, points: np.ndarray):
         self.seed, self.patient = seed, patient
@@ -71,7 +69,8 @@ class Anatomy:
         slope = np.hypot(u / wide, v / deep) / np.maximum(np.hypot(u, v), 1e-3)
         return (level - 1) / slope
 
-    def _spine_y(self) -> np.ndarray:
+    def spine_y(self) -> np.ndarray:
+        """Where the vertebral bodies' centres lie, front to back."""
         return -46 - 7 * np.sin((self.z - 10) / 75)
 
     def bowel(self) -> list[tuple[np.ndarray, float]]:
@@ -86,7 +85,7 @@ class Anatomy:
 
     def soft_muscles(self) -> list[np.ndarray]:
         """Psoas, paraspinal muscles and the diaphragm's crura."""
-        back = self._spine_y()
+        back = self.spine_y()
         out = []
         for side in (-1, 1):
             x = self.x * side
@@ -110,8 +109,8 @@ class Anatomy:
 
     def spleen(self) -> np.ndarray:
         rng = self.rng("spleen")
-        body = self.blob(rng, (-92, -34, -8), (27, 46, 40), (0, 0, -20))
-        hollow = shapes.ellipsoid(self.points, (-54, 8, -6), (30, 36, 42))
+        body = self.blob(rng, (-92, -36, -8), (31, 48, 44), (0, 0, -20))
+        hollow = shapes.ellipsoid(self.points, (-50, 10, -6), (29, 34, 42))
         return np.maximum(np.maximum(body, -hollow), self.wall + 5)
 
     def liver(self) -> np.ndarray:
@@ -236,70 +235,3 @@ class Anatomy:
         left = shapes.tube(self.points, [fork, (-44, -22, 80)], (6.5, 4))
         tree = np.minimum(windpipe, np.minimum(right, left))
         return [(tree - 1.5, tree)]
-
-    def bones(self, cortex: float, marrow: float) -> list[tuple[np.ndarray, float]]:
-        return [
-            *self._spine(cortex, marrow),
-            *self._ribs(cortex, marrow),
-            *self._hips(cortex, marrow),
-        ]
-
-    def _spine(self, cortex: float, marrow: float) -> list[tuple[np.ndarray, float]]:
-        phase = self.rng("spine").uniform(-8, 8)
-        back = self._spine_y()
-        along = np.abs((self.z + phase) % VERTEBRA_STEP - VERTEBRA_STEP / 2)
-        wide = 21 - 0.03 * self.z
-        waist = 1.8 * np.cos(along * (np.pi / 12))
-        disc = np.hypot(self.x, (self.y - back) * 1.25) - wide
-        body = np.maximum(disc + waist, along - 11)
-        arch_y = back - 26
-        ring = np.abs(np.hypot(self.x, (self.y - arch_y) * 1.1) - 13) - 3.2
-        canal = np.hypot(self.x, self.y - arch_y) - 9.5
-        thorn = np.maximum(
-            np.abs(self.x) - 3.2, np.maximum(arch_y - 30 - self.y, self.y - arch_y + 11)
-        )
-        thorn = np.maximum(thorn, along - 9)
-        thorn = np.maximum(thorn, self.skin + 9)
-        wings = np.maximum(np.abs(self.y - arch_y - 3) - 4.5, np.abs(self.x) - 36)
-        wings = np.maximum(np.maximum(wings, 12 - np.abs(self.x)), along - 5)
-        arches = np.minimum(np.minimum(np.maximum(ring, along - 11), thorn), wings)
-        return [
-            (disc, 90.0), (body, cortex * 0.75), (body + 3.2, marrow * 0.72),
-            (arches, cortex * 0.7), (canal, 25.0),
-        ]  # fmt: skip
-
-    def _ribs(self, cortex: float, marrow: float) -> list[tuple[np.ndarray, float]]:
-        phase = self.rng("ribs").uniform(-6, 6)
-        height = self.z + 0.52 * (self.y + 60) + phase
-        along = (height % RIB_STEP) - RIB_STEP / 2
-        rib = np.hypot((self.wall - 4.5) * 1.5, along * 0.86) - 6.4
-        rib = np.maximum(rib, np.maximum(-75 - height, height - 196))
-        rib = np.maximum(rib, np.where(height < 0, self.y - 30 - 0.5 * height, -1e3))
-        gristle = np.maximum(rib, np.abs(self.x) - 70)
-        bony = np.maximum(rib, np.where(self.y > 0, 70 - np.abs(self.x), 16 - np.abs(self.x)))
-        sternum = np.maximum(
-            np.maximum(np.abs(self.x) - 17, np.abs(self.wall - 2) - 5.5), 45 - self.z
-        )
-        sternum = np.maximum(np.maximum(sternum, self.z - 155), -self.y)
-        front = np.maximum(np.maximum(gristle, -self.y), 14 - np.abs(self.x))
-        blades = np.minimum.reduce([
-            shapes.ellipsoid(self.points, (s * 92, -66, 128), (32, 5, 46), (8, 0, s * 34))
-            for s in (-1, 1)
-        ])  # fmt: skip
-        blades = np.maximum(blades, self.skin + 6)
-        return [
-            (front, 110.0), (bony, cortex), (bony + 3, marrow),
-            (sternum, cortex * 0.65), (sternum + 3, marrow * 0.6), (blades, cortex * 0.8),
-        ]  # fmt: skip
-
-    def _hips(self, cortex: float, marrow: float) -> list[tuple[np.ndarray, float]]:
-        bowl = shapes.ellipsoid(self.points, (0, 6, -150), (112, 84, 96))
-        wing = np.abs(bowl) - 5.5 - 4 * np.clip((-150 - self.z) / 40, 0, 1)
-        crest = -112 - 0.25 * np.abs(self.y - 5)
-        wing = np.maximum(np.maximum(wing, self.z - crest), 40 - np.abs(self.x))
-        wing = np.maximum(wing, np.abs(self.y + 5) - 62)
-        sacrum = shapes.ellipsoid(self.points, (0, -64, -192), (46, 22, 52))
-        out = []
-        for bone in (wing, sacrum):
-            out += [(bone, cortex), (bone + 3.5, marrow * 0.8)]
-        return out
