@@ -14,7 +14,11 @@ ORGANS = {1: "liver", 2: "spleen", 3: "kidneys", 4: "lungs", 5: "heart"}
 FIT = {"steps": 150, "batch_size": 2, "every": 75}
 VOCO = {"method": {"crop": [32, 24, 32]}, "backbone": {"channels": [16, 32, 64]}, "fit": FIT}
 MAE = {"method": {"size": [64, 48, 64]}, "backbone": {"width": 96, "depth": 4}, "fit": FIT}
-HEAD = {"task": {"size": [32, 32, 32], "foreground": 0.9}, "optim": {"lr": 1e-2}, "validation": 2}
+HEAD = {
+    "task": {"size": [32, 32, 32], "foreground": 0.9, "overlap": 0.25},
+    "optim": {"lr": 1e-2},
+    "validation": 2,
+}
 AUGMENT = {"gain": 0.1, "offset": 0.05, "gamma": 0.1, "noise": 0.03}
 
 

@@ -39,6 +39,7 @@ def torso(
         "spleen": rng.uniform(100, 120),
         "kidneys": rng.uniform(140, 165),
     }
+    table_zero = np.rint(rng.uniform(-300, 300))
     if lesion is None:
         lesion = has_finding(seed, "ct", patient)
 
@@ -53,7 +54,7 @@ def torso(
     edge = float(np.min(spacing))
     hu = gaussian_filter(hu, [0.9 / edge + 0.25] * 3)
     hu = np.clip(np.rint(hu + _noise(hu, world, edge, rng)), -1024, 2000).astype(np.int16)
-    affine[2, 3] += float(np.rint(rng.uniform(-300, 300)))  # the table's zero is arbitrary
+    affine[2, 3] += table_zero
     return hu, mask, affine
 
 

@@ -34,6 +34,7 @@ def head(
     affine[:3, 3] = [-(n - 1) / 2 * s for n, s in zip(shape, spacing, strict=True)]
     world = shapes.grid(shape, affine)
     pose = rng.uniform(-4, 4, 3), rng.uniform(-2.5, 2.5, 3)
+    origin = np.rint(rng.uniform(-20, 20, 3))
     if atrophy is None:
         atrophy = has_finding(seed, "mr", patient)
 
@@ -49,7 +50,7 @@ def head(
     noise = rng.uniform(0.015, 0.035) * rng.standard_normal((2, *shape), np.float32)
     signal = np.hypot(signal + noise[0], noise[1])  # magnitude image: Rician noise
     signal = np.clip(np.rint(signal * rng.uniform(150, 1800)), 0, 32767).astype(np.int16)
-    affine[:3, 3] += np.rint(rng.uniform(-20, 20, 3))
+    affine[:3, 3] += origin
     return signal, mask, affine
 
 

@@ -80,10 +80,11 @@ def ellipsoid(points: np.ndarray, centre, radii, degrees=None) -> np.ndarray:
         local = np.tensordot(rotation(degrees).T.astype(np.float32), local, axes=1)
     radii = np.asarray(radii, np.float32).reshape(column)
     local /= radii
-    level = np.sqrt(np.einsum("i...,i...->...", local, local))
+    tiny = np.float32(1e-8)  # keeps level / slope at the smallest radius in the very centre
+    level = np.sqrt(np.einsum("i...,i...->...", local, local) + tiny)
     local /= radii
-    slope = np.sqrt(np.einsum("i...,i...->...", local, local))
-    return level * (level - 1) / np.maximum(slope, np.float32(1e-6))
+    slope = np.sqrt(np.einsum("i...,i...->...", local, local) + tiny / radii.min() ** 2)
+    return level * (level - 1) / slope
 
 
 def tube(points: np.ndarray, joints, radii) -> np.ndarray:

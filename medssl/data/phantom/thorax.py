@@ -98,7 +98,7 @@ class Thorax:
                 start, angle, length, radius = twigs.pop()
                 way = np.array((side * np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))))
                 end = start + way * length
-                total += self._rod(start, end, radius)
+                self._add_rod(total, start, end, radius)
                 if radius > 1.5:
                     twigs += [
                         (end, angle + turn + rng.uniform(-8, 8), length * 0.74, radius * 0.64)
@@ -106,9 +106,13 @@ class Thorax:
                     ]
         return total
 
-    def _rod(self, start: np.ndarray, end: np.ndarray, radius: float) -> np.ndarray:
-        inner = shapes.tube(self.points, [start, end], (radius, radius * 0.7)) + radius
-        return 1.7 * np.sqrt(np.maximum(radius**2 - np.square(inner), 0))
+    def _add_rod(self, total: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float):
+        (x, z), (half_x, half_z) = (start + end) / 2, np.abs(end - start) / 2 + radius
+        near = np.nonzero((np.abs(self.x - x) < half_x) & (np.abs(self.z - z) < half_z))
+        if len(near[0]):
+            points = self.points[:, near[0], near[1]]
+            axis = shapes.tube(points, [start, end], (radius, radius * 0.7)) + radius
+            total[near] += 1.7 * np.sqrt(np.maximum(radius**2 - np.square(axis), 0))
 
     def bones(self) -> np.ndarray:
         return self._ribs() + self._spine() + self._shoulders()

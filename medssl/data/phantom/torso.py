@@ -109,7 +109,7 @@ class Anatomy:
 
     def spleen(self) -> np.ndarray:
         rng = self.rng("spleen")
-        body = self.blob(rng, (-92, -36, -8), (31, 48, 44), (0, 0, -20))
+        body = self.blob(rng, (-92, -36, -8), (37, 56, 54), (0, 0, -20))
         hollow = shapes.ellipsoid(self.points, (-50, 10, -6), (29, 34, 42))
         return np.maximum(np.maximum(body, -hollow), self.wall + 5)
 

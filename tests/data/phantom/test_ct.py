@@ -82,9 +82,16 @@ def test_scans_of_a_patient_resemble_each_other_more_than_those_of_two():
     assert overlap(first, again) > overlap(first, other) > 0.5
 
 
-def test_standard_grid_shows_the_same_anatomy():
-    small, large = ct.torso(0, 0, 0, "small"), ct.torso(0, 0, 0, "standard")
-    assert large[0].shape == ct.GRIDS["standard"][0]
+def test_grids_cover_the_same_body():
+    extents = [np.multiply(shape, spacing) for shape, spacing in ct.GRIDS.values()]
+    np.testing.assert_allclose(extents[0], extents[1], rtol=0.1)
+
+
+def test_anatomy_does_not_depend_on_the_grid(monkeypatch):
+    small = ct.torso(0, 0, 0)
+    monkeypatch.setitem(ct.GRIDS, "small", ((96, 76, 80), (4.0, 4.0, 4.8)))
+    large = ct.torso(0, 0, 0)
+    assert large[0].shape == (96, 76, 80)
     for name in ct.CLASSES:
         away = centre(*small[1:], name) - centre(*large[1:], name)
         assert np.abs(away).max() < 6

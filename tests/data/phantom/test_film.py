@@ -29,7 +29,7 @@ def test_opacity_brightens_its_box_and_little_else(patient):
     ill, box = film.chest(0, patient, 0, opacity=True)
     assert none is None
     x, y, w, h = (int(v) for v in box)
-    assert 0 <= x and 0 <= y and x + w <= clear.shape[1] and y + h <= clear.shape[0]
+    assert min(x, y) >= 0 and x + w <= clear.shape[1] and y + h <= clear.shape[0]
     change = ill.astype(float) - clear
     inside = np.zeros(clear.shape, bool)
     inside[y : y + h, x : x + w] = True
