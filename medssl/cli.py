@@ -114,9 +114,9 @@ def help_text(verb: str, words: list[str]) -> str:
     for name, table in getattr(stage, "TABLES", {}).items():
         part = config.Part(**values.get(name, {})) if values.get(name) else None
         if part is None:
-            rows.append((f"{name}.*", "options", "", f"of the {name} chosen: {', '.join(table())}"))
+            rows.append((f"{name}.*", "options", "", f"of the {name} chosen: {', '.join(table)}"))
         else:
-            options = config.options_model(part.target(table(), name))
+            options = config.options_model(part.target(table, name))
             rows += config.describe(options, f"{name}.", part.options)
     wide = [max(len(row[i]) for row in rows) for i in range(3)]
     lines += [f"Keys (type, default{f' with {preset}' if preset else ''}, meaning):"]

@@ -73,10 +73,20 @@ class Part(BaseModel):
         model = options_model(self.target(table, key))
         return _validated(model, self.options, f"{key}.").model_dump(exclude_unset=True)
 
+    def checked(self, table: dict[str, str], key: str) -> "Part":
+        """The same with converted options: what is recorded, and compared when a run is resumed."""
+        return Part(name=self.name, **self.check(table, key))
+
     def build(self, table: dict[str, str], key: str, *arguments, **fixed):
         """Instantiate the chosen class with checked options."""
         options = self.check(table, key)
         return self.target(table, key)(*arguments, **fixed, **options)
+
+
+def checked_parts(config: "Config", tables: dict[str, dict[str, str]]) -> "Config":
+    """A config whose parts are checked against their tables, before any work is done."""
+    parts = {key: getattr(config, key).checked(table, key) for key, table in tables.items()}
+    return config.model_copy(update=parts)
 
 
 def resolve(name: str, table: dict[str, str], key: str) -> type:

@@ -13,7 +13,7 @@ from medssl.stages import call
 ORGANS = {1: "liver", 2: "spleen", 3: "kidneys", 4: "lungs", 5: "heart"}
 FIT = {"steps": 150, "batch_size": 2, "every": 75}
 VOCO = {"method": {"crop": [32, 24, 32]}, "backbone": {"channels": [16, 32, 64]}, "fit": FIT}
-MAE = {"method": {"size": [64, 48, 64]}, "backbone": {"width": 96, "depth": 4}, "fit": FIT}
+MAE = {"method": {"size": [64, 48, 64]}, "backbone": {"width": 96, "depth": 4}}
 HEAD = {
     "task": {"size": [32, 32, 32], "foreground": 0.9, "overlap": 0.25},
     "optim": {"lr": 1e-2},
@@ -33,7 +33,9 @@ def main(out="demo", patients=16, labelled=4, steps=400, seed=0):
     )  # fmt: skip
     call("prepare", "ct_body", manifest=out / "manifest", out=store, recipe={"spacing": [6, 6, 6]})
     voco = call("pretrain", "voco_small", store=store, out=out / "voco", **VOCO)
-    mae = call("pretrain", "mae_small", store=store, out=out / "mae", **MAE)
+    mae = call(
+        "pretrain", "mae_small", store=store, out=out / "mae", **MAE, fit=FIT | {"batch_size": 4}
+    )
 
     fit = {"steps": steps, "every": steps // 4, "batch_size": 4, "seed": seed}
     few = {"store": store, "backbone": voco, "labelled": labelled, "classes": ORGANS, "fit": fit}

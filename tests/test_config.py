@@ -111,3 +111,8 @@ def test_a_module_of_ones_own_is_found_where_the_command_is_given(tmp_path, monk
     )
     monkeypatch.chdir(tmp_path)
     assert config.Part(name="own_part:Mine", n="3").build({}, "part").n == 3
+
+
+def test_parts_are_recorded_with_converted_options():
+    part = config.Part(name="thing", size="4,5").checked(TABLE, "part")
+    assert part.model_dump() == {"name": "thing", "size": [4, 5]}

@@ -36,13 +36,16 @@ def write(
         _training(run, card),
         _provenance(run, card, result),
     ]
-    start = f"pretrained with {_method(Path(card['config']['backbone']))}" if (
-        card["config"].get("backbone") and not card["config"].get("from_scratch")
-    ) else "from scratch"  # fmt: skip
-    trained = f"{card['trained_on']} labelled scans of {len(card['patients']['train'])} patients"
+    config = card["config"]
+    fresh = not config.get("backbone") or config.get("from_scratch")
+    start = (
+        "Trained from scratch"
+        if fresh
+        else f"Pretrained with {_method(Path(config['backbone']))}, fine-tuned"
+    )
     subtitle = (
-        f"Fine-tuned {start} on {trained}; scored on {result['n_cases']} scans of "
-        f"{result['n_patients']} other patients"
+        f"{start} on {card['trained_on']} labelled scans of {len(card['patients']['train'])} patients; "
+        f"scored on {result['n_cases']} scans of {result['n_patients']} other patients"
     )
     title = f"{card['task']['name'].capitalize()}: {', '.join(card['classes'].values())}"
     return write_page(folder / "report.html", title, subtitle, sections)
@@ -106,7 +109,9 @@ def _cohort(cohort: pd.DataFrame, card: dict) -> Section:
         "modality": ", ".join(sorted(m for m in used["modality"].unique() if m)) or "not said",
     }
     by_split = used.assign(split=used["split"].replace("", "none")).groupby("split")
-    table = by_split.agg(scans=("id", "size"), patients=("patient", "nunique")).reset_index()
+    order = [s for s in ("train", "val", "test", "none") if s in by_split.groups]
+    table = by_split.agg(scans=("id", "size"), patients=("patient", "nunique"))
+    table = table.loc[order].reset_index()
     recipe = ", ".join(f"{k} {v}" for k, v in card["recipe"].items() if v not in (None, "", False))
     return Section("Cohort", f"Prepared with {recipe}.", tables=[table], facts=facts)
 

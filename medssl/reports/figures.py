@@ -132,7 +132,9 @@ def overlay(image, truth, prediction, classes: dict[int, str], title: str = "") 
     """Truth (solid) and prediction (dashed) as contours in three planes, or on a film."""
     at = None
     if image.ndim == 3 and (truth > 0).any():
-        at = tuple(int(n) for n in np.median(np.argwhere(truth > 0), axis=0))
+        # Every structure counts alike, or the largest would choose the planes alone.
+        middles = [np.median(np.argwhere(truth == k), axis=0) for k in np.unique(truth[truth > 0])]
+        at = tuple(int(n) for n in np.mean(middles, axis=0))
     panels = [planes(a, at) for a in (image, truth, prediction)]
     figure, axes = _row([p.shape for p in panels[0]])
     for axis, picture, t, p in zip(axes, *panels, strict=True):
@@ -221,7 +223,8 @@ def overlap(image, grid, crop, start, predicted: np.ndarray, true: np.ndarray) -
     right.set_xticks(places, names, rotation=0 if len(places) <= 16 else 90)
     right.set(xlabel="cell", ylabel="share of the crop")
     right.grid(axis="x", visible=False)
-    right.legend(loc="upper right", fontsize=8)
+    right.set_ylim(top=1.25 * max(true.max(), predicted.max()))
+    right.legend(loc="upper right", ncols=2, fontsize=8)
     return figure
 
 

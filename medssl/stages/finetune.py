@@ -17,7 +17,7 @@ from medssl.augment.compose import Augment
 from medssl.backbones.base import BACKBONES, architecture
 from medssl.backbones.base import build as build_backbone
 from medssl.config import Config as Base
-from medssl.config import Part
+from medssl.config import Part, checked_parts
 from medssl.data.crops import Crops, batches
 from medssl.data.leakage import overlap, refuse_overlap
 from medssl.data.preprocess import Recipe
@@ -33,7 +33,7 @@ from medssl.training.checkpoint import load_weights, read_card, save_model
 from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
 
-TABLES = {"task": lambda: TASKS, "arch": lambda: BACKBONES}
+TABLES = {"task": TASKS, "arch": BACKBONES}
 
 
 class Config(Base):
@@ -63,6 +63,7 @@ class Config(Base):
 
 
 def run(config: Config) -> Path:
+    config = checked_parts(config, TABLES)
     store = Store.read_from(config.store)
     labelled = _labelled(store, config)
     train = few(of_splits(labelled, ["train"]), config.labelled, config.draw, config.target)
@@ -207,7 +208,7 @@ def _word(value) -> str:
 def _backbone(store: Store, config: Config):
     """The backbone, the description that its card gets, and the card of the one it came from."""
     if config.backbone is None:
-        options = {"in_channels": store.channels, **config.arch.check(BACKBONES, "arch")}
+        options = {"in_channels": store.channels, **config.arch.options}
         description = {"name": config.arch.name, "options": architecture(options)}
         return build_backbone(config.arch.name, **options), description, {}
     parent = read_card(config.backbone)

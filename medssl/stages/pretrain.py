@@ -15,7 +15,7 @@ from medssl.augment.compose import Augment, augmenter
 from medssl.backbones.base import BACKBONES, architecture, pool
 from medssl.backbones.base import build as build_backbone
 from medssl.config import Config as Base
-from medssl.config import Part
+from medssl.config import Part, checked_parts
 from medssl.data.crops import Crops, batches
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
@@ -30,7 +30,7 @@ from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
 
 WATCHED = 32
-TABLES = {"method": lambda: METHODS, "backbone": lambda: BACKBONES}
+TABLES = {"method": METHODS, "backbone": BACKBONES}
 
 
 class Config(Base):
@@ -51,10 +51,11 @@ class Config(Base):
 
 
 def run(config: Config) -> Path:
+    config = checked_parts(config, TABLES)
     store = Store.read_from(config.store)
     items = of_splits(store.items, config.splits)
     torch.manual_seed(config.fit.seed)
-    options = {"in_channels": store.channels, **config.backbone.check(BACKBONES, "backbone")}
+    options = {"in_channels": store.channels, **config.backbone.options}
     backbone = build_backbone(config.backbone.name, **options)
     augment = augmenter(config.augment, store.recipe.value_range)
     method = config.method.build(METHODS, "method", backbone, augment)

@@ -96,7 +96,7 @@ def _paint(parts: Anatomy, world: np.ndarray, voxel: float, contrast: dict, lesi
         tint(medulla, contrast["kidneys"] - 25)
         paint(sinus, FAT + 40)
     heart = parts.heart()
-    lungs = parts.lungs(heart)
+    lungs = parts.lungs(heart, liver)
     paint(lungs, LUNG + 18 * mottle - 40 * parts.upward(), "lungs")
     tint(np.maximum(parts.lung_vessels(), lungs), 0.6 * blood)
     paint(heart - 2, MUSCLE - 80)

@@ -185,10 +185,10 @@ class Anatomy:
             for p, r in zip(places, radii, strict=True)
         ]
 
-    def lungs(self, heart: np.ndarray) -> np.ndarray:
+    def lungs(self, heart: np.ndarray, liver: np.ndarray) -> np.ndarray:
         rng = self.rng("lungs")
         whole = None
-        for side, dome_top in ((1, 32), (-1, 22)):
+        for side, dome_top in ((1, 24), (-1, 22)):
             dome_top += rng.uniform(-4, 4)
             lung = self.blob(rng, (side * 68, -8, 20), (66, 92, 154), wander=3, vary=0.05)
             dome = shapes.ellipsoid(self.points, (side * 68, 4, dome_top - 105), (80, 84, 105))
@@ -196,7 +196,7 @@ class Anatomy:
             lung = np.maximum(lung, 20 - side * self.x - 8 * np.exp(-((self.y - 40) ** 2) / 900))
             whole = lung if whole is None else np.minimum(whole, lung)
         middle = shapes.ellipsoid(self.points[:2], (0, -14), (31, 52))
-        whole = np.maximum(np.maximum(whole, -middle), 4 - heart)
+        whole = np.maximum(np.maximum(whole, -middle), 4 - np.minimum(heart, liver))
         return np.maximum(np.maximum(whole, self.wall + 4), -25 - self.z)
 
     def lung_vessels(self) -> np.ndarray:

@@ -25,10 +25,9 @@ def test_layers_of_the_body_are_nested():
 
 def test_lungs_leave_room_for_heart_and_liver():
     body = Anatomy(0, 2, places())
-    heart = body.heart()
-    lungs = body.lungs(heart) < 0
-    assert lungs.any() and not (lungs & (heart < 0)).any()
-    assert (lungs & (body.liver() < -4)).sum() < 0.01 * lungs.sum()
+    heart, liver = body.heart(), body.liver()
+    lungs = body.lungs(heart, liver) < 0
+    assert lungs.any() and not (lungs & ((heart < 0) | (liver < 0))).any()
 
 
 def test_chambers_lie_in_the_heart():
