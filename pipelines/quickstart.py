@@ -11,8 +11,7 @@ from medssl.data.phantom import make
 from medssl.stages import call
 
 ORGANS = {1: "liver", 2: "spleen", 3: "kidneys", 4: "lungs", 5: "heart"}
-FIT = {"steps": 150, "batch_size": 2, "every": 75}
-VOCO = {"method": {"crop": [32, 24, 32]}, "backbone": {"channels": [16, 32, 64]}, "fit": FIT}
+VOCO = {"method": {"crop": [32, 24, 32]}, "backbone": {"channels": [16, 32, 64]}}
 MAE = {"method": {"size": [64, 48, 64]}, "backbone": {"width": 96, "depth": 4}}
 HEAD = {
     "task": {"size": [32, 32, 32], "foreground": 0.9, "overlap": 0.25},
@@ -22,7 +21,7 @@ HEAD = {
 AUGMENT = {"gain": 0.1, "offset": 0.05, "gamma": 0.1, "noise": 0.03}
 
 
-def main(out="demo", patients=16, labelled=4, steps=400, seed=0):
+def main(out="demo", patients=16, labelled=4, pretraining=150, steps=400, seed=0):
     out = Path(out)
     scans, store = out / "scans/ct", out / "store"
     if not (scans / "scans.csv").exists():
@@ -32,12 +31,13 @@ def main(out="demo", patients=16, labelled=4, steps=400, seed=0):
         modality="CT", out=out / "manifest",
     )  # fmt: skip
     call("prepare", "ct_body", manifest=out / "manifest", out=store, recipe={"spacing": [6, 6, 6]})
-    voco = call("pretrain", "voco_small", store=store, out=out / "voco", **VOCO)
-    mae = call(
-        "pretrain", "mae_small", store=store, out=out / "mae", **MAE, fit=FIT | {"batch_size": 4}
+    fit = {"steps": pretraining, "batch_size": 4, "every": pretraining // 2, "seed": seed}
+    voco = call(
+        "pretrain", "voco_small", store=store, out=out / "voco", **VOCO, fit=fit | {"batch_size": 2}
     )
+    mae = call("pretrain", "mae_small", store=store, out=out / "mae", **MAE, fit=fit)
 
-    fit = {"steps": steps, "every": steps // 4, "batch_size": 4, "seed": seed}
+    fit |= {"steps": steps, "every": steps // 4}
     few = {"store": store, "backbone": voco, "labelled": labelled, "classes": ORGANS, "fit": fit}
     few |= {**HEAD, "augment": AUGMENT}
     scratch = call("finetune", "few_labels", **few, from_scratch=True, out=out / "scratch")

@@ -5,16 +5,18 @@ from torch import Tensor
 
 
 def health(features: Tensor) -> dict[str, float]:
-    """Of features (n, d), n at least 2; empty dict for fewer.
+    """Of features (n, d), n at least 2; empty dict for fewer, NaN where features are not finite.
 
-    spread  mean over dimensions of the standard deviation of unit vectors times sqrt(d): near 1 when
-            spread out, 0 when collapsed
-    rank    effective rank, exp(entropy of the normalised singular values); Garrido et al., "RankMe",
-            ICML 2023
+    spread  mean over dimensions of the standard deviation of unit vectors times sqrt(d): near 1
+            when spread out, 0 when collapsed
+    rank    effective rank, exp(entropy of the normalised singular values) of the centred features:
+            1 for a line, at most d; Garrido et al., "RankMe", ICML 2023, who do not centre
     """
     if len(features) < 2:
         return {}
     x = features.detach().float().cpu()
+    if not torch.isfinite(x).all():
+        return {"spread": float("nan"), "rank": float("nan")}
     unit = torch.nn.functional.normalize(x, dim=1)
     spread = unit.std(0).mean() * x.shape[1] ** 0.5
     values = torch.linalg.svdvals(x - x.mean(0))

@@ -10,7 +10,10 @@ from medssl.seeding import generator
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate, the ends of its interval, and what it rests on."""
+    """An estimate, the ends of its interval, and what it rests on.
+
+    One patient has no spread over patients: the ends then fall on the estimate.
+    """
 
     estimate: float
     low: float
@@ -18,11 +21,13 @@ class Interval:
     n_patients: int
     n_cases: int
     seed: int
+    n_left_out: int = 0  # cases without a value
 
     def __str__(self) -> str:
+        left_out = f", {self.n_left_out} left out" if self.n_left_out else ""
         return (
             f"{self.estimate:.3f} ({self.low:.3f} to {self.high:.3f}; {self.n_patients} patients, "
-            f"{self.n_cases} cases, seed {self.seed})"
+            f"{self.n_cases} cases{left_out}, seed {self.seed})"
         )
 
 
@@ -31,21 +36,24 @@ def bootstrap(
 ) -> Interval:
     """The mean with a percentile bootstrap interval that resamples patients.
 
-    values    one value a case; cases that are NaN are left out
+    values    one value a case; cases that are NaN are left out, and counted
     patients  one id a case
     """
     patients = np.asarray(patients)
     values = np.asarray(values, float)
+    if values.shape != patients.shape:
+        raise ValueError(f"values {values.shape} and patients {patients.shape} differ")
     known = ~np.isnan(values)
-    values, patients = values[known], patients[known]
+    values, patients, left_out = values[known], patients[known], int((~known).sum())
     if not len(values):
-        return Interval(np.nan, np.nan, np.nan, 0, 0, seed)
+        return Interval(np.nan, np.nan, np.nan, 0, 0, seed, left_out)
     _, cluster = np.unique(patients, return_inverse=True)
     k = cluster.max() + 1
     sums, counts = np.bincount(cluster, values, k), np.bincount(cluster, minlength=k)
     weights = generator(seed, "bootstrap").multinomial(k, np.full(k, 1 / k), size=n)
     means = (weights @ sums) / (weights @ counts)
-    return Interval(float(values.mean()), *_ends(means, level), int(k), len(values), seed)
+    ends = _ends(means, level)
+    return Interval(float(values.mean()), *ends, int(k), len(values), seed, left_out)
 
 
 def paired_difference(
@@ -57,10 +65,34 @@ def paired_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Mean of a - b over the same cases; cases that either lacks are left out."""
+    """Mean of a - b over the same cases (n,); cases that either lacks are left out."""
     return bootstrap(
         np.asarray(a, float) - np.asarray(b, float), patients, n=n, seed=seed, level=level
     )
+
+
+def paired_difference_of_draws(
+    a: np.ndarray,
+    b: np.ndarray,
+    patients: np.ndarray,
+    *,
+    n: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Mean of a - b over draws of the labelled scans, all scored on the same cases.
+
+    a, b      (draws, cases); a case that any draw of either lacks is left out, so that every draw
+              is over the same cases
+    patients  one id a case
+
+    Patients are resampled, with all their scans and draws; draws are not, being too few: the
+    interval speaks of other patients, not of other labelled scans.
+    """
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if a.ndim != 2 or a.shape != b.shape:
+        raise ValueError(f"a {a.shape} and b {b.shape}: expected two (draws, cases) of one shape")
+    return bootstrap((a - b).mean(0), patients, n=n, seed=seed, level=level)
 
 
 def bootstrap_statistics(
@@ -72,6 +104,8 @@ def bootstrap_statistics(
     Resamples in which a figure is NaN (one class only, say) are left out of its interval.
     """
     names, cluster = np.unique(np.asarray(patients), return_inverse=True)
+    if not len(names):
+        raise ValueError("no cases to score")
     rows = [np.flatnonzero(cluster == i) for i in range(len(names))]
     draw = generator(seed, "bootstrap")
     estimates = statistics(np.arange(len(patients)))
@@ -81,10 +115,9 @@ def bootstrap_statistics(
         for name, value in statistics(np.concatenate([rows[i] for i in chosen])).items():
             if not np.isnan(value):
                 samples[name].append(value)
+    counts = len(names), len(patients)
     return {
-        name: Interval(
-            float(estimate), *_ends(samples[name], level), len(names), len(patients), seed
-        )
+        name: Interval(float(estimate), *_ends(samples[name], level), *counts, seed)
         for name, estimate in estimates.items()
     }
 

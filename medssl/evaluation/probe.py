@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from medssl.errors import UserError
+
 BLOCK = 1024
 
 
@@ -12,12 +14,23 @@ def knn_predict(
 
     Features are centred by the training mean. Weights are exp(cosine / temperature), as in Wu et
     al., "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR 2018.
+    Raises UserError without training features or for features that are not finite.
     """
+    if not len(train):
+        raise UserError(
+            "EMPTY", "k-NN", "no training features", "choose splits with labelled scans"
+        )
+    if not (np.isfinite(train).all() and np.isfinite(test).all()):
+        raise UserError(
+            "FEATURES", "k-NN", "some features are not finite numbers",
+            "the backbone has diverged: take an earlier checkpoint or a smaller learning rate",
+        )  # fmt: skip
+    train, test = np.asarray(train, np.float32), np.asarray(test, np.float32)
     mean = train.mean(0)
     train, test = _unit(train - mean), _unit(test - mean)
     names, number = np.unique(labels, return_inverse=True)
     k = min(k, len(train))
-    out = []
+    out = [np.empty(0, int)]
     for start in range(0, len(test), BLOCK):
         cosine = test[start : start + BLOCK] @ train.T
         near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]

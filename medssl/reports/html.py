@@ -1,54 +1,67 @@
 """One self-contained page: everything inside, nothing fetched, no script."""
 
-import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from medssl.reports.figures import as_png
+from medssl.reports.style import DPI, as_png, data_uri
+
+PIXELS_PER_INCH = 100  # of the page, for figures: 9 pt letters come out a little under body text
 
 
 @dataclass
 class Section:
-    """A part of the page.
+    """A part of the page, set in this order.
 
-    figures   (Figure or PNG bytes, caption, alternative text)
-    tables    data frames; numbers are set right-aligned
+    text      paragraphs, parted by empty lines
+    caution   what a reader must not miss; set apart
     facts     name and value, shown as tiles
+    tables    (data frame, caption); numbers are set right-aligned
+    formats   column name to format of its numbers, such as ".1f"; without: integers as they are,
+              other numbers with three decimals
+    figures   (Figure or PNG bytes, caption, alternative text)
     commands  shell lines
     """
 
     title: str
     text: str = ""
-    figures: Sequence[tuple[Figure | bytes, str, str]] = ()
-    tables: Sequence[pd.DataFrame] = ()
+    caution: str = ""
     facts: dict[str, object] = field(default_factory=dict)
+    tables: Sequence[tuple[pd.DataFrame, str]] = ()
+    formats: dict[str, str] = field(default_factory=dict)
+    figures: Sequence[tuple[Figure | bytes, str, str]] = ()
     commands: Sequence[str] = ()
 
 
 def write(path: Path, title: str, subtitle: str, sections: list[Section], footer: str = "") -> Path:
-    """Render the page. All text is escaped."""
+    """Render the page. All text is escaped; figures and tables are numbered in their order."""
     environment = Environment(
-        loader=PackageLoader("medssl.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        loader=PackageLoader("medssl.reports"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    figures = iter(range(1, 1 + sum(len(s.figures) for s in sections)))
+    tables = iter(range(1, 1 + sum(len(s.tables) for s in sections)))
     shown = [
         {
             "id": f"s{i}",
             "title": s.title,
-            "text": s.text,
-            "facts": s.facts,
-            "commands": s.commands,
-            "figures": [{"data": _data(f), "caption": c, "alt": a} for f, c, a in s.figures],
-            "tables": [_table(t) for t in s.tables],
+            "paragraphs": [p.strip() for p in s.text.split("\n\n") if p.strip()],
+            "caution": s.caution,
+            "facts": {name: _cell(value) for name, value in s.facts.items()},
+            "commands": "\n".join(s.commands),
+            "tables": [{"number": next(tables), "caption": c, **_table(t, s.formats)}
+                       for t, c in s.tables],
+            "figures": [{"number": next(figures), "caption": c, "alt": a, **_image(f)}
+                        for f, c, a in s.figures],
         }
         for i, s in enumerate(sections)
-    ]
+    ]  # fmt: skip
     page = environment.get_template("report.html.j2").render(
         title=title, subtitle=subtitle, sections=shown, footer=footer
     )
@@ -57,22 +70,29 @@ def write(path: Path, title: str, subtitle: str, sections: list[Section], footer
     return path
 
 
-def _data(figure: Figure | bytes) -> str:
+def _image(figure: Figure | bytes) -> dict:
     png = figure if isinstance(figure, bytes) else as_png(figure)
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+    width = int.from_bytes(png[16:20], "big")  # in the header of every PNG
+    return {"data": data_uri(png), "width": round(width * PIXELS_PER_INCH / DPI)}
 
 
-def _table(frame: pd.DataFrame) -> dict:
-    numeric = [pd.api.types.is_numeric_dtype(frame[c]) for c in frame]
-    rows = [[_cell(v) for v in row] for row in frame.itertuples(index=False)]
-    return {
-        "head": list(zip(frame.columns, numeric, strict=True)),
-        "rows": rows,
-        "numeric": numeric,
-    }
+def _table(frame: pd.DataFrame, formats: dict[str, str]) -> dict:
+    numeric = [
+        pd.api.types.is_numeric_dtype(frame[c]) and not pd.api.types.is_bool_dtype(frame[c])
+        for c in frame
+    ]
+    specs = [formats.get(c, "") for c in frame]
+    rows = [
+        [_cell(v, spec) for v, spec in zip(row, specs, strict=True)]
+        for row in frame.itertuples(index=False)
+    ]
+    return {"head": list(zip(frame.columns, numeric, strict=True)), "rows": rows}
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "not defined" if math.isnan(value) else f"{value:.3f}"
-    return str(value)
+def _cell(value: object, spec: str = "") -> str:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return "\N{EN DASH}" if value is None or value is pd.NA else str(value)
+    if math.isnan(value):
+        return "not defined"
+    spec = spec or ("d" if isinstance(value, Integral) else ".3f")
+    return format(value, spec).replace("-", "\N{MINUS SIGN}")

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from medssl.evaluation.intervals import bootstrap, bootstrap_statistics, paired_difference
+from medssl.evaluation.intervals import (
+    bootstrap,
+    bootstrap_statistics,
+    paired_difference,
+    paired_difference_of_draws,
+)
+from medssl.seeding import generator
 
 
 def test_estimate_counts_and_seed():
@@ -63,3 +69,48 @@ def test_resamples_where_a_figure_is_not_defined_are_left_out():
     found = bootstrap_statistics(share, np.arange(4), n=200)
     assert (found["defined"].low, found["defined"].high) == (1, 1)
     assert np.isnan(found["never"].low)
+
+
+def test_several_draws_on_the_same_test_set():
+    rng = np.random.default_rng(0)
+    case = rng.normal(0.7, 0.1, 40)
+    luck = np.array([[0.05], [-0.02], [0.03]])  # of a draw's labelled scans
+    b = case + 0.01 * rng.normal(size=(3, 40))
+    a = b + luck + 0.01 * rng.normal(size=(3, 40))
+    patients = np.repeat(np.arange(20), 2)
+    found = paired_difference_of_draws(a, b, patients, seed=1)
+    assert found.estimate == pytest.approx((a - b).mean())
+    assert found == paired_difference((a - b).mean(0), np.zeros(40), patients, seed=1)
+    assert (found.n_patients, found.n_cases) == (20, 40)
+    a[1, 0] = np.nan
+    without = paired_difference_of_draws(a, b, patients, seed=1)
+    assert (without.n_cases, without.n_left_out) == (39, 1)
+    assert without.estimate == pytest.approx((a - b)[:, 1:].mean())
+    with pytest.raises(ValueError, match="draws, cases"):
+        paired_difference_of_draws(a, b[0], patients)
+
+
+def test_cases_without_a_value_are_counted_and_said():
+    found = bootstrap(np.array([0.5, np.nan, 0.7]), np.array(list("abc")))
+    assert found.n_left_out == 1 and "1 left out" in str(found)
+    assert "left out" not in str(bootstrap(np.array([0.5]), np.array(["a"])))
+    assert bootstrap(np.array([np.nan] * 3), np.array(list("abc"))).n_left_out == 3
+
+
+def test_mean_by_weights_equals_resampling_by_hand():
+    values, patients = np.array([1.0, 2.0, 4.0, 8.0]), np.array(list("aabc"))
+    weights = generator(7, "bootstrap").multinomial(3, np.full(3, 1 / 3), size=50)
+    rows = {"a": [0, 1], "b": [2], "c": [3]}
+    means = []
+    for w in weights:
+        chosen = [i for n, name in zip(w, "abc", strict=True) for i in rows[name] * n]
+        means.append(values[chosen].mean())
+    found = bootstrap(values, patients, n=50, seed=7, level=0.9)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.05, 0.95])))
+
+
+def test_lengths_must_agree_and_there_must_be_cases():
+    with pytest.raises(ValueError, match="patients"):
+        bootstrap(np.ones(3), np.array(list("ab")))
+    with pytest.raises(ValueError, match="no cases"):
+        bootstrap_statistics(lambda rows: {"m": 0.0}, np.array([]))

@@ -1,11 +1,17 @@
 import numpy as np
 import pytest
 import torch
-from monai.metrics import compute_dice
+from monai.metrics import compute_dice, compute_surface_dice
 from scipy import ndimage
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
-from medssl.evaluation.metrics import classification_scores, dice, segmentation_scores
+from medssl.errors import UserError
+from medssl.evaluation.metrics import (
+    classification_scores,
+    dice,
+    segmentation_scores,
+    undefined,
+)
 
 CLASSES = {1: "liver", 2: "spleen", 3: "nowhere"}
 
@@ -79,3 +85,66 @@ def test_classification_against_scikit_learn():
 def test_one_class_only_is_not_defined_and_no_crash():
     found = classification_scores(np.ones(5, int), np.full((5, 2), 0.5))
     assert np.isnan(found["auroc"]) and np.isnan(found["auprc"]) and found["accuracy"] == 0
+
+
+def test_films_have_surface_distances_too():
+    a, b = ball((40, 40), 10, (20, 20)), ball((40, 40), 12, (20, 20))
+    near = segmentation_scores(a, b, {1: "x"}, (0.4, 0.4))[0]
+    assert near["nsd"] > 0.99 and near["volume_ml_truth"] == pytest.approx(b.sum() * 0.16 / 1000)
+    assert segmentation_scores(a, b, {1: "x"}, (3, 3))[0]["nsd"] < 0.3
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (9, 9, 9)])
+def test_surfaces_at_the_edge_of_the_scan_and_of_one_voxel(shape):
+    corner, neighbour = np.zeros(shape, int), np.zeros(shape, int)
+    corner[(0,) * len(shape)] = 1
+    neighbour[(0,) * (len(shape) - 1) + (1,)] = 1
+    score = segmentation_scores(corner, neighbour, {1: "x"}, (1.0,) * len(shape))[0]
+    assert score["dice"] == 0 and score["nsd"] == 1
+    full = np.ones(shape, int)
+    assert segmentation_scores(full, full, {1: "x"}, (1.0,) * len(shape))[0]["nsd"] == 1
+
+
+def test_cropping_to_the_classes_changes_no_surface_distance():
+    rng = np.random.default_rng(0)
+    a, b = np.zeros((2, 24, 20, 22), int)
+    a[5:14, 0:9, 13:22] = rng.random((9, 9, 9)) > 0.3
+    b[6:15, 1:10, 13:22] = rng.random((9, 9, 9)) > 0.3
+    pair = [torch.from_numpy(x == 1)[None, None] for x in (a, b)]
+    spacing = [1.5, 0.7, 2.0]
+    whole = compute_surface_dice(*pair, [1.0], include_background=True, spacing=spacing)
+    found = segmentation_scores(a, b, {1: "x"}, spacing)[0]["nsd"]
+    assert found == pytest.approx(float(whole)) and 0 < found < 1
+
+
+def test_shapes_and_spacing_must_agree():
+    with pytest.raises(ValueError, match="differ"):
+        dice(np.zeros((4, 4), int), np.zeros((4, 1), int), {1: "x"})
+    with pytest.raises(ValueError, match="spacing"):
+        segmentation_scores(np.zeros((4, 4), int), np.zeros((4, 4), int), {1: "x"}, (1, 1, 1))
+
+
+def test_auprc_and_one_column_of_scores():
+    rng = np.random.default_rng(0)
+    truth, p = rng.integers(0, 2, 100), rng.random(100)
+    found = classification_scores(truth, p)
+    assert found["auprc"] == pytest.approx(average_precision_score(truth, p))
+    assert found == classification_scores(truth, np.column_stack([1 - p, p]))
+
+
+def test_a_class_without_cases_is_left_out_of_the_mean():
+    rng = np.random.default_rng(0)
+    truth, scores = rng.integers(0, 2, 60), rng.dirichlet(np.ones(3), 60)
+    each = [roc_auc_score(truth == k, scores[:, k]) for k in (0, 1)]
+    assert classification_scores(truth, scores)["auroc"] == pytest.approx(np.mean(each))
+
+
+def test_the_reason_for_an_undefined_score_is_given():
+    assert undefined([0, 1]) == ""
+    assert "every case is of class opacity" in undefined(["opacity"] * 3)
+    assert "there is no case" in undefined([])
+
+
+def test_scores_that_are_not_finite_are_refused():
+    with pytest.raises(UserError, match="SCORES .*2 scores are not finite"):
+        classification_scores(np.array([0, 1]), np.array([[np.nan, 1], [0, np.inf]]))

@@ -1,5 +1,8 @@
 import numpy as np
+import pytest
 
+from medssl.errors import UserError
+from medssl.evaluation import probe
 from medssl.evaluation.probe import knn_predict
 
 
@@ -18,3 +21,35 @@ def test_one_neighbour_is_the_nearest_by_cosine():
     train = np.array([[1.0, 0], [0, 1], [-1, -1]])
     found = knn_predict(train, np.array(["a", "b", "c"]), np.array([[5.0, 1], [0.1, 2]]), k=1)
     assert found.tolist() == ["a", "b"]
+
+
+def test_blocks_change_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    train, labels, test = rng.normal(size=(50, 8)), rng.integers(0, 3, 50), rng.normal(size=(23, 8))
+    whole = knn_predict(train, labels, test, k=7)
+    monkeypatch.setattr(probe, "BLOCK", 5)
+    assert np.array_equal(knn_predict(train, labels, test, k=7), whole)
+
+
+def test_votes_are_weighted_by_cosine():
+    # Two far neighbours of one class against one near neighbour of the other.
+    angle = np.deg2rad([0, 60, -60, 120, 180, 240])
+    train = np.column_stack([np.cos(angle), np.sin(angle)])
+    labels = np.array(["near", "far", "far", "c", "c", "c"])
+    assert knn_predict(train, labels, np.array([[1.0, 0.0]]), k=3).tolist() == ["near"]
+    flat = knn_predict(train, labels, np.array([[1.0, 0.0]]), k=3, temperature=100.0)
+    assert flat.tolist() == ["far"]
+
+
+def test_more_neighbours_than_features_and_nothing_asked():
+    train = np.array([[1.0, 0], [0, 1]])
+    assert len(knn_predict(train, np.array([0, 1]), train, k=20)) == 2
+    assert knn_predict(train, np.array([0, 1]), np.empty((0, 2))).tolist() == []
+
+
+def test_no_features_and_diverged_features_are_refused():
+    good, labels = np.eye(2), np.array([0, 1])
+    with pytest.raises(UserError, match="no training features"):
+        knn_predict(np.empty((0, 2)), np.array([]), good)
+    with pytest.raises(UserError, match="not finite"):
+        knn_predict(good, labels, np.array([[np.nan, 0.0]]))

@@ -1,62 +1,205 @@
-from io import BytesIO
+import io
 
+import nibabel as nib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from medssl.reports import figures
+from medssl.reports.style import COLOURS, as_png
+
+CLASSES = {1: "liver", 2: "spleen"}
 
 
-def pixels(figure) -> np.ndarray:
-    return np.asarray(Image.open(BytesIO(figures.as_png(figure))).convert("RGB")).astype(int)
+def drawn(figure: Figure) -> np.ndarray:
+    """Grey values of the rendered picture."""
+    assert isinstance(figure, Figure)
+    return np.asarray(Image.open(io.BytesIO(as_png(figure))).convert("L"))
 
 
-def test_planes_are_shown_as_a_radiologist_looks_at_them():
-    image = np.zeros((10, 12, 14))
-    image[8, 10, 12] = 1  # right, anterior, superior in RAS
-    axial, coronal, sagittal = figures.planes(image, (8, 10, 12))
-    for plane, shape in zip(
-        (axial, coronal, sagittal), [(12, 10), (14, 10), (14, 12)], strict=True
-    ):
-        assert plane.shape == shape
-        assert np.argwhere(plane).tolist() == [[1, 1]]  # up, and to the left of the picture
-
-
-def test_a_film_is_shown_as_it_is():
-    film = np.arange(12).reshape(3, 4)
-    assert np.array_equal(figures.planes(film)[0], film)
-
-
-@pytest.mark.parametrize("shape", [(20, 24), (16, 20, 24)])
-def test_overlay_draws_truth_and_prediction(shape):
-    image = np.random.default_rng(0).random(shape)
+def scan(shape) -> tuple[np.ndarray, np.ndarray]:
+    """Noise with a bright liver on the patient's right and a spleen on the left."""
+    image = np.random.default_rng(0).normal(0, 0.1, shape)
     truth = np.zeros(shape, int)
-    truth[5:12, 5:12] = 1
-    empty = pixels(figures.overlay(image, truth * 0, truth * 0, {1: "liver"}))
-    drawn = pixels(figures.overlay(image, truth, np.roll(truth, 2, 0), {1: "liver"}))
-    orange = (drawn[..., 0] > 180) & (drawn[..., 2] < 80)
-    none = (empty[..., 0] > 180) & (empty[..., 2] < 80)
-    assert orange.sum() > none.sum() + 100
+    middle = tuple(slice(n // 3, n // 2) for n in shape[1:])
+    truth[(slice(shape[0] // 2, -3), *middle)] = 1
+    truth[(slice(3, shape[0] // 3), *middle)] = 2
+    return image + truth, truth
 
 
-def test_curves_dots_and_roc_are_not_empty():
-    rows = [{"step": i, "loss": 1 / (i + 1)} for i in range(200)] + [
-        {"step": 200, "validation": 0.5}
-    ]
-    interval = [{"name": "dice, liver", "estimate": 0.8, "low": 0.7, "high": 0.9}]
-    truth = np.array([0, 1] * 20)
-    for figure in (
-        figures.loss_curve(rows, ["loss", "validation"]),
-        figures.dots_with_intervals(interval),
-        figures.roc(truth, truth + np.linspace(0, 1, 40)),
-        figures.roc(np.zeros(5, int), np.zeros(5)),
-    ):
-        assert pixels(figure).std() > 5
+SHAPES = [(40, 32), (30, 24, 18)]
 
 
-def test_figures_leave_no_style_behind():
-    import matplotlib as mpl
+def test_planes_look_as_a_radiologist_does():
+    right, front, top = np.zeros((3, 6, 7, 8))
+    right[4:], front[:, 5:], top[:, :, 6:] = 1, 1, 1
+    axial, coronal, sagittal = figures.planes(right, at=(5, 3, 4))
+    assert axial[:, 0].all() and not axial[:, -1].any()
+    assert coronal[:, 0].all() and not coronal[:, -1].any()
+    assert sagittal.all()
+    axial, _, sagittal = figures.planes(front)
+    assert axial[0].all() and not axial[-1].any()
+    assert sagittal[:, 0].all() and not sagittal[:, -1].any()
+    _, coronal, sagittal = figures.planes(top)
+    assert coronal[0].all() and sagittal[0].all() and not coronal[-1].any()
+    film = np.arange(6).reshape(2, 3)
+    assert figures.planes(film)[0] is film
 
-    before = dict(mpl.rcParams)
-    figures.loss_curve([{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}], ["loss"])
-    assert dict(mpl.rcParams) == before
+
+def test_planes_at_the_first_voxel():
+    image = np.zeros((3, 3, 3))
+    image[0, 0, 0] = 1
+    assert all(p.sum() == 1 for p in figures.planes(image, at=(0, 0, 0)))
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "SRA", "PIL", "ASL"])
+def test_to_ras_agrees_with_nibabel(codes):
+    array = np.random.default_rng(0).normal(size=(4, 5, 6))
+    expected = nib.orientations.apply_orientation(array, nib.orientations.axcodes2ornt(codes))
+    assert np.array_equal(figures.to_ras(array, codes), expected)
+    spacing = np.array(array.shape)[figures.axis_order(codes)]
+    assert tuple(spacing) == expected.shape
+    assert figures.to_ras(array[0], codes) is not None and figures.to_ras(array[0], "").ndim == 2
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_overlay_draws_truth_solid_and_prediction_dashed(shape):
+    image, truth = scan(shape)
+    figure = figures.overlay(image, truth, np.roll(truth, 1, 0), CLASSES, title="case")
+    assert len(figure.axes) == len(shape) * (len(shape) - 1) // 2
+    lines = [c for c in figure.axes[0].collections if c.get_paths()]
+    assert len(lines) == 4
+    assert [c.get_linestyle()[0][1] is None for c in lines] == [True, False, True, False]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == [
+        "liver", "spleen", "truth", "prediction",
+    ]  # fmt: skip
+    assert drawn(figure).std() > 10
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_outlines_are_seen_in_the_picture(shape):
+    image, truth = scan(shape)
+    orange = []
+    for t in (truth * 0, truth):
+        figure = figures.overlay(image, t, np.roll(t, 2, 0), {1: "liver"})
+        picture = np.asarray(Image.open(io.BytesIO(as_png(figure))).convert("RGB")).astype(int)
+        orange.append(((picture[..., 0] > 180) & (picture[..., 2] < 80)).sum())
+    assert orange[1] > orange[0] + 100
+
+
+def test_overlay_contour_lies_around_the_structure():
+    image, truth = scan((40, 32))
+    line = figures.overlay(image, truth, truth * 0, {1: "liver"}).axes[0].collections[0]
+    rows, columns = np.nonzero(truth == 1)
+    low, high = line.get_paths()[0].vertices.min(0), line.get_paths()[0].vertices.max(0)
+    assert low.tolist() == [columns.min() - 0.5, rows.min() - 0.5]
+    assert high.tolist() == [columns.max() + 0.5, rows.max() + 0.5]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_overlay_without_truth_shows_the_prediction(shape):
+    image, truth = scan(shape)
+    figure = figures.overlay(image, truth * 0, truth, CLASSES)
+    assert any(c.get_paths() for c in figure.axes[0].collections)
+    assert drawn(figures.overlay(image, truth * 0, truth * 0, CLASSES)).std() > 10
+
+
+def test_overlay_shows_a_structure_that_lies_off_centre_and_outlines_the_whole_scan():
+    image, truth = np.random.default_rng(0).normal(size=(20, 20, 20)), np.zeros((20, 20, 20), int)
+    truth[1:3, 16:19, 17:20] = 1
+    for axis in figures.overlay(image, truth, truth, {1: "node"}).axes:
+        assert sum(bool(c.get_paths()) for c in axis.collections) == 2
+    full = figures.overlay(image, truth * 0 + 1, truth, {1: "all"})
+    assert full.axes[0].collections[0].get_paths()
+
+
+def test_planes_count_every_structure_alike():
+    image, truth = np.zeros((2, 30, 30, 30))
+    truth = truth.astype(int)
+    truth[2:16, 2:16, 2:16] = 1
+    truth[16:20, 2:8, 2:8] = 1  # largest where the small one is not
+    truth[24:26, 12:14, 12:14] = 2
+    axial, coronal, _ = figures.overlay(image, truth, truth * 0, CLASSES).axes
+    assert sum(bool(c.get_paths()) for c in axial.collections) == 2
+    assert sum(bool(c.get_paths()) for c in coronal.collections) == 2
+
+
+def test_spacing_gives_slices_their_proportions():
+    image, truth = scan((30, 24, 6))
+    flat, true = (
+        figures.overlay(image, truth, truth, CLASSES, spacing=s) for s in (None, (1, 1, 4))
+    )
+    aspect = [a.get_aspect() for a in true.axes]
+    assert aspect == [1, 4, 4]
+    shapes = []
+    for f in (flat, true):
+        box = f.axes[1].get_position()
+        shapes.append(box.width * f.get_figwidth() / (box.height * f.get_figheight()))
+    assert shapes == pytest.approx([30 / 6, 30 / 24], rel=0.01)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_reconstruction_has_three_columns(shape):
+    image, _ = scan(shape)
+    figure = figures.reconstruction(image, image * 0, image * 0.5)
+    assert len(figure.axes) == (3 if len(shape) == 2 else 9)
+    titles = [a.get_title(loc="left") for a in figure.axes[:3]]
+    assert titles == ["input", "visible", "reconstruction"]
+    assert len({a.images[0].get_clim() for a in figure.axes}) == 1
+    assert drawn(figure).std() > 10
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_overlap_marks_the_crop_where_it_is(shape):
+    image = np.zeros(shape)
+    crop = [n // 2 for n in shape]
+    start = [n // 4 for n in shape]
+    image[tuple(slice(s, s + c) for s, c in zip(start, crop, strict=True))] = 1
+    cells = 2 ** len(shape)
+    figure = figures.overlap(
+        image, [2] * len(shape), crop, start, np.arange(cells) / 9, np.ones(cells)
+    )
+    left, right = figure.axes
+    box = left.patches[0].get_bbox()
+    picture = left.images[0].get_array()
+    rows, columns = np.nonzero(picture)
+    assert (box.x0, box.y0) == (columns.min() - 0.5, rows.min() - 0.5)
+    assert (box.x1, box.y1) == (columns.max() + 0.5, rows.max() + 0.5)
+    assert [b.get_height() for b in right.patches] == [*np.ones(cells), *(np.arange(cells) / 9)]
+    assert left.xaxis_inverted() == (len(shape) == 3)  # the patient's right on the left
+    assert left.yaxis_inverted() == (len(shape) == 2)  # films downwards, anterior up
+    assert drawn(figure).std() > 10
+
+
+def test_overlap_without_an_image_has_bars_only():
+    figure = figures.overlap(
+        None, (2, 2), (4, 4), (1, 1), np.array([-0.1, 0, 0.4, 0.2]), np.ones(4)
+    )
+    assert len(figure.axes) == 1 and figure.axes[0].get_ylim()[0] < -0.1
+    assert drawn(figure).std() > 5
+
+
+def test_gallery_of_films_and_volumes():
+    films = [scan((20, 16))[0] for _ in range(5)] + [scan((10, 12, 14))[0]]
+    figure = figures.gallery(films, list("abcdef"), columns=4)
+    assert sum(bool(a.images) for a in figure.axes) == 6 and len(figure.axes) == 8
+    assert drawn(figure).std() > 10
+    with pytest.raises(ValueError):
+        figures.gallery(films, ["one caption"])
+    assert figures.gallery([], []).axes
+
+
+def test_method_pictures_by_kind():
+    image = scan((16, 16))[0]
+    kinds = [
+        {"kind": "reconstruction", "input": image, "masked": image, "output": image},
+        {"kind": "gallery", "images": [image], "captions": ["a"]},
+        {"kind": "overlap", "image": image, "grid": (2, 2), "crop": (8, 8), "start": (3, 3),
+         "predicted": np.ones(4), "true": np.ones(4)},
+    ]  # fmt: skip
+    assert all(isinstance(figures.method_picture(k), Figure) for k in kinds)
+
+
+def test_colours_differ():
+    assert len(set(COLOURS)) == len(COLOURS) == 8

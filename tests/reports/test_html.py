@@ -1,32 +1,124 @@
 import re
+from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
+import pytest
+from matplotlib.figure import Figure
 
-from medssl.reports.figures import loss_curve
 from medssl.reports.html import Section, write
+from medssl.reports.style import as_png
 
 
-def page(tmp_path, **options):
-    section = Section("Results", **options)
-    return write(tmp_path / "r.html", "Title", "Subtitle", [section]).read_text()
+def figure() -> Figure:
+    out = Figure(figsize=(3, 1))
+    out.add_subplot().plot([0, 1])
+    return out
 
 
-def test_everything_is_inside_and_nothing_is_fetched(tmp_path):
-    curve = loss_curve([{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}], ["loss"])
-    text = page(tmp_path, figures=[(curve, "A curve.", "curve")])
-    assert re.findall(r'(?:src|href)="([^"]{0,11})', text) == ["#s0", "data:image/"]
-    assert "<script" not in text and "url(" not in text and "@import" not in text
+TABLE = pd.DataFrame(
+    {
+        "name": ["liver", "<b>spleen</b>"],
+        "dice": [0.91234, np.nan],
+        "change": [-0.5, 0.25],
+        "n": [4, 5],
+        "ok": [True, False],
+    }
+)
 
 
-def test_text_is_escaped(tmp_path):
-    evil = "<script>alert(1)</script>"
-    table = pd.DataFrame({evil: [evil]})
-    text = page(tmp_path, text=evil, tables=[table], facts={evil: evil}, commands=[evil])
-    assert "<script" not in text and text.count("&lt;script") == 6
+class Reader(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.attributes, self.open = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += [(tag, *a) for a in attributes]
+        if tag not in ("meta", "link", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
 
 
-def test_numbers_are_right_aligned_and_nan_is_said(tmp_path):
-    text = page(
-        tmp_path, tables=[pd.DataFrame({"name": ["a", "b"], "value": [0.12345, float("nan")]})]
-    )
-    assert '<td class="n">0.123</td>' in text and "not defined" in text and "<td>a</td>" in text
+@pytest.fixture
+def page(tmp_path) -> str:
+    sections = [
+        Section(
+            "Results <script>alert(1)</script>",
+            text="First.\n\nSecond & <i>last</i>.",
+            caution="Patients were <u>seen</u>.",
+            facts={"<em>fact</em>": "<img src=x>", "share": 0.12345, "n": 12, "none": None},
+            tables=[(TABLE, "Scores <q>")],
+            formats={"change": ".1f"},
+            figures=[(figure(), "A figure <q>", 'alt "quoted"'), (as_png(figure()), "PNG", "b")],
+        ),
+        Section(
+            "Commands", commands=["medssl evaluate a<b", "second"], figures=[(figure(), "", "")]
+        ),
+    ]
+    path = write(tmp_path / "r.html", "Title <x>", "Subtitle", sections, footer="Cohort <1>.")
+    return path.read_text(encoding="utf-8")
+
+
+def test_all_text_is_escaped(page):
+    reader = Reader()
+    reader.feed(page)
+    assert not reader.open
+    assert not {"script", "i", "u", "em", "q", "x", "iframe"} & set(reader.tags)
+    assert reader.tags.count("img") == 3
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "a&lt;b" in page
+    assert ("img", "alt", 'alt "quoted"') in reader.attributes
+
+
+def test_nothing_is_fetched_and_nothing_runs(page):
+    reader = Reader()
+    reader.feed(page)
+    for tag, name, value in reader.attributes:
+        if name in ("src", "href", "action", "data", "srcset"):
+            assert value.startswith(("data:", "#")), (tag, name, value[:40])
+        assert not name.startswith("on")
+    assert not re.search(r"https?://|@import|url\(", page)
+
+
+def test_contents_lead_to_every_section(page):
+    targets = set(re.findall(r'<section id="(\w+)"', page))
+    assert targets == set(re.findall(r'<a href="#(\w+)"', page)) and len(targets) == 2
+
+
+def test_numbers_are_right_aligned_and_formatted(page):
+    row = re.findall(r"<tr>(.*?)</tr>", page)
+    assert row[0].count('class="n"') == 3
+    assert re.findall(r"<td( class=\"n\")?>(.*?)</td>", row[1]) == [
+        ("", "liver"), (' class="n"', "0.912"), (' class="n"', "−0.5"), (' class="n"', "4"),
+        ("", "True"),
+    ]  # fmt: skip
+    assert "not defined" in row[2]
+
+
+def test_facts_captions_and_caution(page):
+    assert "<dt>share</dt><dd>0.123</dd>" in page and "<dd>12</dd>" in page
+    assert "<b>CAUTION</b> Patients were" in page
+    assert [int(n) for n in re.findall(r"<b>Figure (\d+)\.", page)] == [1, 2, 3]
+    assert "<b>Table 1.</b> Scores" in page
+    assert page.count("<p>") == 2
+
+
+def test_figures_are_set_at_their_drawn_size(page):
+    widths = [int(w) for w in re.findall(r'<img [^>]*width="(\d+)"', page)]
+    assert all(250 < w < 330 for w in widths)  # 3 inches at 100 pixels, trimmed
+
+
+def test_reads_on_phone_dark_and_paper(page):
+    assert "width=device-width" in page
+    for query in ("prefers-color-scheme: dark", "@media print", "max-width: 40rem"):
+        assert query in page
+
+
+def test_same_input_same_bytes(tmp_path):
+    pages = [
+        write(tmp_path / n, "T", "S", [Section("A", figures=[(figure(), "c", "a")])]).read_bytes()
+        for n in ("a.html", "b.html")
+    ]
+    assert pages[0] == pages[1]

@@ -1,0 +1,166 @@
+"""Charts of numbers: learning curves, estimates with intervals, paired cases, ROC."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from medssl.reports.style import BLUE, FAINT, INK, LINES, ORANGE, SOFT, styled
+
+SMOOTHED = 40  # a log with more points than this is drawn smoothed, the raw values behind it
+SLOPES = 40  # more pairs than this are drawn as points instead of lines
+
+
+@styled
+def loss_curve(rows: list[dict], keys: Sequence[str], from_zero: Sequence[str] = ()) -> Figure:
+    """Figures of a metrics log over steps, one panel a key that was ever logged.
+
+    rows hold `step` and figures; a figure may be missing or None (not finite) at any step. Panels
+    of `from_zero` start at 0, so that a flicker of a small figure does not look like a change.
+    """
+    keys = [k for k in keys if any(r.get(k) is not None for r in rows)]
+    if not keys:
+        return _nothing("nothing logged yet")
+    heights = [2.0] + [1.1] * (len(keys) - 1)
+    figure = Figure(figsize=(5.6, 0.5 + sum(heights)), layout="constrained")
+    axes = figure.subplots(
+        len(keys), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )[:, 0]
+    for i, (axis, key) in enumerate(zip(axes, keys, strict=True)):
+        points = [(r["step"], r[key]) for r in rows if r.get(key) is not None]
+        steps, values = (np.array(v, float) for v in zip(*points, strict=True))
+        colour = LINES[i % len(LINES)]
+        if len(values) > SMOOTHED:
+            axis.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
+            axis.plot(steps, _smooth(values), color=colour)
+        else:
+            axis.plot(steps, values, color=colour, marker="o", markersize=3.5)
+        axis.set_ylabel(key)
+        if key in from_zero:
+            axis.set_ylim(0, max(1.15 * values.max(), 1e-3))
+        axis.margins(x=0.02)
+    axes[-1].set_xlabel("step")
+    figure.align_ylabels(list(axes))
+    return figure
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Running mean over a fortieth of the curve, edges repeated."""
+    width = max(len(values) // SMOOTHED, 3)
+    padded = np.pad(values, (width // 2, width - 1 - width // 2), "edge")
+    return np.convolve(padded, np.ones(width) / width, "valid")
+
+
+@styled
+def dots_with_intervals(
+    rows: list[dict], reference: float | None = None, label: str = ""
+) -> Figure:
+    """A forest plot: dicts of name, estimate, low, high and, to stand together, group.
+
+    The numbers stand at the right. `reference` draws a line (0 for differences). A row that is NaN
+    says so instead.
+    """
+    if not rows:
+        return _nothing("no figures")
+    names, places, headings = [], [], []
+    y, group = 0.0, None
+    for row in rows:
+        if row.get("group") and row["group"] != group:
+            group = row["group"]
+            y -= 0.35 if places else 0
+            headings.append((y, group))
+            y -= 1
+        names.append(row["name"])
+        places.append(y)
+        y -= 1
+    figure = Figure(figsize=(5.4, 0.55 + 0.23 * -y))
+    axis = figure.add_subplot()
+    if reference is not None:
+        axis.axvline(reference, color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)))
+    right = axis.get_yaxis_transform()  # x in shares of the panel
+    for place, row in zip(places, rows, strict=True):
+        main = BLUE if row.get("main") or len(rows) == 1 else INK
+        if np.isnan(row["estimate"]):
+            axis.text(1.03, place, "not defined", transform=right, va="center", color=SOFT, size=8)
+            continue
+        axis.plot([row["low"], row["high"]], [place, place], color=main, linewidth=1.6,
+                  solid_capstyle="butt")  # fmt: skip
+        axis.plot(row["estimate"], place, "s", color=main, markersize=4.5)
+        words = f"{row['estimate']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        axis.text(
+            1.03, place, words.replace("-", "\N{MINUS SIGN}"), transform=right, va="center", size=8
+        )
+    axis.set_yticks([*places, *(p for p, _ in headings)], [*names, *(name for _, name in headings)])
+    for tick, _ in zip(axis.get_yticklabels()[len(places) :], headings, strict=True):
+        tick.set_fontweight("bold")
+    axis.set_ylim(y + 0.4, 0.6)
+    axis.margins(x=0.05)
+    axis.xaxis.set_major_locator(MaxNLocator(6))
+    axis.grid(axis="y", visible=False)
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    if label:
+        axis.set_xlabel(label)
+    return figure
+
+
+@styled
+def paired(a: np.ndarray, b: np.ndarray, names: tuple[str, str], label: str = "") -> Figure:
+    """The same cases scored twice: a line a case from `a` to `b`, or points if they are many.
+
+    Blue where b is higher, orange where lower. Cases that either lacks (NaN) are left out.
+    """
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    known = ~(np.isnan(a) | np.isnan(b))
+    a, b = a[known], b[known]
+    if not len(a):
+        return _nothing("no case scored by both")
+    colours = np.where(b > a, BLUE, np.where(b < a, ORANGE, FAINT))
+    figure = Figure(figsize=(3.0, 3.0))
+    axis = figure.add_subplot()
+    if len(a) > SLOPES:
+        ends = [min(a.min(), b.min()), max(a.max(), b.max())]
+        axis.plot(ends, ends, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
+        axis.scatter(a, b, c=colours, s=14, alpha=0.75, linewidths=0)
+        axis.set(xlabel=f"{names[0]} {label}".strip(), ylabel=f"{names[1]} {label}".strip())
+        axis.set_aspect("equal", adjustable="datalim")
+    else:
+        for x, y, colour in zip(a, b, colours, strict=True):
+            axis.plot([0, 1], [x, y], color=colour, linewidth=0.9, alpha=0.7,
+                      marker="o", markersize=3)  # fmt: skip
+        axis.plot([0, 1], [a.mean(), b.mean()], color=INK, linewidth=2.4, marker="o", markersize=6)
+        axis.set_xticks([0, 1], names)
+        axis.set_xlim(-0.2, 1.2)
+        axis.grid(axis="x", visible=False)
+        axis.set_ylabel(label)
+    higher, lower = int((b > a).sum()), int((b < a).sum())
+    axis.set_title(f"{names[1]} higher in {higher}, lower in {lower} of {len(a)}", fontsize=8)
+    return figure
+
+
+@styled
+def roc(truth: np.ndarray, scores: np.ndarray) -> Figure:
+    """Receiver operating characteristic of a binary truth (0, 1) and a score."""
+    from sklearn.metrics import roc_curve
+
+    truth = np.asarray(truth)
+    if not 0 < truth.sum() < len(truth):
+        return _nothing("ROC not defined:\nthe cases are of one class")
+    figure = Figure(figsize=(3.0, 3.0))
+    axis = figure.add_subplot()
+    false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
+    axis.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
+    # Straight between thresholds: the area is the AUROC, ties included.
+    axis.fill_between(false, true, color=BLUE, alpha=0.1, linewidth=0)
+    axis.plot(false, true, color=BLUE, clip_on=False)
+    axis.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="sensitivity")
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    return figure
+
+
+def _nothing(words: str) -> Figure:
+    """A figure that says why it is empty."""
+    figure = Figure(figsize=(3.0, 1.0))
+    figure.text(0.5, 0.5, words, ha="center", va="center", color=SOFT)
+    return figure

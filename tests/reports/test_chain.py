@@ -1,0 +1,127 @@
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medssl.reports import chain, figures
+from medssl.reports.style import as_png
+
+RECIPE = {"modality": "CT", "orientation": "LPS", "spacing": [2.0, 1.0, 3.0], "size": None,
+          "window": [-100.0, 200.0], "crop": False}  # fmt: skip
+
+
+def interval(estimate: float, low: float, high: float, **more) -> dict:
+    return {"estimate": estimate, "low": low, "high": high, "n_patients": 12, "n_cases": 20,
+            "seed": 3, "n_left_out": 0, **more}  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder and its pretraining, as far as the report reads them."""
+    for name in ("pretrained/pictures", "run"):
+        (tmp_path / name).mkdir(parents=True)
+    rows = [{"step": i, "loss": 1 / i} for i in range(1, 60)] + [{"step": 59, "spread": 0.5}]
+    for name in ("pretrained", "run"):
+        (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    config = {"method": {"name": "mae"}, "fit": {"steps": 59, "batch_size": 2}}
+    (tmp_path / "pretrained/config.json").write_text(json.dumps(config))
+    image = np.random.default_rng(0).normal(size=(12, 12))
+    picture = as_png(figures.reconstruction(image, image, image))
+    for step in (10, 20, 30):
+        (tmp_path / f"pretrained/pictures/step-{step:08d}-0.png").write_bytes(picture)
+    return tmp_path / "run"
+
+
+def written(run, **changes) -> str:
+    card = {
+        "recipe": RECIPE, "task": {"name": "segmentation"}, "classes": {"1": "liver"},
+        "patients": {"train": ["p-1"]}, "trained_on": 4, "cohort": "c0ffee",
+        "versions": {"medssl": "0.1"},
+        "config": {"backbone": str(run.parent / "pretrained"),
+                   "fit": {"steps": 59, "batch_size": 2, "seed": 5}},
+    } | changes.pop("card", {})  # fmt: skip
+    result = {
+        "run": "run", "split": "test", "n_patients": 12, "n_cases": 20, "seed": 3,
+        "trained_on_held_out_patients": {}, "difference_to_baseline": {},
+        "metrics": {"dice, mean of classes": interval(0.8, 0.75, 0.85),
+                    "nsd, liver": interval(float("nan"), float("nan"), float("nan"))},
+    } | changes.pop("result", {})  # fmt: skip
+    splits = changes.get("splits", ["test", ""])
+    cohort = pd.DataFrame({"id": range(len(splits)), "patient": "p", "modality": "CT",
+                           "split": splits, "verdict": "used"})  # fmt: skip
+    cohort.loc[len(cohort)] = [99, "q", "", "train", "refused"]
+    cases = changes.get("cases", pd.DataFrame({"id": ["a"], "dice": [0.8]}))
+    parents = changes.get("pretrained", [run.parent / "pretrained"])
+    path = chain.write(run, run, card, result, cases, cohort, changes.get("shown", []), parents)
+    assert path == run / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def test_scores_stand_with_interval_patients_and_seed(run):
+    page = written(run)
+    for words in ("Dice, mean of classes", "0.800 (0.750 to 0.850)", "0.750 to 0.850", "seed 3",
+                  "on 4 labelled scans of 1 patient; scored on 20 scans of 12 other patients",
+                  "c0ffee", "NSD, liver", "not defined"):  # fmt: skip
+        assert words in page, words
+    assert "CAUTION" not in page and "nan" not in page.split("<body>")[1].split("base64")[0]
+
+
+def test_pretraining_shows_its_newest_pictures(run):
+    page = written(run)
+    assert (
+        "Pretrained with mae, fine-tuned on 4" in page
+        and "59 steps of 2 scans without labels" in page
+    )
+    assert page.count(chain.EXPLAINED["mae"]) == chain.PICTURES and "spread (near 1" in page
+    no_parent = {"config": {"backbone": None, "fit": {"steps": 1, "batch_size": 1, "seed": 0}}}
+    page = written(run, card=no_parent, pretrained=[run.parent / "gone"])
+    assert "Pretraining" not in page and "Trained from scratch on 4" in page
+
+
+def test_splits_stand_in_their_usual_order_and_none_is_dropped(run):
+    page = written(run, splits=["test", "", "fold7", "val", "train", "test"])
+    table = page.split("Scans used, by split.")[1].split("</table>")[0]
+    assert re.findall(r"<td>(.*?)</td>", table) == ["train", "val", "test", "fold7", "none"]
+    assert '<td>test</td><td class="n">2</td>' in table
+
+
+def test_leaks_and_few_patients_are_cautioned(run):
+    page = written(run, result={"trained_on_held_out_patients": {"pretrain": 2}, "n_patients": 3})
+    assert "CAUTION" in page and "2 in pretrain" in page and "The split has 3 patients" in page
+
+
+def test_difference_to_the_baseline(run):
+    found = {"dice": interval(-0.02, -0.03, -0.01, n_left_out=2)}
+    page = written(run, result={"difference_to_baseline": found})
+    assert "paired difference" in page and "−0.030 to −0.010" in page and "left out" in page
+
+
+def test_classification_has_a_curve_unless_one_class(run):
+    cases = pd.DataFrame({"id": list("abcd"), "truth": ["no", "yes"] * 2,
+                          "score_yes": [0.1, 0.9, 0.3, 0.2]})  # fmt: skip
+    card = {"classes": {"0": "no", "1": "yes"}}
+    assert "Receiver operating characteristic for yes" in written(run, card=card, cases=cases)
+    page = written(run, card=card, cases=cases.assign(truth="no"))
+    assert "Receiver" not in page and "every case is of class no" in page
+
+
+def test_drawn_cases_are_turned_to_ras_with_their_spacing(run, monkeypatch):
+    seen = {}
+
+    def overlay(image, truth, prediction, classes, spacing):
+        seen.update(image=image, spacing=spacing)
+        return original(image, truth, prediction, classes, spacing=spacing)
+
+    original = figures.overlay
+    monkeypatch.setattr(figures, "overlay", overlay)
+    image = np.random.default_rng(0).normal(size=(6, 8, 10))
+    truth = (image > 1).astype(int)
+    shown = [{"id": "s-1", "dice": 0.7, "image": image, "truth": truth, "prediction": truth,
+              "classes": {1: "liver"}}]  # fmt: skip
+    page = written(run, shown=shown, card={"recipe": RECIPE | {"orientation": "SPL"}})
+    assert "s-1: mean Dice 0.700" in page
+    assert np.array_equal(seen["image"], image.transpose(2, 1, 0)[::-1, ::-1])
+    assert seen["spacing"] == [3.0, 1.0, 2.0]
+    assert (run / "pictures/s-1.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,99 @@
+import io
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from medssl.reports.charts import dots_with_intervals, loss_curve, paired, roc
+from medssl.reports.style import BLUE, ORANGE, as_png
+
+
+def drawn(figure: Figure) -> np.ndarray:
+    """Grey values of the rendered picture."""
+    assert isinstance(figure, Figure)
+    return np.asarray(Image.open(io.BytesIO(as_png(figure))).convert("L"))
+
+
+def log(n: int) -> list[dict]:
+    rows = [{"step": i, "loss": float(np.exp(-i / 50) + 0.1 * (i % 3))} for i in range(1, n + 1)]
+    return [*rows, {"step": n, "validation": 0.5}, {"step": n, "loss": None, "rank": 9.0}]
+
+
+@pytest.mark.parametrize("n", [1, 5, 300])
+def test_a_panel_for_every_logged_key(n):
+    figure = loss_curve(log(n), ["loss", "validation", "never", "rank"], from_zero=["rank"])
+    assert [a.get_ylabel() for a in figure.axes] == ["loss", "validation", "rank"]
+    assert figure.axes[2].get_ylim()[0] == 0
+    assert drawn(figure).std() > 5
+
+
+def test_smoothing_keeps_steps_level_and_the_raw_curve():
+    rows = [{"step": i, "loss": 2.0 + (-1) ** i} for i in range(400)]
+    raw, smooth = loss_curve(rows, ["loss"]).axes[0].lines
+    assert np.ptp(raw.get_ydata()) == 2
+    assert len(smooth.get_ydata()) == 400 and np.abs(smooth.get_ydata()[20:-20] - 2).max() < 0.2
+
+
+def test_an_empty_log_says_so():
+    figure = loss_curve([], ["loss"])
+    assert "nothing logged" in figure.texts[0].get_text() and drawn(figure).std() > 1
+
+
+ROWS = [
+    {"name": "liver", "group": "Dice", "estimate": 0.9, "low": 0.8, "high": 0.95, "main": True},
+    {"name": "spleen", "group": "Dice", "estimate": np.nan, "low": np.nan, "high": np.nan},
+    {"name": "liver", "group": "NSD", "estimate": -0.1, "low": -0.2, "high": 0.05},
+]
+
+
+def test_forest_plot_draws_intervals_numbers_groups_and_reference():
+    figure = dots_with_intervals(ROWS, reference=0, label="difference")
+    axis = figure.axes[0]
+    words = [t.get_text() for t in axis.texts]
+    assert words == ["0.900 (0.800 to 0.950)", "not defined", "−0.100 (−0.200 to 0.050)"]
+    spans = [tuple(line.get_xdata()) for line in axis.lines if len(line.get_xdata()) == 2]
+    assert {(0, 0), (0.8, 0.95), (-0.2, 0.05)} <= set(spans)
+    assert [t.get_text() for t in axis.get_yticklabels()][-2:] == ["Dice", "NSD"]
+    heights = axis.get_yticks()
+    assert len(set(heights)) == len(heights) == 5
+    assert drawn(figure).std() > 5
+    assert drawn(dots_with_intervals([])).std() > 1
+
+
+@pytest.mark.parametrize("n", [1, 12, 200])
+def test_paired_counts_and_colours_winners(n):
+    rng = np.random.default_rng(0)
+    a = rng.uniform(0.4, 0.8, n)
+    b = a + np.where(np.arange(n) % 4 == 0, -0.1, 0.1)
+    a, b = np.append(a, np.nan), np.append(b, 0.5)
+    figure = paired(a, b, ("scratch", "pretrained"), "Dice")
+    lower = -(-n // 4)
+    title = figure.axes[0].get_title(loc="left")
+    assert title == f"pretrained higher in {n - lower}, lower in {lower} of {n}"
+    if n > 40:
+        colours = figure.axes[0].collections[0].get_facecolors()[:, :3]
+        assert (colours == to_rgba(ORANGE)[:3]).all(1).sum() == lower
+    else:
+        assert sum(line.get_color() == BLUE for line in figure.axes[0].lines) == n - lower
+    assert drawn(figure).std() > 5
+
+
+def test_paired_without_common_cases_says_so():
+    assert "no case" in paired([np.nan], [1.0], ("a", "b")).texts[0].get_text()
+
+
+def test_area_under_the_drawn_curve_is_the_auroc():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 80)
+    scores = (truth + rng.normal(0, 1, 80)).round(1)  # with ties
+    figure = roc(truth, scores)
+    x, y = figure.axes[0].lines[1].get_data()
+    assert np.trapezoid(y, x) == pytest.approx(roc_auc_score(truth, scores))
+    assert drawn(figure).std() > 5
+
+
+def test_roc_of_one_class_says_so():
+    assert "not defined" in roc(np.ones(4), np.ones(4)).texts[0].get_text()

@@ -1,0 +1,61 @@
+import itertools
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from medssl.stages import call
+
+
+def test_predictions_lie_on_the_scans_own_grid(segmented, cohort):
+    out = call(
+        "predict",
+        run=segmented / "tuned",
+        scans=cohort / "images",
+        modality="MR",
+        out=segmented / "predicted",
+    )
+    for i in range(10):
+        source = nib.load(cohort / f"images/case_{i}.nii.gz")
+        found = nib.load(out / f"case_{i}.nii.gz")
+        assert found.shape == source.shape and np.allclose(found.affine, source.affine, atol=1e-4)
+    refused = pd.read_csv(out / "refused.csv")
+    assert len(refused) == 1 and refused["reason"].notna().all()
+    truth = nib.load(cohort / "labels/case_0.nii.gz").get_fdata() > 0
+    p = nib.load(out / "case_0.nii.gz").get_fdata() > 0
+    assert 2 * (p & truth).sum() / (p.sum() + truth.sum()) > 0.5
+
+
+def test_all_48_axis_orders_predict_the_same_place(segmented, cohort, tmp_path):
+    source = nib.load(cohort / "images/case_1.nii.gz")
+    orders = [
+        "".join(c)
+        for p in itertools.permutations(["LR", "PA", "IS"])
+        for c in itertools.product(*p)
+    ]
+    (tmp_path / "in").mkdir()
+    for codes in orders:
+        nib.save(_turned(source, codes), tmp_path / f"in/{codes}.nii.gz")
+    out = call(
+        "predict",
+        run=segmented / "tuned",
+        scans=tmp_path / "in",
+        modality="MR",
+        out=tmp_path / "out",
+    )
+    reference = _turned(nib.load(out / "RAS.nii.gz"), "RAS")
+    assert reference.get_fdata().any()
+    for codes in orders:
+        found = nib.load(out / f"{codes}.nii.gz")
+        original = nib.load(tmp_path / f"in/{codes}.nii.gz")
+        assert found.shape == original.shape and np.allclose(
+            found.affine, original.affine, atol=1e-4
+        )
+        assert np.array_equal(_turned(found, "RAS").get_fdata(), reference.get_fdata()), codes
+
+
+def _turned(image, codes):
+    turn = nib.orientations.ornt_transform(
+        nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(codes)
+    )
+    return image.as_reoriented(turn)

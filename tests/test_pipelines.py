@@ -1,0 +1,60 @@
+"""Every shipped pipeline runs, on a phantom cohort and with a few steps."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from medssl import shipped
+from medssl.data.phantom import make
+from medssl.stages import call
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantom")
+    return make(folder, ct=0, mr=5, films=8, scans_per_patient=1)
+
+
+def run(name, **keys):
+    return call("run", pipeline=name, overrides={k: str(v) for k, v in keys.items()})
+
+
+@pytest.mark.parametrize("name", shipped.pipelines())
+def test_is_short_and_opens_with_the_command(name):
+    text = shipped.pipeline(name).read_text()
+    assert len(text.splitlines()) <= 60
+    assert f"medssl run {name}" in text.split('"""')[1]
+
+
+def test_quickstart(tmp_path):
+    report = run("quickstart", out=tmp_path / "demo", patients=6, labelled=2, pretraining=2, steps=4)
+    text = report.read_text()
+    assert report == tmp_path / "demo/report.html" and text.count("<img") >= 8
+    for part in ("Cohort", "Pretraining with voco", "Pretraining with mae", "paired difference"):
+        assert part in text
+    predictions = list((tmp_path / "demo/predictions").glob("*.nii.gz"))
+    assert len(predictions) == 12
+
+
+def test_mr_segmentation_then_label_efficiency(tmp_path, phantom):
+    mr = phantom / "mr"
+    run("mr_segmentation", images=mr / "images", masks=mr / "labels", splits=mr / "scans.csv",
+        out=tmp_path / "mr", steps=2)  # fmt: skip
+    found = json.loads((tmp_path / "mr/run/evaluation/metrics.json").read_text())
+    assert found["n_patients"] == 1 and "dice, mean of classes" in found["metrics"]
+    store = tmp_path / "mr/store"
+    summary = run("label_efficiency", store=store, backbone=tmp_path / "mr/run", out=tmp_path / "study",
+                  labelled=1, draws=2, steps=2)  # fmt: skip
+    table = pd.read_csv(tmp_path / "study/paired.csv")
+    difference = json.loads(summary.read_text())["difference"]["estimate"]
+    assert set(table["draw"]) == {0, 1}
+    assert difference == pytest.approx((table["pretrained"] - table["scratch"]).mean(), abs=1e-6)
+
+
+def test_xray_classification(tmp_path, phantom):
+    film = phantom / "film"
+    run("xray_classification", films=film / "png", labels=film / "labels.csv", target="label_opacity",
+        out=tmp_path / "x", size=64, steps=2)  # fmt: skip
+    found = json.loads((tmp_path / "x/run/evaluation/metrics.json").read_text())
+    assert set(found["metrics"]) == {"auroc", "auprc", "accuracy", "balanced_accuracy"}
