@@ -28,7 +28,9 @@ def test_is_short_and_opens_with_the_command(name):
 
 
 def test_quickstart(tmp_path):
-    report = run("quickstart", out=tmp_path / "demo", patients=6, labelled=2, pretraining=2, steps=4)
+    report = run(
+        "quickstart", out=tmp_path / "demo", patients=6, labelled=2, pretraining=2, steps=4
+    )
     text = report.read_text()
     assert report == tmp_path / "demo/report.html" and text.count("<img") >= 8
     for part in ("Cohort", "Pretraining with voco", "Pretraining with mae", "paired difference"):

@@ -68,6 +68,8 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
         f"Scored on the {result['split']} split. The intervals are 95 % percentile bootstrap "
         f"intervals over patients (seed {result['seed']})."
     )
+    if result.get("tolerance_mm"):
+        text += f" nsd is the normalised surface distance at {result['tolerance_mm']:g} mm."
     tables = [(_intervals(found), "Scores with their intervals.")]
     forest = charts.dots_with_intervals(_rows(found))
     drawn = [(forest, "Scores and 95 % intervals.", "forest plot of the scores")]

@@ -84,6 +84,7 @@ def run(config: Config) -> Path:
         "n_patients": int(items["patient"].nunique()),
         "n_cases": len(items),
         "seed": config.seed,
+        "tolerance_mm": None if about["target"] else config.tolerance,
         "trained_on_held_out_patients": {part: len(who) for part, who in seen.items()},
         "metrics": {name: asdict(interval) for name, interval in metrics.items()},
         "difference_to_baseline": {name: asdict(interval) for name, interval in compared.items()},
