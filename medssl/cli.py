@@ -6,7 +6,7 @@ import sys
 import typer
 
 from medssl import __version__
-from medssl.errors import UserError
+from medssl.errors import UserError, one_line
 
 VERBS = {
     "index": "list what is there, whose it is, how it was acquired, and what is broken and why",
@@ -56,6 +56,13 @@ def _command(verb: str):
                 raise
             typer.echo(str(error), err=True)
             raise typer.Exit(2) from error
+        except Exception as error:
+            if debug:
+                raise
+            what = f"{type(error).__name__}: {one_line(error)}"
+            fix = "this is a fault of medssl; run it again with --debug and report what it prints"
+            typer.echo(str(UserError("INTERNAL", f"medssl {verb}", what, fix)), err=True)
+            raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from error

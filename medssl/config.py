@@ -101,12 +101,15 @@ def resolve(name: str, table: dict[str, str], key: str) -> type:
     if name not in table and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's own module lies where the command is given
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(
             "CONFIG", f"{key}.name={name}", f"cannot be loaded ({error})",
             "check the module path and that the module can be imported",
         ) from error  # fmt: skip
+    if not inspect.isclass(found):
+        raise UserError("CONFIG", f"{key}.name={name}", "is no class", "give module:Class")
+    return found
 
 
 def options_model(target: type) -> type[Keys]:

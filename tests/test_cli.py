@@ -65,3 +65,16 @@ def test_misspelt_key_names_the_nearest():
 
 def test_debug_shows_where_it_happened():
     assert medssl("evaluate", "nowhere", "--debug").exception.code == "CHECKPOINT"
+
+
+def test_a_fault_of_ours_is_one_line_too_and_debug_shows_it(monkeypatch):
+    from medssl.stages import doctor
+
+    def broken(config):
+        raise RuntimeError("boom\nand more")
+
+    monkeypatch.setattr(doctor, "run", broken)
+    result = medssl("doctor")
+    assert result.exit_code == 1
+    assert result.output.startswith("INTERNAL medssl doctor: RuntimeError: boom and more. Fix: ")
+    assert isinstance(medssl("doctor", "--debug").exception, RuntimeError)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from medssl.backbones.vit import Block, sincos_positions
 from medssl.data.crops import CropSpec
+from medssl.errors import UserError
 from medssl.methods.base import checked_size
 from medssl.methods.parts.masking import n_visible, patchify, random_mask, unpatchify
 from medssl.trainable import StepOutput
@@ -39,7 +40,11 @@ class MAE(nn.Module):
         self.mask_ratio, self.normalise_target = mask_ratio, normalise_target
         self.crops = CropSpec(self.size, whole=whole)
         positions = sincos_positions(self.grid, decoder_width)
-        n_visible(len(positions), mask_ratio)  # an impossible ratio is refused here, not at step 1
+        try:  # an impossible ratio is refused here, not at the first step
+            n_visible(len(positions), mask_ratio)
+        except ValueError as error:
+            fix = f"choose a share between 0 and 1 that leaves some of {len(positions)} patches"
+            raise UserError("CONFIG", "method.mask_ratio", str(error), fix) from error
         self.register_buffer("positions", positions, persistent=False)
         self.to_decoder = nn.Linear(backbone.channels[-1], decoder_width)
         self.mask_token = nn.Parameter(torch.zeros(decoder_width))

@@ -80,6 +80,11 @@ def run(config: Config) -> Path:
     task = config.task.build(
         TASKS, "task", backbone, config.augment, classes, store.recipe.value_range
     )
+    if len(task.size) != backbone.ndim:
+        raise UserError(
+            "CONFIG", "task.size", f"has {len(task.size)} values, the backbone has {backbone.ndim} axes",
+            f"give {backbone.ndim} values",
+        )  # fmt: skip
     if targets:
         task.set_class_counts([sum(targets[i] == k for i in train.index) for k in classes])
     to_channels_last(task, backbone.ndim)
@@ -213,6 +218,12 @@ def _backbone(store: Store, config: Config):
         return build_backbone(config.arch.name, **options), description, {}
     parent = read_card(config.backbone)
     description = parent["backbone"]
+    if description["options"]["in_channels"] != store.channels:
+        raise UserError(
+            "CONFIG", config.backbone,
+            f"takes {description['options']['in_channels']} channels, the store has {store.channels}",
+            "prepare scans as the backbone was pretrained on",
+        )  # fmt: skip
     backbone = build_backbone(description["name"], **description["options"])
     if parent["recipe"] != store.recipe.model_dump():
         different = [

@@ -48,6 +48,7 @@ def run(config: Config) -> Path:
             volume = read(row)
             volume = replace(volume, modality=volume.modality or row.modality)
             prepared = prepare(volume, recipe, name=row.id)
+            _check_fits(prepared.image, task.backbone, row.id)
             found = task.predict(prepared.image.array)
             if found.ndim == 1:
                 scores.append({"id": row.id, **_named(found, task.classes)})
@@ -67,6 +68,17 @@ def run(config: Config) -> Path:
             f"see {config.out / 'refused.csv'}",
         )  # fmt: skip
     return config.out
+
+
+def _check_fits(image: Volume, backbone, name: str) -> None:
+    channels = len(image.array)
+    if image.ndim < backbone.ndim or channels != backbone.in_channels:
+        raise UserError(
+            "SHAPE", name,
+            f"a scan of {image.ndim} axes and {channels} channels, the model takes {backbone.ndim} "
+            f"axes and {backbone.in_channels} channels",
+            "predict it with a model that was trained on such scans",
+        )  # fmt: skip
 
 
 def write_nifti(labels: Volume, path: Path) -> Path:

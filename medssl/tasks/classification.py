@@ -58,7 +58,15 @@ class Classification(nn.Module):
 
     @torch.no_grad()
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Class probabilities (classes,) of one prepared item (C, *space)."""
+        """Class probabilities (classes,) of one prepared item (C, *space).
+
+        A network in 2D takes a volume slice by slice along its last axis; the mean is returned.
+        """
+        if image.ndim > self.backbone.ndim + 1:
+            slices = [
+                self.predict(np.ascontiguousarray(image[..., z])) for z in range(image.shape[-1])
+            ]
+            return np.mean(slices, axis=0)
         device = next(self.parameters()).device
         fitted = torch.from_numpy(resize(image, self.size, smooth=True))[None].to(device)
         return self(fitted)[0].float().softmax(0).cpu().numpy()

@@ -55,7 +55,15 @@ class Segmentation(nn.Module):
 
     @torch.no_grad()
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Class probabilities (classes, *space) of one prepared item (C, *space)."""
+        """Class probabilities (classes, *space) of one prepared item (C, *space).
+
+        A network in 2D takes a volume slice by slice along its last axis.
+        """
+        if image.ndim > self.backbone.ndim + 1:
+            slices = [
+                self.predict(np.ascontiguousarray(image[..., z])) for z in range(image.shape[-1])
+            ]
+            return np.stack(slices, -1)
         from monai.inferers import sliding_window_inference
 
         device = next(self.parameters()).device

@@ -32,7 +32,9 @@ class Fit(Keys):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
     )
-    device: str = Field("auto", description="auto, cpu, cuda")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: a GPU if there is one"
+    )
     threads: int = Field(0, description="CPU threads; 0: as torch chooses", ge=0)
     workers: int = Field(0, description="processes that read ahead", ge=0)
     seed: int = Field(0, description="every random draw follows from it")
@@ -113,10 +115,14 @@ def start_fabric(fit: Fit):
 
     if fit.threads:
         torch.set_num_threads(fit.threads)
-    cuda = torch.cuda.is_available() and fit.device in ("auto", "cuda")
+    cuda = torch.cuda.is_available() and fit.device != "cpu"
+    if fit.device == "cuda" and not cuda:
+        raise UserError(
+            "CONFIG", "fit.device", "found cuda, but torch sees no GPU here",
+            "use fit.device=cpu, or see what `medssl doctor` says",
+        )  # fmt: skip
     precision = ("bf16-mixed" if cuda else "32-true") if fit.precision == "auto" else fit.precision
-    accelerator = {"auto": "cuda" if cuda else "cpu"}.get(fit.device, fit.device)
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
     fabric.launch()
     return fabric
 

@@ -88,7 +88,7 @@ def test_constant_patches_give_no_nan():
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
 def test_impossible_ratios_are_refused(ratio):
-    with pytest.raises(ValueError, match="mask ratio"):
+    with pytest.raises(UserError, match="method.mask_ratio"):
         make("3d", ratio)
 
 

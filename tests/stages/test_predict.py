@@ -1,9 +1,13 @@
 import itertools
+import shutil
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import pytest
+from PIL import Image
 
+from medssl.errors import UserError
 from medssl.stages import call
 
 
@@ -59,3 +63,20 @@ def _turned(image, codes):
         nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(codes)
     )
     return image.as_reoriented(turn)
+
+
+def test_a_scan_that_the_model_does_not_take_is_refused_and_the_others_go_on(
+    segmented, cohort, tmp_path
+):
+    (tmp_path / "in").mkdir()
+    shutil.copy(cohort / "images/case_0.nii.gz", tmp_path / "in/good.nii.gz")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8)).save(
+        tmp_path / "in/film.png"
+    )
+    out = call(
+        "predict", run=segmented / "tuned", scans=tmp_path / "in", modality="MR", out=tmp_path / "o"
+    )
+    assert (out / "good.nii.gz").exists()
+    assert "film" in (out / "refused.csv").read_text()
+    with pytest.raises(UserError, match="no scan could be predicted"):
+        call("predict", run=segmented / "tuned", scans=tmp_path / "in/film.png", out=tmp_path / "n")

@@ -84,3 +84,9 @@ def test_a_run_that_is_complete_is_not_trained_again(tmp_path):
     module, moments = train(tmp_path)
     assert moments == [] and module.after == []
     assert float(module.backbone.weight.detach()) == pytest.approx(3, abs=0.15)
+
+
+def test_a_gpu_that_is_not_there_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="torch sees no GPU here"):
+        train(tmp_path, device="cuda")
