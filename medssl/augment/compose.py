@@ -46,8 +46,12 @@ class Drawn:
     seeds: Tensor
 
     def image(self, image: Tensor, value_range: tuple[float, float]) -> Tensor:
-        """Augment (B, C, *size) whose values lie within `value_range`."""
-        image = apply_affine(image, self.maps, fill=value_range[0])
+        """Augment (B, C, *size) whose values lie within `value_range`.
+
+        What comes in from outside has the lowest value of its sample, as padding has.
+        """
+        floor = image.amin(tuple(range(1, image.ndim)), keepdim=True)
+        image = apply_affine(image, self.maps, fill=floor)
         return apply_intensity(image, self.intensity, self.seeds, *value_range)
 
     def mask(self, mask: Tensor) -> Tensor:

@@ -38,9 +38,9 @@ def draw_affine(
 
 
 def apply_affine(
-    image: Tensor, maps: Tensor, *, nearest: bool = False, fill: float = 0.0
+    image: Tensor, maps: Tensor, *, nearest: bool = False, fill: float | Tensor = 0.0
 ) -> Tensor:
-    """Resample (B, C, *size) by voxel-space maps; outside the image is `fill`."""
+    """Resample (B, C, *size) by voxel-space maps; outside is `fill`, one or per sample."""
     if torch.equal(maps, _identity(maps)):
         return image
     size = torch.tensor(image.shape[2:], dtype=maps.dtype, device=maps.device)

@@ -44,7 +44,7 @@ class Recipe(Keys):
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """Lowest and highest value of a prepared image; the lowest also pads."""
+        """Lowest and highest value that a prepared image can have."""
         return (-CLIP_Z, CLIP_Z) if self.intensity == "zscore" else (-1.0, 1.0)
 
 
@@ -89,7 +89,7 @@ def prepare(
     image = _normalise(image, body, recipe, name)
     shape = _target_shape(scan, low, high, recipe)
     grid = Grid(scan.shape, low, high, shape)
-    out = _to_grid(scan.with_array(image), grid, smooth=True, fill=recipe.value_range[0])
+    out = _to_grid(scan.with_array(image), grid, smooth=True, fill=float(image.min()))
     if mask is not None:
         mask = _to_grid(reorient(mask, codes), grid, smooth=False, fill=0)
     return Prepared(out, mask, grid)

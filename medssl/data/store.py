@@ -17,7 +17,7 @@ from medssl.config import Keys
 from medssl.data.preprocess import Grid, Prepared, Recipe
 from medssl.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 CHUNK, BLOCK = 128, 32
 FOREGROUND_POINTS = 1000
 
@@ -107,9 +107,13 @@ class Store:
         return Grid(**{k: tuple(v) for k, v in json.loads(self.items.at[item, "grid"]).items()})
 
     def read(self, item: str, low=None, high=None) -> np.ndarray:
-        """Image values float32 (C, *box); outside the item the recipe's lowest value."""
+        """Image values float32 (C, *box); outside the item its own lowest value.
+
+        The recipe's lowest would be a step at the border that no scan has, and instance norms
+        would see how much was padded.
+        """
         bottom, top = self.recipe.value_range
-        raw = self._read(item, "image", low, high, fill=-32767)
+        raw = self._read(item, "image", low, high, fill=int(self.items.at[item, "floor"]))
         return (raw.astype(np.float32) + 32767) * np.float32((top - bottom) / 65534) + bottom
 
     def read_mask(self, item: str, low=None, high=None) -> np.ndarray:
@@ -128,8 +132,6 @@ class Store:
     def add(self, key: str, prepared: Prepared) -> None:
         """Write the arrays of one item; an entry that is there already is kept."""
         (self.folder / "arrays").mkdir(parents=True, exist_ok=True)
-        bottom, top = self.recipe.value_range
-        scaled = np.rint((prepared.image.array - bottom) * (65534 / (top - bottom))) - 32767
         if prepared.mask is not None:
             mask = prepared.mask.array
             mask = mask.astype(np.uint8 if mask.max() < 256 else np.uint16)
@@ -137,17 +139,16 @@ class Store:
             points = _points(mask[0])
             path = self._path(key, "points.npy")
             write_atomically(path, lambda p: _save_array(p, points))
-        self._write(key, "image", scaled.astype(np.int16))
+        self._write(key, "image", self._quantised(prepared.image.array))
 
     def has(self, key: str, mask: bool) -> bool:
         """Whether every array of an entry is in place (the image is written last)."""
         kinds = ["image", "mask"] if mask else ["image"]
         return all(self._path(key, f"{kind}.b2nd").exists() for kind in kinds)
 
-    def describe(
-        self, row: pd.Series, key: str, prepared_shape, channels, spacing, grid: Grid
-    ) -> dict:
+    def describe(self, row: pd.Series, key: str, prepared: Prepared) -> dict:
         """The row of `items` for one scan of the manifest."""
+        image = prepared.image
         kept = [
             c for c in row.index if c in ("id", "patient", "study", "modality", "split", "boxes")
         ]
@@ -155,16 +156,22 @@ class Store:
         return {
             **{c: row[c] for c in kept},
             "key": key,
-            "channels": int(channels),
-            "shape": json.dumps([int(n) for n in prepared_shape]),
-            "spacing": json.dumps([round(float(s), 6) for s in spacing]),
-            "grid": json.dumps({k: [int(n) for n in v] for k, v in asdict(grid).items()}),
+            "channels": len(image.array),
+            "shape": json.dumps([int(n) for n in image.shape]),
+            "spacing": json.dumps([round(s, 6) for s in image.spacing]),
+            "floor": int(self._quantised(image.array.min())),
+            "grid": json.dumps({k: list(map(int, v)) for k, v in asdict(prepared.grid).items()}),
             "has_mask": bool(row.get("label_mask", "")),
         }
 
     def _repr_html_(self) -> str:
         shown = self.items[["id", "patient", "modality", "split", "shape", "spacing", "has_mask"]]
         return f"<p>{len(self.items)} prepared items</p>{shown.head(10).to_html(index=False)}"
+
+    def _quantised(self, values: np.ndarray) -> np.ndarray:
+        """Values of the recipe's range as int16, the whole of which is used."""
+        bottom, top = self.recipe.value_range
+        return (np.rint((values - bottom) * (65534 / (top - bottom))) - 32767).astype(np.int16)
 
     def _path(self, key: str, ending: str) -> Path:
         return self.folder / "arrays" / f"{key}.{ending}"

@@ -74,8 +74,7 @@ def _prepare(manifest, store, row) -> dict:
         prepared = prepare(scan, store.recipe, manifest.mask(row["id"], scan), name=row["id"])
         if not store.has(key, bool(row["label_mask"])):
             store.add(key, prepared)
-        image = prepared.image
-        return store.describe(row, key, image.shape, len(image.array), image.spacing, prepared.grid)
+        return store.describe(row, key, prepared)
     except UserError as error:
         return {"id": row["id"], "code": error.code, "cause": error.cause, "fix": error.fix}
     except OSError as error:

@@ -30,6 +30,9 @@ class UNetDecoder(nn.Module):
             out = joined if level is not None else _narrow(channels, width, max(stride))
             blocks.append(_block(ndim, channels + joined, out))
             channels = out
+        # The head sees signed features: of a few that are never negative, a class whose first
+        # weights happen to be negative makes a score that cannot rise, and it is not learnt.
+        del blocks[-1][-1]
         self.blocks = nn.ModuleList(blocks)
         self.head = CONV[ndim](channels, classes, 1)
 

@@ -69,7 +69,7 @@ class Segmentation(nn.Module):
         device = next(self.parameters()).device
         logits = sliding_window_inference(
             torch.from_numpy(image)[None].to(device), self.size, 1, self, self.overlap,
-            mode="gaussian", padding_mode="constant", cval=self.value_range[0],
+            mode="gaussian", padding_mode="constant", cval=float(image.min()),
         )  # fmt: skip
         return logits[0].float().softmax(0).cpu().numpy()
 
@@ -78,5 +78,5 @@ class Segmentation(nn.Module):
         extra = [math.ceil(n / d) * d - n for n, d in zip(size, divisor, strict=True)]
         if any(extra):
             pad = [p for e in reversed(extra) for p in (0, e)]
-            image = nn.functional.pad(image, pad, value=self.value_range[0])
+            image = nn.functional.pad(image, pad, value=float(image.amin()))
         return image, size

@@ -26,9 +26,7 @@ def make(folder, shapes, recipe=None, masks=True, extra=None) -> Store:
         row = pd.Series(
             {**about, "label_mask": "m" if masks else "", **(extra[i] if extra else {})}
         )
-        rows.append(
-            store.describe(row, f"key{i}", prepared.image.shape, 1, (1, 1, 1), prepared.grid)
-        )
+        rows.append(store.describe(row, f"key{i}", prepared))
     store.items = pd.DataFrame(rows).set_index("id", drop=False).rename_axis(None)
     store.write_about()
     return Store.read_from(folder)
@@ -51,7 +49,7 @@ def test_a_box_equals_the_same_box_of_the_whole_and_is_padded_outside(tmp_path):
     out = store.read("case0", (-3, 20, 0), (5, 30, 28))
     assert out.shape == (1, 8, 10, 28)
     assert np.array_equal(out[:, 3:, :4], whole[:, :5, 20:])
-    assert np.allclose(out[:, :3], store.recipe.value_range[0]) and np.allclose(out[:, :, 4:], -5)
+    assert np.allclose(out[:, :3], whole.min()) and np.allclose(out[:, :, 4:], whole.min())
     assert store.read_mask("case0", (-3, 20, 0), (5, 30, 28))[:, :3].max() == 0
 
 
