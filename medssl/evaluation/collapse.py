@@ -7,8 +7,9 @@ from torch import Tensor
 def health(features: Tensor) -> dict[str, float]:
     """Of features (n, d), n at least 2; empty dict for fewer, NaN where features are not finite.
 
-    spread  mean over dimensions of the standard deviation of unit vectors times sqrt(d): near 1
-            when spread out, 0 when collapsed
+    spread  mean over dimensions of the standard deviation of unit vectors times sqrt(d): 0 when
+            collapsed to a point, 1 for directions drawn at random; features that are never
+            negative, as a convnet's averages, share a direction and lie far below 1
     rank    effective rank, exp(entropy of the normalised singular values) of the centred features:
             1 for a line, at most d; Garrido et al., "RankMe", ICML 2023, who do not centre
     """

@@ -199,7 +199,7 @@ def _pretraining(run: Path) -> Section:
     curve = charts.loss_curve(rows, ["loss", *COLLAPSE], from_zero=COLLAPSE)
     words = "Loss while pretraining"
     if any(r.get(k) is not None for r in rows for k in COLLAPSE):
-        words += "; spread (near 1 alive, 0 collapsed) and effective rank of the features"
+        words += "; spread and effective rank of the features, which fall when they collapse"
     drawn = [(curve, f"{words}.", "curves over steps")]
     newest = sorted((run / "pictures").glob("*.png"))[-PICTURES:]
     drawn += [(p.read_bytes(), EXPLAINED.get(method, ""), f"what {method} does") for p in newest]
