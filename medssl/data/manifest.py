@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
+from medssl.data.files import write_atomically
 from medssl.data.index import Row, identify, image2d_labels, read
 from medssl.data.volume import Volume, same_grid
 from medssl.errors import UserError
@@ -65,8 +66,8 @@ class Manifest:
         table = pyarrow.Table.from_pandas(self.table, preserve_index=False)
         metadata = {**(table.schema.metadata or {}), b"medssl": json.dumps(about).encode()}
         table = table.replace_schema_metadata(metadata)
-        _write(folder / NAME, lambda path: pyarrow.parquet.write_table(table, path))
-        _write(
+        write_atomically(folder / NAME, lambda path: pyarrow.parquet.write_table(table, path))
+        write_atomically(
             folder / "manifest.csv", lambda path: _harmless(self.table).to_csv(path, index=False)
         )
         return folder
@@ -153,17 +154,6 @@ class Manifest:
         shown = self.used.drop(columns=["files", "code", "reason", "verdict"]).head(10)
         text = html.escape(self.summary()).replace("\n", "<br>")
         return f"<p>{text}</p>{shown.to_html(index=False, escape=True)}"
-
-
-def _write(path: Path, write) -> None:
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _harmless(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from medssl.config import Keys
+from medssl.data.files import write_atomically
 from medssl.data.preprocess import Grid, Prepared, Recipe
 from medssl.errors import UserError
 
@@ -32,18 +33,6 @@ def entry_key(files: list[Path], recipe: Keys) -> str:
             while block := stream.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def write_atomically(path: Path, write) -> None:
-    """Call `write(temporary path)`, flush it to disk, then give it its name."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Store:

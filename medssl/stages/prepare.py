@@ -14,9 +14,10 @@ import pandas as pd
 from pydantic import Field
 
 from medssl.config import Config as Base
+from medssl.data.files import write_atomically
 from medssl.data.manifest import Manifest
 from medssl.data.preprocess import Recipe, prepare
-from medssl.data.store import Store, entry_key, write_atomically
+from medssl.data.store import Store, entry_key
 from medssl.errors import UserError
 from medssl.progress import say, track
 

@@ -74,7 +74,9 @@ def test_pretraining_shows_its_newest_pictures(run):
         "Pretrained with mae, fine-tuned on 4" in page
         and "59 steps of 2 scans without labels" in page
     )
-    assert page.count(chain.EXPLAINED["mae"]) == chain.PICTURES and "spread (near 1" in page
+    assert (
+        page.count(chain.EXPLAINED["mae"]) == chain.PICTURES and "spread and effective rank" in page
+    )
     no_parent = {"config": {"backbone": None, "fit": {"steps": 1, "batch_size": 1, "seed": 0}}}
     page = written(run, card=no_parent, pretrained=[run.parent / "gone"])
     assert "Pretraining" not in page and "Trained from scratch on 4" in page
