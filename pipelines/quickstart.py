@@ -1,7 +1,7 @@
 """The whole chain on phantom CT scans: medssl run quickstart out=demo
 
-Expect about three and a half minutes on two cores, and demo/report.html: four labelled scans, from scratch and
-from a backbone pretrained on the unlabelled ones, scored on patients that neither has seen.
+Expect about three and a half minutes on two cores, and demo/report.html: four labelled scans, from
+scratch and from a backbone pretrained on the unlabelled ones, scored on patients neither has seen.
 """
 
 import csv
