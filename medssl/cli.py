@@ -60,7 +60,9 @@ def _command(verb: str):
             if debug:
                 raise
             what = f"{type(error).__name__}: {one_line(error)}"
-            fix = "this is a fault of medssl; run it again with --debug and report what it prints"
+            fix = (
+                "run it again with --debug: if the fault is not in a module of your own, report it"
+            )
             typer.echo(str(UserError("INTERNAL", f"medssl {verb}", what, fix)), err=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:

@@ -296,8 +296,8 @@ def _problem(model: type[BaseModel], error: dict, prefix: str) -> tuple[str, str
     if error["type"] == "extra_forbidden":
         accepted = [name for name, *_ in describe(model, prefix)]
         accepted += [prefix + name for name in model.model_fields if prefix + name not in accepted]
-        near = _did_you_mean(key, accepted)
-        return key, f"unknown key{near}; accepted: {', '.join(accepted)}"
+        near = _did_you_mean(key, accepted) or f"; accepted: {', '.join(accepted)}"
+        return key, f"unknown key{near}"
     if error["type"] == "missing":
         return key, "is required and was not given"
     return key, f"found {error.get('input')!r}: {error['msg'][:1].lower()}{error['msg'][1:]}"

@@ -203,7 +203,7 @@ def _pretraining(run: Path) -> Section:
     drawn = [(curve, f"{words}.", "curves over steps")]
     newest = sorted((run / "pictures").glob("*.png"))[-PICTURES:]
     drawn += [(p.read_bytes(), EXPLAINED.get(method, ""), f"what {method} does") for p in newest]
-    text = f"{fit['steps']} steps of {fit['batch_size']} scans without labels."
+    text = f"{fit['steps']} steps without labels, {fit['batch_size']} scans a step."
     return Section(f"Pretraining with {method}", text, figures=drawn)
 
 
@@ -211,7 +211,7 @@ def _training(run: Path, card: dict) -> Section:
     fit = card["config"]["fit"]
     curve = charts.loss_curve(_jsonl(run / "metrics.jsonl"), ["loss", "validation"])
     drawn = [(curve, "Training loss, and the score on validation patients.", "curves over steps")]
-    text = f"{fit['steps']} steps of {fit['batch_size']} scans."
+    text = f"{fit['steps']} steps, {fit['batch_size']} samples a step."
     return Section("Fine-tuning", text, figures=drawn)
 
 

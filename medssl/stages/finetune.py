@@ -234,6 +234,9 @@ def _backbone(store: Store, config: Config):
         )
     if config.from_scratch:
         return backbone, description, {}
+    asked = parent["config"]["fit"]["steps"]
+    if parent["steps"] < asked:
+        say(f"remark: the backbone's training stopped at step {parent['steps']} of {asked}")
     load_weights(config.backbone, backbone, "backbone")
     return backbone, description, parent
 

@@ -66,6 +66,7 @@ def run(config: Config) -> Path:
         backbone={"name": config.backbone.name, "options": architecture(options)},
         recipe=store.recipe.model_dump(),
         method=config.method.model_dump(),
+        seen=list(getattr(method, "crop", method.crops.size)),
         config=config.model_dump(mode="json"),
         patients={"pretrain": list(items["patient"])},
     )

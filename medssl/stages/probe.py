@@ -49,8 +49,7 @@ class Config(Base):
 def run(config: Config) -> Path:
     about = read_card(config.run)
     store = Store.read_from(config.store)
-    method = about.get("method", {})
-    size = tuple(config.size or method.get("crop") or method.get("size") or ())
+    size = tuple(config.size or about.get("seen") or ())
     if len(size) != store.ndim:
         raise UserError(
             "CONFIG",

@@ -12,7 +12,7 @@ from torch import nn
 
 from medssl.config import Keys
 from medssl.errors import UserError
-from medssl.progress import track
+from medssl.progress import say, track
 from medssl.seeding import key
 from medssl.trainable import Trainable
 from medssl.training import checkpoint, optim
@@ -69,6 +69,8 @@ def fit(
     model.mark_forward_method("training_step")
     first = _resume(folder, trainable, optimizer, average)
     log.rewind(first)
+    if first:
+        say(f"found a checkpoint: going on from step {first} of {fit.steps}")
     trainable.train()
 
     stream = batches(first * fit.accumulate, fit.steps * fit.accumulate)

@@ -72,7 +72,7 @@ def test_pretraining_shows_its_newest_pictures(run):
     page = written(run)
     assert (
         "Pretrained with mae, fine-tuned on 4" in page
-        and "59 steps of 2 scans without labels" in page
+        and "59 steps without labels, 2 scans a step" in page
     )
     assert (
         page.count(chain.EXPLAINED["mae"]) == chain.PICTURES and "spread and effective rank" in page
