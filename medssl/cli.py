@@ -101,34 +101,30 @@ def execute(verb: str, words: list[str]) -> None:
 def help_text(verb: str, words: list[str]) -> str:
     """What a verb does, its presets, every key with type, default and meaning, and examples."""
     from medssl import config, shipped
+    from medssl.describe import describe
 
     stage = importlib.import_module(f"medssl.stages.{verb}")
     known = shipped.presets().get(verb, [])
-    preset = next((w for w in words if w in known), "")
-    values = config.read_yaml(shipped.preset(verb, preset)) if preset else {}
-    usage = [
-        f"medssl {verb}",
-        "[preset]" if known else "",
-        *map(str.upper, stage.Config.positional),
-    ]
-    lines = [
-        " ".join(filter(None, [*usage, "key=value ..."])),
-        "",
-        (stage.__doc__ or "").strip(),
-        "",
-    ]
+    preset, values = config.parse(stage.Config, verb, words)
+    usage = [f"medssl {verb}", "[preset]" if known else ""]
+    for name in stage.Config.positional:
+        required = stage.Config.model_fields[name].is_required()
+        usage.append(name.upper() if required else f"[{name.upper()}]")
+    about, rows = stage.__doc__, describe(stage.Config, values=values)
+    if hasattr(stage, "details"):
+        about, rows = stage.details(values) or (about, rows)
+    lines = [" ".join(filter(None, [*usage, "key=value ..."])), "", (about or "").strip(), ""]
     if known:
         lines += [f"Presets: {', '.join(known)}", ""]
-    rows = config.describe(stage.Config, values=values)
     for name, table in getattr(stage, "TABLES", {}).items():
-        part = config.Part(**values.get(name, {})) if values.get(name) else None
-        if part is None:
-            rows.append((f"{name}.*", "options", "", f"of the {name} chosen: {', '.join(table)}"))
-        else:
-            options = config.options_model(part.target(table, name))
-            rows += config.describe(options, f"{name}.", part.options)
+        chosen = {name: stage.Config.model_fields[name].default.model_dump()}
+        chosen = config.merge(chosen, {k: v for k, v in values.items() if k == name})
+        part = config.Part.model_validate(chosen[name])
+        options = config.options_model(part.target(table, name))
+        rows += describe(options, f"{name}.", part.options)
     wide = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines += [f"Keys (type, default{f' with {preset}' if preset else ''}, meaning):"]
+    given = " ".join(filter(None, [preset, *(w for w in words if "=" in w)]))
+    lines += [f"Keys (type, default{f' with {given}' if given else ''}, meaning):"]
     lines += [
         "  " + "  ".join([*(row[i].ljust(wide[i]) for i in range(3)), row[3]]) for row in rows
     ]

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from medssl.errors import UserError
+from medssl.errors import UserError, one_line
 from medssl.shipped import preset as find_preset
 from medssl.shipped import presets
 
@@ -78,9 +78,25 @@ class Part(BaseModel):
         return Part(name=self.name, **self.check(table, key))
 
     def build(self, table: dict[str, str], key: str, *arguments, **fixed):
-        """Instantiate the chosen class with checked options."""
-        options = self.check(table, key)
-        return self.target(table, key)(*arguments, **fixed, **options)
+        """Instantiate the chosen class with checked options.
+
+        Raises UserError when it takes other arguments, or refuses the options by a ValueError.
+        """
+        options, target = self.check(table, key), self.target(table, key)
+        where = f"{key}={self.name}"
+        try:
+            inspect.signature(target).bind(*arguments, **fixed, **options)
+        except TypeError as error:
+            raise UserError(
+                "CONFIG", where, f"cannot be built as a {key} is: {error}",
+                f"let its __init__ take the arguments of the {key}s that ship, options behind a *",
+            ) from error  # fmt: skip
+        try:
+            return target(*arguments, **fixed, **options)
+        except ValueError as error:
+            raise UserError(
+                "CONFIG", where, f"refuses its options: {one_line(error)}", "change them"
+            ) from error
 
 
 def checked_parts(config: "Config", tables: dict[str, dict[str, str]]) -> "Config":
@@ -104,7 +120,7 @@ def resolve(name: str, table: dict[str, str], key: str) -> type:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(
-            "CONFIG", f"{key}.name={name}", f"cannot be loaded ({error})",
+            "CONFIG", f"{key}.name={name}", f"cannot be loaded ({one_line(error)})",
             "check the module path and that the module can be imported",
         ) from error  # fmt: skip
     if not inspect.isclass(found):
@@ -129,6 +145,11 @@ def options_model(target: type) -> type[Keys]:
 
 def load(config: type[Config], verb: str, words: list[str]) -> Config:
     """The config that a command line stands for: defaults, then the preset, then `key=value`."""
+    return _validated(config, parse(config, verb, words)[1])
+
+
+def parse(config: type[Config], verb: str, words: list[str]) -> tuple[str, dict[str, Any]]:
+    """The preset that a command line names, if any, and the values given there and on the line."""
     chosen, overrides = "", {}
     free = list(config.positional)
     for word in words:
@@ -145,7 +166,7 @@ def load(config: type[Config], verb: str, words: list[str]) -> Config:
     if "overrides" in config.model_fields:
         extra = {k: overrides.pop(k) for k in list(overrides) if k not in config.model_fields}
         overrides["overrides"] = extra
-    return _validated(config, merge(values, overrides))
+    return chosen, merge(values, overrides)
 
 
 def of(config: type[Config], verb: str, preset: str = "", values: dict | None = None) -> Config:
@@ -190,59 +211,15 @@ def merge(base: dict, over: dict) -> dict:
     return merged
 
 
-def describe(
-    config: type[BaseModel], prefix: str = "", values: dict | None = None
-) -> list[tuple[str, str, str, str]]:
-    """Every key as (dotted name, type, default, meaning); groups are opened up.
-
-    `values`, a preset's say, stand in for the defaults.
-    """
-    rows, values = [], values or {}
-    for name, field in config.model_fields.items():
-        kind = field.annotation
-        if inspect.isclass(kind) and issubclass(kind, Keys):
-            rows += describe(kind, f"{prefix}{name}.", values.get(name))
-            continue
-        if name in values:
-            given = values[name]
-            default = _plain(Part(**given) if kind is Part and isinstance(given, dict) else given)
-        elif field.is_required():
-            default = "required"
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, by dotted keys."""
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            default = _plain(field.get_default(call_default_factory=True))
-        rows.append((prefix + name, _type_name(kind), default, field.description or ""))
-    return rows
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Part):
-        return value.name or '""'
-    if isinstance(value, (list, tuple)):
-        return ",".join(map(str, value)) or "none"
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    return str(value) or '""'
-
-
-def _type_name(kind: Any) -> str:
-    if get_origin(kind) in (typing.Union, types.UnionType):
-        return " or ".join(_type_name(k) for k in get_args(kind) if k is not type(None))
-    if get_origin(kind) is typing.Literal:
-        return "|".join(map(str, get_args(kind)))
-    if get_origin(kind) in (list, tuple):
-        inner = [k for k in get_args(kind) if k is not Ellipsis]
-        return f"list of {_type_name(inner[0])}" if inner else "list"
-    if get_origin(kind) is dict or kind is dict:
-        return "mapping"
-    names = {
-        str: "text",
-        Path: "path",
-        int: "int",
-        float: "number",
-        bool: "true/false",
-        Part: "name",
-    }
-    return names.get(kind, getattr(kind, "__name__", str(kind)))
+            found[prefix + key] = value
+    return found
 
 
 def _wants_list(kind: Any) -> bool:
@@ -294,13 +271,21 @@ def _validated(model: type[BaseModel], values: dict, prefix: str = ""):
 def _problem(model: type[BaseModel], error: dict, prefix: str) -> tuple[str, str]:
     key = prefix + ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        accepted = [name for name, *_ in describe(model, prefix)]
-        accepted += [prefix + name for name in model.model_fields if prefix + name not in accepted]
+        accepted = _accepted(model, prefix)
         near = _did_you_mean(key, accepted) or f"; accepted: {', '.join(accepted)}"
         return key, f"unknown key{near}"
     if error["type"] == "missing":
         return key, "is required and was not given"
     return key, f"found {error.get('input')!r}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+def _accepted(model: type[BaseModel], prefix: str) -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        names.append(prefix + name)
+        if inspect.isclass(field.annotation) and issubclass(field.annotation, Keys):
+            names += _accepted(field.annotation, f"{prefix}{name}.")
+    return names
 
 
 def _did_you_mean(word: str, accepted) -> str:

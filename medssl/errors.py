@@ -19,5 +19,6 @@ class UserError(Exception):
 
 def one_line(error: BaseException, limit: int = 200) -> str:
     """An exception as one printable line: control characters and line breaks become spaces."""
-    text = "".join(c if c.isprintable() else " " for c in f"{error}" or type(error).__name__)
+    words = getattr(error, "strerror", None) or f"{error}" or type(error).__name__
+    text = "".join(c if c.isprintable() else " " for c in words)
     return " ".join(text.split())[:limit]

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,15 +22,16 @@ def duration(seconds: float) -> str:
 
 
 def track(
-    items: Iterable[T], what: str, total: int | None = None, unit: str = "items", start: int = 0
-) -> Iterator[T]:
+    items: Iterable[T], what: str, total: int | None = None, unit: str = "items", start: int = 0,
+    note: Callable[[], str] = str,
+) -> Iterator[T]:  # fmt: skip
     """Yield `items`, showing count, throughput and time left once two seconds have passed.
 
-    `start` is how many of `total` were done before (a resumed run). Nothing is printed for work
-    that ends in under two seconds.
+    `start` is how many of `total` were done before (a resumed run), `note` gives words to end a line
+    with. Nothing is printed for work that ends in under two seconds.
     """
     total = total if total is not None else (len(items) if hasattr(items, "__len__") else None)
-    line = _Line(what, total, unit, start)
+    line = _Line(what, total, unit, start, note)
     done = start
     for item in items:
         yield item
@@ -40,15 +41,17 @@ def track(
 
 
 class _Line:
-    def __init__(self, what: str, total: int | None, unit: str, start: int):
-        self.what, self.total, self.unit, self.start = what, total, unit, start
+    def __init__(self, what, total, unit, start, note):
+        self.what, self.total, self.unit, self.start, self.note = what, total, unit, start, note
         self.terminal = sys.stderr.isatty()
         self.began = time.monotonic()
         self.shown = self.began + QUIET_SECONDS - (0.2 if self.terminal else PLAIN_SECONDS)
         self.visible = False
+        self.warm: tuple[int, float] | None = None  # items done, and when, once the first was
 
     def show(self, done: int) -> None:
         now = time.monotonic()
+        self.warm = self.warm or (done, now)
         if now - self.shown < (0.2 if self.terminal else PLAIN_SECONDS):
             return
         self.shown, self.visible = now, True
@@ -58,18 +61,30 @@ class _Line:
         spent = time.monotonic() - self.began
         if self.visible or spent > QUIET_SECONDS:
             rate = (done - self.start) / max(spent, 1e-9)
-            self._print(f"{self.what}: {done} {self.unit} in {duration(spent)}, {rate:.1f}/s")
+            words = f"{self.what}: {done} {self.unit} in {duration(spent)}, {rate:.1f}/s"
+            self._print(self._noted(words))
 
     def _text(self, done: int, spent: float) -> str:
         rate = (done - self.start) / max(spent, 1e-9)
         if self.total is None:
-            return f"{self.what}: {done} {self.unit}, {rate:.1f}/s"
-        left = duration((self.total - done) / rate) if rate else "?"
+            return self._noted(f"{self.what}: {done} {self.unit}, {rate:.1f}/s")
+        left = self._left(done)
         bar = ""
         if self.terminal:
             filled = int(24 * done / max(self.total, 1))
             bar = f"[{'#' * filled}{'.' * (24 - filled)}] "
-        return f"{self.what}: {bar}{done}/{self.total} {self.unit}, {rate:.1f}/s, {left} left"
+        words = f"{self.what}: {bar}{done}/{self.total} {self.unit}, {rate:.1f}/s"
+        return self._noted(f"{words}, {left} left" if left else words)
+
+    def _left(self, done: int) -> str:
+        """Time left at the pace since the first item, which took the start-up as well."""
+        count, when = self.warm
+        if done == count:
+            return ""
+        return duration((self.total - done) * (time.monotonic() - when) / (done - count))
+
+    def _noted(self, words: str) -> str:
+        return ", ".join(filter(None, [words, self.note()]))
 
     def _print(self, text: str, end: str = "\n") -> None:
         print(f"\r\x1b[K{text}" if self.terminal else text, end=end, file=sys.stderr, flush=True)

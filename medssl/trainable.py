@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from medssl.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -26,3 +28,19 @@ class Trainable(Protocol):
 
     def after_step(self, step: int) -> None:
         """Called after the optimiser's step; momentum teachers follow here."""
+
+
+def checked(trainable: "nn.Module", what: str, *needed: str) -> "nn.Module":
+    """`trainable`, when it has all that is called of it, `needed` besides.
+
+    Raises UserError naming what a class of the user's own lacks.
+    """
+    all_needed = ("backbone", "crops", "parameters", "training_step", "after_step", *needed)
+    missing = [name for name in all_needed if not hasattr(trainable, name)]
+    if missing:
+        name = type(trainable).__name__
+        raise UserError(
+            "CONFIG", f"{what} {name}", f"has no {', '.join(missing)}",
+            f"make it an nn.Module with {', '.join(all_needed)}",
+        )  # fmt: skip
+    return trainable

@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from medssl import cli, shipped
-from medssl.config import Config, describe
+from medssl.config import Config
+from medssl.describe import describe
 
 
 def medssl(*words):

@@ -87,12 +87,6 @@ def test_part_name_and_option_in_either_order():
         assert part.name == "thing" and part.options == {"depth": "5"}
 
 
-def test_describe_opens_groups():
-    rows = {row[0]: row for row in config.describe(Example)}
-    assert rows["optim.lr"] == ("optim.lr", "number", "0.1", "rate")
-    assert rows["labels"][1] == "list of path"
-
-
 def test_unsafe_yaml_is_refused(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("a: !!python/object/apply:os.system ['true']")

@@ -12,7 +12,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     # Parts of the lowest and the highest layer may import one another; siblings elsewhere may not.
-    {"errors", "seeding", "progress", "config", "shipped", "torchvision_import", "trainable"},
+    {
+        "errors",
+        "seeding",
+        "progress",
+        "config",
+        "describe",
+        "shipped",
+        "torchvision_import",
+        "trainable",
+    },
     {"data", "augment", "backbones", "evaluation"},
     {"methods", "tasks", "training", "curation", "interop", "reports"},
     {"stages"},

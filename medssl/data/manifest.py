@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from medssl.data.files import write_atomically
 from medssl.data.index import Row, identify, image2d_labels, read
+from medssl.data.patients import pseudonym
 from medssl.data.volume import Volume, same_grid
 from medssl.errors import UserError
 
@@ -79,6 +80,12 @@ class Manifest:
     @property
     def refused(self) -> pd.DataFrame:
         return self.table[self.table["verdict"] != "used"]
+
+    @property
+    def guessed_patients(self) -> set[str]:
+        """Ids of used scans of which nothing says whose they are; each got a patient of its own."""
+        used = zip(self.used["id"], self.used["patient"], strict=True)
+        return {id for id, patient in used if patient == pseudonym(f"file:{id}", "p")}
 
     def row(self, id: str) -> pd.Series:
         """One scan. Raises UserError for an unknown id."""

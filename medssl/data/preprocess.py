@@ -47,6 +47,26 @@ class Recipe(Keys):
         """Lowest and highest value that a prepared image can have."""
         return (-CLIP_Z, CLIP_Z) if self.intensity == "zscore" else (-1.0, 1.0)
 
+    def __str__(self) -> str:
+        """The keys that have an effect, for people."""
+        scaled = self.intensity != "hu"
+        effective = {
+            "modality": self.modality,
+            "orientation": self.orientation,
+            "spacing": self.spacing and f"{_short(self.spacing, 'x')} mm",
+            "size": self.size and _short(self.size, "x"),
+            "intensity": self.intensity,
+            "window": not scaled and f"{_short(self.window, ' to ')} HU",
+            "percentiles": scaled and _short(self.percentiles, " to "),
+            "foreground": self.foreground if scaled or self.crop else "",
+            "crop": self.crop and f"to the foreground, margin {self.margin:g} mm",
+        }
+        return ", ".join(f"{key} {value}" for key, value in effective.items() if value)
+
+
+def _short(values: list[float], between: str) -> str:
+    return between.join(f"{v:g}" for v in values)
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -16,7 +16,7 @@ import pandas as pd
 from medssl.config import Keys
 from medssl.data.files import write_atomically
 from medssl.data.preprocess import Grid, Prepared, Recipe
-from medssl.errors import UserError
+from medssl.errors import UserError, one_line
 
 FORMAT = 2
 CHUNK, BLOCK = 128, 32
@@ -50,7 +50,7 @@ class Store:
             about = json.loads((folder / "store.json").read_text())
         except (OSError, ValueError) as error:
             raise UserError(
-                "STORE", folder, f"holds no readable store.json ({error})",
+                "STORE", folder, f"holds no readable store.json ({one_line(error)})",
                 "make a store with `medssl prepare`",
             ) from error  # fmt: skip
         if about.get("format") != FORMAT:
@@ -213,7 +213,7 @@ class Store:
                 self._open[str(path)] = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
             except (OSError, RuntimeError, ValueError) as error:
                 raise UserError(
-                    "STORE", item, f"its prepared array cannot be opened ({error})",
+                    "STORE", item, f"its prepared array cannot be opened ({one_line(error)})",
                     "run `medssl prepare` again; it writes what is missing",
                 ) from error  # fmt: skip
         return self._open[str(path)]

@@ -1,11 +1,11 @@
 """The report of an evaluated run: from cohort to figures, as far back as its folders reach."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from medssl.data.preprocess import Recipe
 from medssl.evaluation.metrics import undefined
 from medssl.reports import charts, figures
 from medssl.reports.html import Section
@@ -20,7 +20,7 @@ HEADLINE = 4
 SPLITS = ["train", "val", "test"]  # the order of the table; others follow
 COLLAPSE = ("spread", "rank")
 MEASURES = {
-    "nsd": "NSD", "auroc": "AUROC", "auprc": "AUPRC", "right": "Share right",
+    "nsd": "NSD", "auroc": "AUROC", "auprc": "AUPRC",
     "balanced_accuracy": "Balanced accuracy",
 }  # fmt: skip
 EXPLAINED = {
@@ -31,7 +31,7 @@ EXPLAINED = {
 
 def write(
     folder: Path, run: Path, card: dict, result: dict, cases: pd.DataFrame, cohort: pd.DataFrame,
-    shown: list[dict], pretrained: list[Path],
+    shown: list[dict], pretrained: list[Path], commands: list[str],
 ) -> Path:  # fmt: skip
     """Compose folder/report.html, and the overlays apart in folder/pictures.
 
@@ -39,6 +39,7 @@ def write(
     cohort      the manifest's table
     shown       cases to draw: id, dice, image, truth, prediction, classes
     pretrained  pretraining runs to show; those that are no longer there are left out
+    commands    lines that lead to this report
     """
     pretrained = [p for p in pretrained if (p / "metrics.jsonl").exists()]
     sections = [
@@ -47,16 +48,13 @@ def write(
         _cohort(cohort, card),
         *[_pretraining(p) for p in pretrained],
         _training(run, card),
-        _provenance(run, card, result),
+        _provenance(card, commands),
     ]
-    config = card["config"]
-    start = "Trained from scratch"
-    if config.get("backbone") and not config.get("from_scratch"):
-        start = f"Pretrained with {_method(Path(config['backbone']))}, fine-tuned"
     patients = _count(len(card["patients"]["train"]), "patient")
     trained = f"{_count(card['trained_on'], 'labelled scan')} of {patients}"
     scored = f"{_count(result['n_cases'], 'scan')} of {result['n_patients']} other patients"
-    subtitle = f"{start} on {trained}; scored on {scored}"
+    start = result["start"][0].upper() + result["start"][1:]
+    subtitle = f"{start}, trained on {trained}; scored on {scored}"
     title = f"{card['task']['name'].capitalize()}: {', '.join(card['classes'].values())}"
     footer = f"Cohort {card['cohort']}, medssl {card['versions']['medssl']}."
     return write_page(folder / "report.html", title, subtitle, sections, footer)
@@ -74,14 +72,25 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
     forest = charts.dots_with_intervals(_rows(found))
     drawn = [(forest, "Scores and 95 % intervals.", "forest plot of the scores")]
     if gain:
-        words = "This run minus the baseline: mean paired difference over the same cases."
-        tables.append((_intervals(gain), words))
+        other = result["baseline"]
+        trained = _count(other["trained_on"], "labelled scan")
+        words = (
+            f"This run and the baseline, {other['run']} ({other['start']}, trained on {trained}), on "
+            "the same cases; the differences are paired."
+        )
+        tables.append((_against(found, other["metrics"], gain), words))
         forest = charts.dots_with_intervals(_rows(gain), 0, "difference to the baseline")
         words = "Difference to the baseline: right of the line this run is better."
         drawn.append((forest, words, "forest plot of the differences"))
     if "truth" in cases:
         reason = undefined(cases["truth"])
         text += f"\n\n{reason}." if reason else ""
+        names = list(card["classes"].values())
+        counts = pd.crosstab(cases["truth"], cases["predicted"]).reindex(
+            index=names, columns=names, fill_value=0
+        )
+        counts = counts.rename(columns=lambda name: f"predicted {name}").reset_index()
+        tables.append((counts, "Cases by their class (rows) and the class predicted (columns)."))
         if len(card["classes"]) == 2 and not reason:
             positive = card["classes"]["1"]
             truth = (cases["truth"] == positive).to_numpy(int)
@@ -102,6 +111,12 @@ def _caution(result: dict) -> str:
         said.append(
             f"The split has {patients}; intervals from fewer than {FEW} patients are too narrow."
         )
+    if unknown := result["n_cases_of_unknown_patients"]:
+        said.append(
+            f"Whose {_count(unknown, 'scan')} are is not known: each counts as a patient of its "
+            "own. If some are of one person, the intervals are too narrow and the splits may share "
+            "patients."
+        )
     return " ".join(said)
 
 
@@ -119,6 +134,24 @@ def _rows(found: dict) -> list[dict]:
         row = {"name": of or measure, "group": measure if of else "", "main": "mean" in of}
         rows.append({**row, **{x: value[x] for x in ("estimate", "low", "high")}})
     return rows
+
+
+def _against(found: dict, other: dict, gain: dict) -> pd.DataFrame:
+    """What this run scored, what the baseline did, and the difference."""
+    rows = [
+        {
+            "score": _title(name),
+            "this run": float(found[name]["estimate"]),
+            "baseline": float(other[name]["estimate"]),
+            "difference": float(v["estimate"]),
+            "95 % interval": _range(v),
+            "patients": v["n_patients"],
+            "cases": v["n_cases"],
+        }
+        for name, v in gain.items()
+        if name in other
+    ]
+    return pd.DataFrame(rows)
 
 
 def _intervals(found: dict) -> pd.DataFrame:
@@ -179,17 +212,9 @@ def _cohort(cohort: pd.DataFrame, card: dict) -> Section:
     known = [s for s in SPLITS if s in table.index]
     order = known + [s for s in table.index if s not in SPLITS]
     table = table.loc[order].reset_index()
-    kept = {k: v for k, v in card["recipe"].items() if v not in (None, "", False)}
-    recipe = ", ".join(f"{k} {_plain(v)}" for k, v in kept.items())
     tables = [(table, "Scans used, by split.")]
+    recipe = str(Recipe(**card["recipe"])).replace("-", "\N{MINUS SIGN}")
     return Section("Cohort", f"Prepared with {recipe}.", facts=facts, tables=tables)
-
-
-def _plain(value: object) -> str:
-    """Lists without brackets, numbers without idle decimals."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return " ".join(_plain(v) for v in value)
-    return f"{value:g}".replace("-", "\N{MINUS SIGN}") if isinstance(value, float) else str(value)
 
 
 def _pretraining(run: Path) -> Section:
@@ -215,11 +240,13 @@ def _training(run: Path, card: dict) -> Section:
     return Section("Fine-tuning", text, figures=drawn)
 
 
-def _provenance(run: Path, card: dict, result: dict) -> Section:
+def _provenance(card: dict, commands: list[str]) -> Section:
     facts = {"seed": card["config"]["fit"]["seed"], "cohort": card["cohort"], **card["versions"]}
-    text = "Every key of this run stands in config.json of its folder."
-    command = f"medssl evaluate {run.name} split={result['split']} seed={result['seed']}"
-    return Section("How to reproduce", text, facts=facts, commands=[command])
+    text = (
+        "From the prepared store; every key stands in config.json of a run's folder. Folders are "
+        "given here by their last name, since this page is made to be passed on."
+    )
+    return Section("How to reproduce", text, facts=facts, commands=commands)
 
 
 def _method(run: Path) -> str:

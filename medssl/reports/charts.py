@@ -19,7 +19,9 @@ def loss_curve(rows: list[dict], keys: Sequence[str], from_zero: Sequence[str] =
     rows hold `step` and figures; a figure may be missing or None (not finite) at any step. Panels
     of `from_zero` start at 0, so that a flicker of a small figure does not look like a change.
     """
-    keys = [k for k in keys if any(r.get(k) is not None for r in rows)]
+    logged = {k: sum(r.get(k) is not None for r in rows) for k in keys}
+    most = max(logged.values(), default=0)
+    keys = [k for k in keys if logged[k] > 1 or logged[k] == most > 0]  # one dot is no curve
     if not keys:
         return _nothing("nothing logged yet")
     heights = [2.0] + [1.1] * (len(keys) - 1)

@@ -21,7 +21,7 @@ class Config(Base):
         "medssl copy pretrain/voco my_voco.yaml",
         "medssl copy quickstart.py",
     )
-    source: str = Field(description="verb/name of a preset, or a pipeline's name with .py")
+    source: str = Field(description="verb/name of a preset, or the name of a pipeline")
     to: Path = Field(Path("."), description="file to write, or the folder to write it to")
 
 
@@ -48,7 +48,7 @@ def run(config: Config) -> Path:
 
 
 def _find(source: str) -> Path:
-    if source.endswith(".py"):
+    if source.endswith(".py") or source in shipped.pipelines():
         return shipped.pipeline(source.removesuffix(".py"))
     verb, slash, name = source.removesuffix(".yaml").partition("/")
     if slash and verb in shipped.presets():

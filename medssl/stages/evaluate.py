@@ -21,21 +21,19 @@ from medssl.data.manifest import Manifest
 from medssl.data.preprocess import restore
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
+from medssl.describe import words
 from medssl.errors import UserError
-from medssl.evaluation.intervals import (
-    Interval,
-    bootstrap,
-    bootstrap_statistics,
-    paired_difference,
-)
-from medssl.evaluation.metrics import classification_scores, segmentation_scores
+from medssl.evaluation.metrics import segmentation_scores
+from medssl.evaluation.summary import differences, summary
 from medssl.progress import say, track
 from medssl.reports import chain
+from medssl.stages import finetune, pretrain
 from medssl.stages.finetune import load_task, target_numbers
 from medssl.training import run_folder
+from medssl.training.hardware import Hardware
 
 
-class Config(Base):
+class Config(Base, Hardware):
     positional: ClassVar = ("run",)
     examples: ClassVar = (
         "medssl evaluate runs/liver",
@@ -55,11 +53,14 @@ class Config(Base):
 
 
 def run(config: Config) -> Path:
-    task, about = load_task(config.run)
+    task, about = load_task(config.run, config.take())
     of_run = run_folder.read_config(config.run)
     store = Store.read_from(config.store or Path(of_run["store"]))
     items = of_splits(store.items, [config.split])
-    items = items[items["has_mask"]] if not about["target"] else items
+    if about["target"]:
+        items = items[items.index.isin(target_numbers(items[about["target"]], task.classes))]
+    else:
+        items = items[items["has_mask"]]
     if items.empty:
         raise UserError(
             "EMPTY", store.folder, f"no labelled scan has the split {config.split!r}",
@@ -67,26 +68,34 @@ def run(config: Config) -> Path:
         )  # fmt: skip
     seen = overlap(about, set(items["patient"]))
     refuse_overlap(seen, config.run, config.allow_overlap)
+    baseline = _Baseline(config, items) if config.baseline else None
+    manifest = Manifest.read(store.manifest)
     out = config.out or config.run / "evaluation"
     out.mkdir(parents=True, exist_ok=True)
 
     if about["target"]:
-        cases, metrics = _classification(task, store, items, about, config)
-        shown = []
+        cases, shown = _classification(task, store, items, about), []
     else:
-        cases, metrics, shown = _segmentation(task, store, items, config)
+        cases = _segmentation(task, store, manifest, items, config)
+        shown = _examples(task, store, cases, config.examples_shown)
     cases.to_parquet(out / "cases.parquet", index=False)
     cases.to_csv(out / "cases.csv", index=False)
-    compared = _compare(cases, config) if config.baseline else {}
+    bootstrapped = {"n": config.resamples, "seed": config.seed}
+    metrics = summary(cases, **bootstrapped)
+    compared = differences(cases, baseline.cases, **bootstrapped) if baseline else {}
     result = {
         "run": config.run.name,
+        "start": about["start"],
+        "trained_on": about["trained_on"],
         "split": config.split,
         "n_patients": int(items["patient"].nunique()),
+        "n_cases_of_unknown_patients": len(manifest.guessed_patients & set(items.index)),
         "n_cases": len(items),
         "seed": config.seed,
         "tolerance_mm": None if about["target"] else config.tolerance,
         "trained_on_held_out_patients": {part: len(who) for part, who in seen.items()},
         "metrics": {name: asdict(interval) for name, interval in metrics.items()},
+        "baseline": baseline.about if baseline else {},
         "difference_to_baseline": {name: asdict(interval) for name, interval in compared.items()},
     }
     (out / "metrics.json").write_text(json.dumps(result, indent=1))
@@ -94,17 +103,62 @@ def run(config: Config) -> Path:
         say(f"{name}: {interval}")
     for name, interval in compared.items():
         say(f"{name}, difference to {config.baseline}: {interval}")
-    manifest = Manifest.read(store.manifest)
     parent = about["config"]["backbone"]
     pretrained = [*([Path(parent)] if parent else []), *config.also]
-    report = chain.write(out, config.run, about, result, cases, manifest.table, shown, pretrained)
+    commands = _commands(config, of_run, pretrained)
+    report = chain.write(
+        out, config.run, about, result, cases, manifest.table, shown, pretrained, commands
+    )
     say(f"report: {report}")
     return out
 
 
-def _segmentation(task, store: Store, items: pd.DataFrame, config: Config):
+class _Baseline:
+    """Another evaluation of the same cases, looked at before any scan is scored."""
+
+    def __init__(self, config: Config, items: pd.DataFrame):
+        try:
+            self.cases = pd.read_parquet(config.baseline / "cases.parquet")
+            found = json.loads((config.baseline / "metrics.json").read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(
+                "EMPTY", config.baseline, "holds no cases.parquet and metrics.json",
+                "run `medssl evaluate` on the baseline, and give its folder RUN/evaluation",
+            ) from error  # fmt: skip
+        self.about = {k: found.get(k) for k in ("run", "start", "trained_on", "metrics")}
+        ours, theirs = set(items.index), set(self.cases["id"])
+        if ours != theirs:
+            raise UserError(
+                "MISMATCH", config.baseline,
+                f"it scored {len(theirs)} cases, {len(ours & theirs)} of the {len(ours)} asked for",
+                "evaluate both runs on the same store and split",
+            )  # fmt: skip
+        if found.get("tolerance_mm") not in (None, config.tolerance):
+            raise UserError(
+                "MISMATCH", config.baseline,
+                f"its surface distance has a tolerance of {found['tolerance_mm']:g} mm, this one "
+                f"{config.tolerance:g} mm",
+                f"evaluate with tolerance={found['tolerance_mm']:g}",
+            )  # fmt: skip
+
+
+def _commands(config: Config, of_run: dict, pretrained: list[Path]) -> list[str]:
+    """The command lines that lead from the store to this evaluation."""
+    told = [(run, pretrain.Config, "pretrain") for run in pretrained]
+    lines = []
+    for run, kind, verb in [*told, (config.run, finetune.Config, "finetune")]:
+        if (run / "config.json").exists():
+            values = {**run_folder.read_config(run), "out": run.name}
+            if verb == "finetune" or "method" in values:
+                lines.append(" ".join(["medssl", verb, *words(kind, values)]))
+    asked = words(Config, config.model_dump(mode="json"))
+    return [*lines, " ".join(["medssl evaluate", *asked])]
+
+
+def _segmentation(
+    task, store: Store, manifest: Manifest, items: pd.DataFrame, config: Config
+) -> pd.DataFrame:
     """Dice and surface distance of every case and class on the scan's own grid."""
-    manifest = Manifest.read(store.manifest)
     rows = []
     for item in track(list(items.index), "evaluate", unit="scans"):
         scan = manifest.volume(item)
@@ -113,36 +167,15 @@ def _segmentation(task, store: Store, items: pd.DataFrame, config: Config):
             task.predict(store.read(item)), store.grid(item), store.recipe.orientation, scan
         )
         each = segmentation_scores(
-            found.array[0],
-            truth.array[0].astype(np.int64),
-            task.classes,
-            scan.spacing,
+            found.array[0], truth.array[0].astype(np.int64), task.classes, scan.spacing,
             config.tolerance,
-        )
+        )  # fmt: skip
         about = {"id": item, "patient": items.at[item, "patient"]}
         rows += [{**about, **row} for row in each]
-    cases = pd.DataFrame(rows)
-    metrics = {}
-    for measure in ("dice", "nsd"):
-        per_case = cases.groupby("id").agg(value=(measure, "mean"), patient=("patient", "first"))
-        metrics[f"{measure}, mean of classes"] = _interval(
-            per_case["value"], per_case["patient"], config
-        )
-        for name in task.classes.values():
-            of_class = cases[cases["class"] == name]
-            metrics[f"{measure}, {name}"] = _interval(
-                of_class[measure], of_class["patient"], config
-            )
-    return cases, metrics, _examples(task, store, manifest, cases, config.examples_shown)
+    return pd.DataFrame(rows)
 
 
-def _interval(values: pd.Series, patients: pd.Series, config: Config) -> Interval:
-    return bootstrap(
-        values.to_numpy(float), patients.to_numpy(), n=config.resamples, seed=config.seed
-    )
-
-
-def _examples(task, store: Store, manifest: Manifest, cases: pd.DataFrame, n: int) -> list[dict]:
+def _examples(task, store: Store, cases: pd.DataFrame, n: int) -> list[dict]:
     """Best, middle and worst case: the prepared image, its truth and the prediction."""
     ranked = cases.groupby("id")["dice"].mean().dropna().sort_values(ascending=False)
     if ranked.empty:
@@ -161,59 +194,18 @@ def _examples(task, store: Store, manifest: Manifest, cases: pd.DataFrame, n: in
     ]
 
 
-def _classification(task, store: Store, items: pd.DataFrame, about: dict, config: Config):
-    """Scores of every case; AUROC, AUPRC and accuracy with intervals."""
+def _classification(task, store: Store, items: pd.DataFrame, about: dict) -> pd.DataFrame:
+    """Truth, prediction and scores of every case."""
     numbers = target_numbers(items[about["target"]], task.classes)
-    items = items[items.index.isin(numbers)]
     scores = np.stack(
         [task.predict(store.read(i)) for i in track(list(items.index), "evaluate", unit="scans")]
     )
-    truth = np.array([numbers[i] for i in items.index])
-    cases = pd.DataFrame(
+    return pd.DataFrame(
         {
             "id": items.index,
             "patient": items["patient"].to_numpy(),
-            "truth": [task.classes[k] for k in truth],
+            "truth": [task.classes[numbers[i]] for i in items.index],
             "predicted": [task.classes[k] for k in scores.argmax(1)],
             **{f"score_{name}": scores[:, k] for k, name in task.classes.items()},
         }
     )
-
-    def scored(rows: np.ndarray) -> dict[str, float]:
-        return classification_scores(truth[rows], scores[rows])
-
-    return cases, bootstrap_statistics(
-        scored, items["patient"].to_numpy(), n=config.resamples, seed=config.seed
-    )
-
-
-def _compare(cases: pd.DataFrame, config: Config) -> dict[str, Interval]:
-    """Paired differences, this run minus the baseline, over the cases that both scored."""
-    path = config.baseline / "cases.parquet"
-    if not path.exists():
-        raise UserError(
-            "EMPTY", path, "there is no such evaluation", "run `medssl evaluate` on the baseline"
-        )
-    other = pd.read_parquet(path)
-    keys = [k for k in ("id", "class") if k in cases]
-    both = cases.merge(other, on=keys, suffixes=("", "_baseline"))
-    if len(both) != len(cases) or len(both) != len(other):
-        raise UserError(
-            "MISMATCH", path, f"{len(both)} of {len(cases)} rows have a partner in the baseline",
-            "evaluate both runs on the same store and split",
-        )  # fmt: skip
-    measures = [m for m in ("dice", "nsd") if m in cases]
-    if not measures:
-        both["right"] = (both["predicted"] == both["truth"]).astype(float)
-        both["right_baseline"] = (both["predicted_baseline"] == both["truth"]).astype(float)
-        measures = ["right"]
-    out = {}
-    for m in measures:
-        mean = both.groupby("id").agg(
-            a=(m, "mean"), b=(f"{m}_baseline", "mean"), patient=("patient", "first")
-        )
-        out[m] = paired_difference(
-            mean["a"].to_numpy(float), mean["b"].to_numpy(float), mean["patient"].to_numpy(),
-            n=config.resamples, seed=config.seed,
-        )  # fmt: skip
-    return out

@@ -27,6 +27,7 @@ from medssl.errors import UserError
 from medssl.evaluation.metrics import classification_scores, dice
 from medssl.progress import say
 from medssl.tasks.base import TASKS
+from medssl.trainable import checked
 from medssl.training import run_folder
 from medssl.training.card import card
 from medssl.training.checkpoint import load_weights, read_card, save_model
@@ -65,6 +66,8 @@ class Config(Base):
 def run(config: Config) -> Path:
     config = checked_parts(config, TABLES)
     store = Store.read_from(config.store)
+    if f"label_{config.target}" in store.items:  # the column as the user's table calls it
+        config = config.model_copy(update={"target": f"label_{config.target}"})
     labelled = _labelled(store, config)
     train = few(of_splits(labelled, ["train"]), config.labelled, config.draw, config.target)
     validation = few(of_splits(labelled, ["val"]), config.validation, 0, config.target)
@@ -80,6 +83,7 @@ def run(config: Config) -> Path:
     task = config.task.build(
         TASKS, "task", backbone, config.augment, classes, store.recipe.value_range
     )
+    checked(task, "task", "size", "predict")
     if len(task.size) != backbone.ndim:
         raise UserError(
             "CONFIG", "task.size", f"has {len(task.size)} values, the backbone has {backbone.ndim} axes",
@@ -91,6 +95,7 @@ def run(config: Config) -> Path:
     crops = Crops(store, list(train.index), task.crops, config.fit.seed, targets)
     about = card(
         "finetuned",
+        start=_start(parent),
         backbone=description,
         recipe=store.recipe.model_dump(),
         task=config.task.model_dump(),
@@ -105,8 +110,7 @@ def run(config: Config) -> Path:
         },
     )
     with run_folder.opened(config.out, config.model_dump(mode="json")):
-        start = "from scratch" if not parent or config.from_scratch else f"from {config.backbone}"
-        say(f"finetune {config.task.name} on {len(train)} scans, {start}")
+        say(f"finetune {config.task.name} on {len(train)} scans, {about['start']}")
         best = -np.inf
 
         def read(first: int, last: int):
@@ -140,8 +144,8 @@ class _Head(torch.nn.Module):
             self.register_buffer(name, buffer)
 
 
-def load_task(folder: Path) -> tuple[torch.nn.Module, dict]:
-    """The fine-tuned task of a run or model folder, ready to predict, and its card."""
+def load_task(folder: Path, device: torch.device | str = "cpu") -> tuple[torch.nn.Module, dict]:
+    """The fine-tuned task of a run or model folder, ready to predict on a device, and its card."""
     about = read_card(folder)
     if about.get("kind") != "finetuned":
         raise UserError(
@@ -156,13 +160,18 @@ def load_task(folder: Path) -> tuple[torch.nn.Module, dict]:
     )
     load_weights(folder, backbone, "backbone")
     load_weights(folder, _Head(task), "task")
-    return to_channels_last(task, backbone.ndim).eval(), about
+    return to_channels_last(task, backbone.ndim).to(device).eval(), about
 
 
 def _labelled(store: Store, config: Config) -> pd.DataFrame:
     """The items that carry the label asked for."""
     items = store.items
     if config.task.name == "segmentation":
+        if not items["has_mask"].any():
+            raise UserError(
+                "LABELS", config.store, f"none of its {len(items)} scans has a label mask",
+                "give labels=MASKS/ to `medssl index` and prepare again",
+            )  # fmt: skip
         return items[items["has_mask"]]
     if config.target not in items.columns:
         known = [c for c in items.columns if c.startswith("label_")]
@@ -239,6 +248,15 @@ def _backbone(store: Store, config: Config):
         say(f"remark: the backbone's training stopped at step {parent['steps']} of {asked}")
     load_weights(config.backbone, backbone, "backbone")
     return backbone, description, parent
+
+
+def _start(parent: dict) -> str:
+    """What the weights were before this run."""
+    if not parent:
+        return "from scratch"
+    if "method" in parent:
+        return f"pretrained with {parent['method']['name']}"
+    return f"fine-tuned before for {parent['task']['name']}"
 
 
 def _refuse_leaks(

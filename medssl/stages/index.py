@@ -55,12 +55,10 @@ def run(config: Config) -> Path:
     splits.check(manifest.table)
     manifest.write(config.out)
     print(_report(manifest))
-    guessed = sum(
-        row.patient == pseudonym(f"file:{row.id}", "p") for row in manifest.used.itertuples()
-    )
+    guessed = manifest.guessed_patients
     if guessed:
         print(
-            f"patients of {guessed} scans are not known: each counts as a patient of its own; "
+            f"patients of {len(guessed)} scans are not known: each counts as a patient of its own; "
             "give patient_pattern= or a patient_id column"
         )
     return config.out

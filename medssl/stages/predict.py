@@ -21,9 +21,10 @@ from medssl.data.volume import Volume
 from medssl.errors import UserError
 from medssl.progress import say, track
 from medssl.stages.finetune import load_task
+from medssl.training.hardware import Hardware
 
 
-class Config(Base):
+class Config(Base, Hardware):
     positional: ClassVar = ("run", "scans")
     examples: ClassVar = (
         "medssl predict runs/liver NEW/ out=predictions",
@@ -36,7 +37,7 @@ class Config(Base):
 
 
 def run(config: Config) -> Path:
-    task, about = load_task(config.run)
+    task, about = load_task(config.run, config.take())
     recipe = Recipe(**about["recipe"])
     rows = scan(config.scans, config.modality)
     used = [r for r in rows if r.verdict == "used"]

@@ -23,6 +23,7 @@ from medssl.evaluation.collapse import health
 from medssl.methods.base import METHODS
 from medssl.progress import say
 from medssl.reports.figures import as_png, method_picture
+from medssl.trainable import checked
 from medssl.training import run_folder
 from medssl.training.card import card
 from medssl.training.checkpoint import save_model
@@ -58,7 +59,9 @@ def run(config: Config) -> Path:
     options = {"in_channels": store.channels, **config.backbone.options}
     backbone = build_backbone(config.backbone.name, **options)
     augment = augmenter(config.augment, store.recipe.value_range)
-    method = config.method.build(METHODS, "method", backbone, augment)
+    method = checked(
+        config.method.build(METHODS, "method", backbone, augment), "method", "pictures"
+    )
     to_channels_last(method, backbone.ndim)
     crops = Crops(store, list(items.index), method.crops, config.fit.seed)
     about = card(

@@ -25,11 +25,10 @@ from medssl.evaluation.probe import knn_predict
 from medssl.progress import say, track
 from medssl.seeding import generator
 from medssl.training.checkpoint import load_weights, read_card
+from medssl.training.hardware import Hardware
 
-BATCH = 32
 
-
-class Config(Base):
+class Config(Base, Hardware):
     positional: ClassVar = ("run",)
     examples: ClassVar = (
         "medssl probe runs/voco store=store",
@@ -43,6 +42,7 @@ class Config(Base):
     train: list[str] = Field(["train"], description="splits whose crops are the neighbours")
     test: list[str] = Field(["val", "test"], description="splits that are asked about")
     k: int = Field(20, description="neighbours", ge=1)
+    batch_size: int = Field(32, description="crops of one forward pass", ge=1)
     seed: int = Field(0, description="of the crops and of the untrained network")
 
 
@@ -64,12 +64,13 @@ def run(config: Config) -> Path:
             "EMPTY", config.store, f"{len(train)} labelled scans to learn from, {len(test)} to ask about",
             "choose other splits with train= and test=, or index with labels= and splits=",
         )  # fmt: skip
-    right = {}
+    right, device = {}, config.take()
     for name in ("pretrained", "untrained"):
         torch.manual_seed(config.seed)
         backbone = build(about["backbone"]["name"], **about["backbone"]["options"]).eval()
         if name == "pretrained":
             load_weights(config.run, backbone, "backbone")
+        backbone.to(device)
         x, y, _ = _features(backbone, store, train, size, config, name)
         u, v, patients = _features(backbone, store, test, size, config, name)
         right[name] = (knn_predict(x, y, u, config.k) == v).astype(float)
@@ -101,7 +102,8 @@ def _features(backbone, store: Store, items: pd.DataFrame, size, config: Config,
                 labels.append(int(label))
                 patients.append(items.at[item, "patient"])
     features = []
-    for i in track(range(0, len(images), BATCH), f"probe, {name}", unit="batches"):
-        batch = np.stack([store.read(*where) for where in images[i : i + BATCH]])
-        features.append(pool(backbone(torch.from_numpy(batch))).numpy())
+    device, n = next(backbone.parameters()).device, config.batch_size
+    for i in track(range(0, len(images), n), f"probe, {name}", unit="batches"):
+        batch = np.stack([store.read(*where) for where in images[i : i + n]])
+        features.append(pool(backbone(torch.from_numpy(batch).to(device))).cpu().numpy())
     return np.concatenate(features), np.array(labels), np.array(patients)

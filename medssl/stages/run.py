@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, create_model
 from medssl import shipped
 from medssl.config import Config as Base
 from medssl.config import Keys
+from medssl.describe import plain, type_name
 from medssl.errors import UserError
 
 
@@ -35,6 +36,21 @@ def run(config: Config) -> Path | None:
         main = _main(path)
         result = main(**arguments(main, config.overrides, path.name))
     return Path(result) if isinstance(result, (str, Path)) else None
+
+
+def details(values: dict[str, Any]) -> tuple[str, list[tuple[str, str, str, str]]] | None:
+    """For the help of one pipeline: what it says of itself, and its keys as rows."""
+    if "pipeline" not in values:
+        return None
+    path = _find(values["pipeline"])
+    with _importable(path.parent):
+        main = _main(path)
+    hints, rows = get_type_hints(main), []
+    for name, p in inspect.signature(main).parameters.items():
+        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
+            kind = type_name(hints.get(name) or _kind(p.default))
+            rows.append((name, kind, "required" if p.default is p.empty else plain(p.default), ""))
+    return sys.modules[main.__module__].__doc__ or "", rows
 
 
 def arguments(main: Callable, given: dict[str, Any], where: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from medssl.errors import UserError
+from medssl.errors import UserError, one_line
 
 KEPT = 2
 
@@ -45,7 +45,7 @@ def read_card(folder: Path) -> dict:
         return json.loads((folder / "card.json").read_text())
     except (OSError, ValueError) as error:
         raise UserError(
-            "CHECKPOINT", folder, f"holds no readable card.json ({error})",
+            "CHECKPOINT", folder, f"holds no readable card.json ({one_line(error)})",
             "give the folder of a run that has finished, or of a model",
         ) from error  # fmt: skip
 

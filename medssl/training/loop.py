@@ -10,16 +10,16 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from medssl.config import Keys
 from medssl.errors import UserError
 from medssl.progress import say, track
 from medssl.seeding import key
 from medssl.trainable import Trainable
 from medssl.training import checkpoint, optim
+from medssl.training.hardware import Hardware
 from medssl.training.log import MetricsLog
 
 
-class Fit(Keys):
+class Fit(Hardware):
     """How long and on what to train."""
 
     steps: int = Field(1000, description="updates of the weights", ge=1)
@@ -32,10 +32,6 @@ class Fit(Keys):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="auto: a GPU if there is one"
-    )
-    threads: int = Field(0, description="CPU threads; 0: as torch chooses", ge=0)
     workers: int = Field(0, description="processes that read ahead", ge=0)
     seed: int = Field(0, description="every random draw follows from it")
 
@@ -75,10 +71,14 @@ def fit(
 
     stream = batches(first * fit.accumulate, fit.steps * fit.accumulate)
     began, seen = time.monotonic(), 0
-    for step in track(range(first, fit.steps), "train", fit.steps, "steps", start=first):
+    latest: dict[str, float] = {}  # read by the line that shows progress
+    left = range(first, fit.steps)
+    for step in track(
+        left, "train", fit.steps, "steps", first, lambda: f"loss {latest['loss']:.4g}"
+    ):
         torch.manual_seed(key(fit.seed, "step", step))  # dropout follows the step, not the history
         rate = optim.set_rates(optimizer, step, fit.steps, optimisation)
-        logs: dict[str, float] = {}
+        logs = {}
         for _ in range(fit.accumulate):
             batch = fabric.to_device(next(stream))
             out = model.training_step(batch, step)
@@ -99,6 +99,7 @@ def fit(
         trainable.after_step(step)
         if average:
             average.update(trainable)
+        latest["loss"] = logs["loss"]
         log.write(step + 1, **logs, lr=rate)
 
         if (step + 1) % fit.every == 0 or step + 1 == fit.steps:
@@ -115,14 +116,7 @@ def start_fabric(fit: Fit):
     """Lightning Fabric for the device and precision asked for."""
     from lightning_fabric import Fabric
 
-    if fit.threads:
-        torch.set_num_threads(fit.threads)
-    cuda = torch.cuda.is_available() and fit.device != "cpu"
-    if fit.device == "cuda" and not cuda:
-        raise UserError(
-            "CONFIG", "fit.device", "found cuda, but torch sees no GPU here",
-            "use fit.device=cpu, or see what `medssl doctor` says",
-        )  # fmt: skip
+    cuda = fit.take().type == "cuda"
     precision = ("bf16-mixed" if cuda else "32-true") if fit.precision == "auto" else fit.precision
     fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
     fabric.launch()

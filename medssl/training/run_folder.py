@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from medssl.errors import UserError
+from medssl.config import flat
+from medssl.errors import UserError, one_line
+from medssl.progress import say
 
 # What may differ between a run and its continuation without changing a bit of the result.
 FREE = {"out", "fit.workers", "fit.threads"}
@@ -35,7 +37,11 @@ def opened(folder: Path, config: dict) -> Iterator[None]:
             _refuse_other(folder, json.loads(path.read_text()), config)
         else:
             path.write_text(json.dumps(config, indent=1))
-        yield
+        try:
+            yield
+        except KeyboardInterrupt:
+            say("stopped; the same command goes on from the last checkpoint")
+            raise
 
 
 def read_config(folder: Path) -> dict:
@@ -45,12 +51,12 @@ def read_config(folder: Path) -> dict:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(
-            "RUN", folder, f"holds no readable config.json ({error})", "give the folder of a run"
+            "RUN", folder, f"holds no readable config.json ({one_line(error)})", "give the folder of a run"
         ) from error
 
 
 def _refuse_other(folder: Path, old: dict, new: dict) -> None:
-    a, b = _flat(old), _flat(new)
+    a, b = flat(old), flat(new)
     different = sorted(k for k in set(a) | set(b) if a.get(k) != b.get(k) and k not in FREE)
     if different:
         k = different[0]
@@ -60,13 +66,3 @@ def _refuse_other(folder: Path, old: dict, new: dict) -> None:
             f"(there {k}={a.get(k)}, now {k}={b.get(k)})",
             "choose another out=, or give the same settings to resume",
         )  # fmt: skip
-
-
-def _flat(values: dict, prefix: str = "") -> dict:
-    out = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            out |= _flat(value, f"{prefix}{key}.")
-        else:
-            out[prefix + key] = value
-    return out

@@ -43,7 +43,9 @@ def written(run, **changes) -> str:
                    "fit": {"steps": 59, "batch_size": 2, "seed": 5}},
     } | changes.pop("card", {})  # fmt: skip
     result = {
-        "run": "run", "split": "test", "n_patients": 12, "n_cases": 20, "seed": 3,
+        "run": "run", "start": "pretrained with mae", "trained_on": 4, "split": "test",
+        "n_patients": 12, "n_cases": 20, "n_cases_of_unknown_patients": 0, "seed": 3,
+        "baseline": {},
         "trained_on_held_out_patients": {}, "difference_to_baseline": {},
         "metrics": {"dice, mean of classes": interval(0.8, 0.75, 0.85),
                     "nsd, liver": interval(float("nan"), float("nan"), float("nan"))},
@@ -54,7 +56,8 @@ def written(run, **changes) -> str:
     cohort.loc[len(cohort)] = [99, "q", "", "train", "refused"]
     cases = changes.get("cases", pd.DataFrame({"id": ["a"], "dice": [0.8]}))
     parents = changes.get("pretrained", [run.parent / "pretrained"])
-    path = chain.write(run, run, card, result, cases, cohort, changes.get("shown", []), parents)
+    path = chain.write(run, run, card, result, cases, cohort, changes.get("shown", []), parents,
+                       ["medssl evaluate run"])  # fmt: skip
     assert path == run / "report.html"
     return path.read_text(encoding="utf-8")
 
@@ -62,7 +65,7 @@ def written(run, **changes) -> str:
 def test_scores_stand_with_interval_patients_and_seed(run):
     page = written(run)
     for words in ("Dice, mean of classes", "0.800 (0.750 to 0.850)", "0.750 to 0.850", "seed 3",
-                  "on 4 labelled scans of 1 patient; scored on 20 scans of 12 other patients",
+                  "trained on 4 labelled scans of 1 patient; scored on 20 scans of 12 other patients",
                   "c0ffee", "NSD, liver", "not defined"):  # fmt: skip
         assert words in page, words
     assert "CAUTION" not in page and "nan" not in page.split("<body>")[1].split("base64")[0]
@@ -71,15 +74,16 @@ def test_scores_stand_with_interval_patients_and_seed(run):
 def test_pretraining_shows_its_newest_pictures(run):
     page = written(run)
     assert (
-        "Pretrained with mae, fine-tuned on 4" in page
+        "Pretrained with mae, trained on 4" in page
         and "59 steps without labels, 2 scans a step" in page
     )
     assert (
         page.count(chain.EXPLAINED["mae"]) == chain.PICTURES and "spread and effective rank" in page
     )
     no_parent = {"config": {"backbone": None, "fit": {"steps": 1, "batch_size": 1, "seed": 0}}}
-    page = written(run, card=no_parent, pretrained=[run.parent / "gone"])
-    assert "Pretraining" not in page and "Trained from scratch on 4" in page
+    scratch = {"start": "from scratch"}
+    page = written(run, card=no_parent, result=scratch, pretrained=[run.parent / "gone"])
+    assert "Pretraining" not in page and "From scratch, trained on 4" in page
 
 
 def test_splits_stand_in_their_usual_order_and_none_is_dropped(run):
@@ -90,21 +94,34 @@ def test_splits_stand_in_their_usual_order_and_none_is_dropped(run):
 
 
 def test_leaks_and_few_patients_are_cautioned(run):
-    page = written(run, result={"trained_on_held_out_patients": {"pretrain": 2}, "n_patients": 3})
+    doubts = {"trained_on_held_out_patients": {"pretrain": 2}, "n_patients": 3}
+    page = written(run, result={**doubts, "n_cases_of_unknown_patients": 2})
+    assert "Whose 2 scans are is not known" in page
     assert "CAUTION" in page and "2 in pretrain" in page and "The split has 3 patients" in page
 
 
 def test_difference_to_the_baseline(run):
-    found = {"dice": interval(-0.02, -0.03, -0.01, n_left_out=2)}
-    page = written(run, result={"difference_to_baseline": found})
-    assert "paired difference" in page and "−0.030 to −0.010" in page and "left out" in page
+    name = "dice, mean of classes"
+    result = {
+        "difference_to_baseline": {name: interval(-0.02, -0.03, -0.01)},
+        "baseline": {"run": "plain", "start": "from scratch", "trained_on": 1,
+                     "metrics": {name: interval(0.82, 0.8, 0.84)}},
+    }  # fmt: skip
+    page = written(run, result=result)
+    table = page.split("the differences are paired")[1].split("</table>")[0]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", table)
+    assert cells[:5] == ["Dice, mean of classes", "0.800", "0.820", "−0.020", "−0.030 to −0.010"]
+    assert "plain (from scratch, trained on 1 labelled scan)" in page
 
 
 def test_classification_has_a_curve_unless_one_class(run):
     cases = pd.DataFrame({"id": list("abcd"), "truth": ["no", "yes"] * 2,
+                          "predicted": ["no", "yes", "no", "no"],
                           "score_yes": [0.1, 0.9, 0.3, 0.2]})  # fmt: skip
     card = {"classes": {"0": "no", "1": "yes"}}
     assert "Receiver operating characteristic for yes" in written(run, card=card, cases=cases)
+    counts = written(run, card=card, cases=cases).split("the class predicted")[1]
+    assert re.findall(r"<td[^>]*>(.*?)</td>", counts)[:6] == ["no", "2", "0", "yes", "1", "1"]
     page = written(run, card=card, cases=cases.assign(truth="no"))
     assert "Receiver" not in page and "every case is of class no" in page
 

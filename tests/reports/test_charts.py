@@ -19,15 +19,24 @@ def drawn(figure: Figure) -> np.ndarray:
 
 def log(n: int) -> list[dict]:
     rows = [{"step": i, "loss": float(np.exp(-i / 50) + 0.1 * (i % 3))} for i in range(1, n + 1)]
-    return [*rows, {"step": n, "validation": 0.5}, {"step": n, "loss": None, "rank": 9.0}]
+    more = [{"step": s, "loss": None, "validation": 0.5, "rank": 9.0} for s in (n // 2, n)]
+    return [*rows, *more]
 
 
-@pytest.mark.parametrize("n", [1, 5, 300])
+@pytest.mark.parametrize("n", [5, 300])
 def test_a_panel_for_every_logged_key(n):
     figure = loss_curve(log(n), ["loss", "validation", "never", "rank"], from_zero=["rank"])
     assert [a.get_ylabel() for a in figure.axes] == ["loss", "validation", "rank"]
     assert figure.axes[2].get_ylim()[0] == 0
     assert drawn(figure).std() > 5
+
+
+def test_a_figure_logged_once_beside_a_curve_gets_no_panel():
+    rows = [*log(5), {"step": 5, "spread": 0.3}]
+    figure = loss_curve(rows, ["loss", "spread"])
+    assert [a.get_ylabel() for a in figure.axes] == ["loss"]
+    alone = loss_curve([{"step": 1, "loss": 0.5, "spread": 0.3}], ["loss", "spread"])
+    assert len(alone.axes) == 2 and drawn(alone).std() > 5
 
 
 def test_smoothing_keeps_steps_level_and_the_raw_curve():

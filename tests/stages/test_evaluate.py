@@ -14,14 +14,19 @@ def test_figures_have_intervals_patients_and_seed(segmented):
     dice = found["metrics"]["dice, ball"]
     assert dice["low"] <= dice["estimate"] <= dice["high"]
     assert dice["n_patients"] == 1 and dice["n_cases"] == 2 and "seed" in dice
-    assert set(found["difference_to_baseline"]) == {"dice", "nsd"}
+    assert (
+        set(found["difference_to_baseline"])
+        == set(found["metrics"])
+        == {f"{measure}, {of}" for measure in ("dice", "nsd") for of in ("mean of classes", "ball")}
+    )
+    assert found["baseline"]["start"] == "from scratch" != found["start"]
     cases = pd.read_parquet(segmented / "tuned/evaluation/cases.parquet")
     assert cases["dice"].mean() == pytest.approx(dice["estimate"])
     assert len(pd.read_csv(segmented / "tuned/evaluation/cases.csv")) == len(cases) == 2
     page = (segmented / "tuned/evaluation/report.html").read_text()
     assert (
         "<img" in page
-        and "paired difference" in page
+        and "differences are paired" in page
         and "http" not in page.replace("http://www.w3.org", "")
     )
 

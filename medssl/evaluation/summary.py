@@ -1,0 +1,89 @@
+"""From a table of cases to named figures with intervals, and to differences between two tables.
+
+A segmentation's cases have a row a case and class (`id`, `patient`, `class`, `dice`, `nsd`), a
+classification's a row a case (`id`, `patient`, `truth`, `predicted`, `score_<class>`).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from medssl.evaluation.intervals import (
+    Interval,
+    bootstrap,
+    bootstrap_statistics,
+    paired_difference,
+)
+from medssl.evaluation.metrics import classification_scores
+
+MEASURES = ("dice", "nsd")
+SCORE = "score_"
+
+
+def summary(cases: pd.DataFrame, **bootstrapped) -> dict[str, Interval]:
+    """Every figure of a table of cases; `bootstrapped` takes n and seed."""
+    if _is_classification(cases):
+        classes = _classes(cases)
+        return bootstrap_statistics(
+            lambda rows: _classified(cases.iloc[rows], classes), cases["patient"], **bootstrapped
+        )
+    return {
+        name: bootstrap(t["value"].to_numpy(float), t["patient"].to_numpy(), **bootstrapped)
+        for name, t in _by_class(cases)
+    }
+
+
+def differences(cases: pd.DataFrame, other: pd.DataFrame, **bootstrapped) -> dict[str, Interval]:
+    """The same figures as differences, `cases` minus `other`, case by case or resample by resample.
+
+    Both hold the same cases (ValueError otherwise), in any order. A segmentation's measure that
+    either lacks is left out.
+    """
+    keys = ["id"] if _is_classification(cases) else ["id", "class"]
+    a, b = (t.sort_values(keys).reset_index(drop=True) for t in (cases, other))
+    if not a[keys].equals(b[keys]):
+        raise ValueError("the tables hold different cases")
+    if _is_classification(cases):
+        classes = _classes(cases)
+
+        def gain(rows: np.ndarray) -> dict[str, float]:
+            one, two = (_classified(t.iloc[rows], classes) for t in (a, b))
+            return {name: one[name] - two[name] for name in one}
+
+        return bootstrap_statistics(gain, a["patient"], **bootstrapped)
+    found, others = {}, dict(_by_class(b))
+    for name, t in _by_class(a):
+        if name in others:
+            both = t.join(others[name]["value"].rename("other"))
+            values = (both[k].to_numpy(float) for k in ("value", "other"))
+            found[name] = paired_difference(*values, both["patient"].to_numpy(), **bootstrapped)
+    return found
+
+
+def _is_classification(cases: pd.DataFrame) -> bool:
+    return "truth" in cases
+
+
+def _classes(cases: pd.DataFrame) -> list[str]:
+    return [c.removeprefix(SCORE) for c in cases if c.startswith(SCORE)]
+
+
+def _by_class(cases: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """(name of the figure, value and patient of each case), mean of classes first."""
+    for measure in (m for m in MEASURES if m in cases):
+        means = cases.groupby("id").agg(value=(measure, "mean"), patient=("patient", "first"))
+        yield f"{measure}, mean of classes", means
+        for name, rows in cases.groupby("class", sort=False):
+            yield f"{measure}, {name}", rows.set_index("id").rename(columns={measure: "value"})
+
+
+def _classified(cases: pd.DataFrame, classes: list[str]) -> dict[str, float]:
+    """Scores of some cases; sensitivity of a class is NaN where no case is of it."""
+    truth = cases["truth"].map({name: k for k, name in enumerate(classes)}).to_numpy()
+    found = classification_scores(truth, cases[[SCORE + c for c in classes]].to_numpy(float))
+    right = (cases["predicted"] == cases["truth"]).to_numpy()
+    for k, name in enumerate(classes):
+        of_class = right[truth == k]
+        found[f"sensitivity, {name}"] = float(of_class.mean()) if len(of_class) else np.nan
+    return found

@@ -1,0 +1,69 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from medssl.evaluation.summary import differences, summary
+
+N = {"n": 200, "seed": 1}
+
+
+def segmented(shift: float = 0.0) -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    rows = [
+        {"id": f"s{i}", "patient": f"p{i // 2}", "class": c, "dice": draw.uniform(0.5, 0.8) + shift,
+         "nsd": np.nan if (i, c) == (0, "b") else 0.5 + shift}
+        for i in range(8) for c in ("a", "b")
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def classified(seed: int) -> pd.DataFrame:
+    draw = np.random.default_rng(seed)
+    truth = np.array(["no", "yes"] * 15)
+    score = draw.uniform(size=30) + 0.4 * (truth == "yes")
+    score = (score / 1.4).clip(0, 1)
+    return pd.DataFrame(
+        {"id": [f"f{i}" for i in range(30)], "patient": [f"p{i // 3}" for i in range(30)],
+         "truth": truth, "predicted": np.where(score > 0.5, "yes", "no"),
+         "score_no": 1 - score, "score_yes": score}
+    )  # fmt: skip
+
+
+def test_segmentation_has_the_mean_of_classes_and_every_class():
+    cases = segmented()
+    found = summary(cases, **N)
+    assert list(found) == [
+        f"{m}, {c}" for m in ("dice", "nsd") for c in ("mean of classes", "a", "b")
+    ]
+    assert found["dice, b"].estimate == pytest.approx(cases[cases["class"] == "b"]["dice"].mean())
+    assert found["dice, a"].n_patients == 4 and found["dice, a"].n_cases == 8
+    assert found["nsd, b"].n_left_out == 1 and found["nsd, mean of classes"].n_left_out == 0
+
+
+def test_a_constant_shift_is_the_difference_of_every_figure_whatever_the_order():
+    other = segmented().sample(frac=1, random_state=3)
+    found = differences(segmented(0.125), other, **N)
+    assert list(found) == list(summary(segmented(), **N))
+    for interval in found.values():
+        assert [interval.estimate, interval.low, interval.high] == pytest.approx([0.125] * 3)
+    with pytest.raises(ValueError, match="different cases"):
+        differences(segmented(), other.iloc[1:], **N)
+
+
+def test_classification_has_areas_and_the_sensitivity_of_every_class():
+    cases = classified(0)
+    found = summary(cases, **N)
+    yes = cases[cases["truth"] == "yes"]
+    assert found["auroc"].estimate == roc_auc_score(cases["truth"] == "yes", cases["score_yes"])
+    assert found["sensitivity, yes"].estimate == (yes["predicted"] == "yes").mean()
+    assert found["auroc"].low < found["auroc"].estimate < found["auroc"].high
+
+
+def test_classification_differences_are_paired_resample_by_resample():
+    a, b = classified(0), classified(1)
+    found, one, two = differences(a, b, **N), summary(a, **N), summary(b, **N)
+    for name in ("auroc", "auprc", "sensitivity, no"):
+        assert found[name].estimate == pytest.approx(one[name].estimate - two[name].estimate)
+    same = differences(a, a.sample(frac=1, random_state=0), **N)
+    assert all(i.low == i.high == i.estimate == 0 for i in same.values())
