@@ -253,7 +253,7 @@ def _set(values: dict, path: list[str], value: Any) -> None:
         values = inner
     old = values.get(path[-1])
     if isinstance(old, dict) and isinstance(value, str):
-        value = {"name": value, **old}
+        value = {**old, "name": value}
     values[path[-1]] = value
 
 

@@ -1,6 +1,7 @@
 """A config in words: the keys that a help text lists, and the words that ask for it again."""
 
 import inspect
+import os
 import shlex
 import types
 import typing
@@ -71,21 +72,31 @@ def type_name(kind: Any) -> str:
 
 
 def words(config: type[Config], values: dict[str, Any]) -> list[str]:
-    """What to write behind a verb to get `values`, a resolved config: all that is not the default.
-
-    Folders are given by their last name, since whole paths may tell of people and places.
-    """
+    """What to write behind a verb to get `values`, a resolved config: all that is not the default."""
     default = flat(config.model_construct().model_dump(mode="json"))
+    return [
+        f"{key.removesuffix('.name')}={shlex.quote(plain(value))}"
+        for key, value in flat(shareable(config, values)).items()
+        if value != default.get(key)
+    ]
+
+
+def shareable(config: type[Config], values: dict[str, Any]) -> dict[str, Any]:
+    """A resolved config whose files and folders are given by their last name.
+
+    Whole paths may tell of people and places; they stay in the run's own config.json.
+    """
     paths = {
-        n for n, f in config.model_fields.items() if Path in (f.annotation, *get_args(f.annotation))
-    }
-    said = []
-    for key, value in flat(values).items():
-        if value != default.get(key):
-            if key in paths and value:
-                value = (
-                    [Path(v).name for v in value] if isinstance(value, list) else Path(value).name
-                )
-            value = plain(value)
-            said.append(f"{key.removesuffix('.name')}={shlex.quote(value)}")
-    return said
+        name for name, field in config.model_fields.items()
+        if Path in (field.annotation, *get_args(field.annotation))
+    }  # fmt: skip
+
+    def short(value: Any, is_path: bool) -> Any:
+        if isinstance(value, dict):
+            return {k: short(v, False) for k, v in value.items()}
+        if isinstance(value, list):
+            return [short(v, is_path) for v in value]
+        is_path = isinstance(value, str) and (is_path or os.path.isabs(value))
+        return Path(value).name or value if is_path else value
+
+    return {key: short(value, key in paths) for key, value in values.items()}

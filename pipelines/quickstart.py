@@ -47,5 +47,6 @@ def main(out="demo", patients=16, labelled=4, pretraining=150, steps=300, seed=0
     scores = call("evaluate", run=tuned, baseline=baseline, also=[mae])
     with open(scans / "scans.csv") as table:
         unseen = next(row["id"] for row in csv.DictReader(table) if row["split"] == "test")
-    call("predict", run=tuned, scans=scans / "dicom" / unseen, out=out / "predictions")
+    new = {"scans": scans / "dicom" / unseen, "out": out / "predictions", "overwrite": True}
+    call("predict", run=tuned, **new)
     return Path(shutil.copy(scores / "report.html", out / "report.html"))

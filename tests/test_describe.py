@@ -3,7 +3,7 @@ from pathlib import Path
 from pydantic import Field
 
 from medssl import config
-from medssl.describe import describe, words
+from medssl.describe import describe, shareable, words
 
 
 class Group(config.Keys):
@@ -33,3 +33,10 @@ def test_words_ask_for_the_same_config_and_name_no_folder_above():
     again = config.load(Example, "nothing", [w.replace("'", "") for w in found])
     assert again.group == asked.group and again.part.name == "other"
     assert words(Example, {"store": "s", "labels": ["/a/b", "c"]}) == ["store=s", "labels=b,c"]
+
+
+def test_what_is_shared_names_no_folder():
+    values = {"store": "/home/me/s", "labels": ["/x/a.csv", "b.csv"], "part": {"w": "/x/w.pt"}}
+    assert shareable(Example, values) == {
+        "store": "s", "labels": ["a.csv", "b.csv"], "part": {"w": "w.pt"}
+    }  # fmt: skip

@@ -17,12 +17,13 @@ from medssl.data.index.walk import walk
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
 from medssl.data.tables import (
-    PATIENTS,
     Places,
     absolute,
     existing,
+    identifying_columns,
     mask_columns,
     match,
+    patient_columns,
     read_table,
     split_names,
 )
@@ -139,8 +140,13 @@ def _from_table(manifest: Manifest, source: Path) -> _Found:
     places = Places(manifest, source.parent, set(mask_of.values()))
     matched, told_by = match(table, manifest, places, source, masks)
     _refuse_contradictions(table, matched, manifest, source)
-    patients = [c for name in PATIENTS for c in table if c.lower() == name]
-    columns = [c for c in table if c not in {*told_by, *masks, *patients}]
+    patients, private = patient_columns(table), identifying_columns(table)
+    if private:
+        manifest.notes.append(
+            f"{source.name}: columns left out, since they may tell who a patient is: "
+            + ", ".join(private)
+        )
+    columns = [c for c in table if c not in {*told_by, *masks, *patients, *private}]
     values = {f"label_{re.sub(r'[^A-Za-z0-9]+', '_', c)}": typed(table[c]) for c in columns
               if c.lower() not in ("split", "id", "image_id")}  # fmt: skip
     split = [split_names(table[c], source) for c in columns if c.lower() == "split"]

@@ -20,6 +20,7 @@ from medssl.errors import UserError
 
 SCHEMA = 1
 NAME = "manifest.parquet"
+LARGEST_LABEL = 65535
 COLUMNS = (
     "id", "patient", "study", "path", "files", "format", "modality", "shape", "spacing",
     "orientation", "split", "label_mask", "boxes", "remarks", "verdict", "code", "reason",
@@ -179,6 +180,9 @@ def _labels(array: np.ndarray, film: bool, path: Path) -> np.ndarray:
         array = whole.astype(np.int32)
     if array.min() < 0:
         raise UserError("LABELS", path, f"the mask holds {array.min()}", "number labels from 0 up")
+    if array.max() > LARGEST_LABEL:
+        cause = f"the mask holds {array.max()}, labels up to {LARGEST_LABEL} are kept"
+        raise UserError("LABELS", path, cause, "number labels from 1 up")
     if film and array.max() == 255 and np.isin(array, (0, 255)).all():
         array = array // 255
     return array

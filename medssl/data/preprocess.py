@@ -5,6 +5,7 @@ a prediction on the prepared grid back onto the scan's own grid. Axes are only e
 flipped, never rotated, so any axis order of one scan prepares to the same array.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,7 @@ from medssl.data.volume import Volume, crop, reorient, resized_affine
 from medssl.errors import UserError
 
 CLIP_Z = 5.0
+LABELS_MAX = 32
 SAMPLE = 200_000
 
 
@@ -83,9 +85,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class Prepared:
+    """`like_labels`: the scan holds a few whole numbers only, as a label mask does."""
+
     image: Volume
     mask: Volume | None
     grid: Grid
+    like_labels: bool = False
 
 
 def prepare(
@@ -102,6 +107,7 @@ def prepare(
             "prepare it with another recipe, or index the folder with the right modality=",
         )  # fmt: skip
     codes = recipe.orientation
+    like_labels = _few_whole_numbers(scan.array)
     scan = reorient(scan, codes)
     image = scan.array.astype(np.float32)
     body = _foreground(image[0], recipe)
@@ -112,25 +118,30 @@ def prepare(
     out = _to_grid(scan.with_array(image), grid, smooth=True, fill=float(image.min()))
     if mask is not None:
         mask = _to_grid(reorient(mask, codes), grid, smooth=False, fill=0)
-    return Prepared(out, mask, grid)
+    return Prepared(out, mask, grid, like_labels)
 
 
-def restore(scores: np.ndarray, grid: Grid, orientation: str, scan: Volume) -> Volume:
-    """Class scores (K, *grid.shape) to labels on the scan's own grid, as uint8 (or uint16).
+def restore(
+    scores: np.ndarray, grid: Grid, orientation: str, scan: Volume,
+    labels: Callable[[np.ndarray], np.ndarray],
+) -> Volume:  # fmt: skip
+    """Class scores (K, *grid.shape) to labels on the scan's own grid, as uint8, uint16 or int32.
 
-    Scores are interpolated linearly before the winner is taken; outside the prepared box is 0.
+    Scores are interpolated linearly before `labels` takes the winners, (K, *space) to (*space);
+    outside the prepared box is 0.
     """
     extent = tuple(h - lo for lo, h in zip(grid.low, grid.high, strict=True))
-    labels = resize(scores.astype(np.float32), extent, smooth=True).argmax(0)
-    labels = labels.astype(np.uint8 if len(scores) <= 256 else np.uint16)
-    whole = np.zeros(grid.canonical, labels.dtype)
+    found = labels(resize(scores.astype(np.float32), extent, smooth=True))
+    fitting = (t for t in (np.uint8, np.uint16, np.int32) if found.max() <= np.iinfo(t).max)
+    found = found.astype(next(fitting))
+    whole = np.zeros(grid.canonical, found.dtype)
     inside = [
         (max(lo, 0), min(h, n))
         for lo, h, n in zip(grid.low, grid.high, grid.canonical, strict=True)
     ]
     into = tuple(slice(a, b) for a, b in inside)
     out_of = tuple(slice(a - lo, b - lo) for (a, b), lo in zip(inside, grid.low, strict=True))
-    whole[into] = labels[out_of]
+    whole[into] = found[out_of]
     canonical = reorient(scan, orientation)
     return Volume(reorient(canonical.with_array(whole[None]), scan.orientation).array, scan.affine)
 
@@ -166,6 +177,12 @@ def _to_grid(volume: Volume, grid: Grid, smooth: bool, fill: float) -> Volume:
     offset[: volume.ndim, 3] = [-b for b in before]
     affine = resized_affine(part.affine @ offset, array.shape[1:], grid.shape)
     return Volume(resize(array, grid.shape, smooth), affine, volume.modality)
+
+
+def _few_whole_numbers(array: np.ndarray) -> bool:
+    if array.ndim < 4 or array.dtype.kind == "f" or array.min() != 0 or array.max() > LABELS_MAX:
+        return False
+    return len(np.unique(array)) <= LABELS_MAX
 
 
 def _foreground(image: np.ndarray, recipe: Recipe) -> np.ndarray:

@@ -7,7 +7,14 @@ import pandas as pd
 
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
-from medssl.data.tables import PATIENTS, Places, mask_columns, match, read_table, split_names
+from medssl.data.tables import (
+    Places,
+    mask_columns,
+    match,
+    patient_columns,
+    read_table,
+    split_names,
+)
 from medssl.errors import UserError
 from medssl.seeding import generator
 
@@ -29,9 +36,7 @@ def attach_splits(manifest: Manifest, source: Path) -> Manifest:
     places = Places(manifest, source.parent)
     matched, _ = match(table, manifest, places, source, [*masks, column])
     names = split_names(table[column], source)
-    patients = next(
-        (table[c] for n in PATIENTS for c in table if c.lower() == n), [""] * len(table)
-    )
+    patients = next((table[c] for c in patient_columns(table)), [""] * len(table))
     for name, patient, rows in zip(names, patients, matched, strict=True):
         manifest.table.loc[rows, "split"] = name
         if patient:

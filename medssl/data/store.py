@@ -18,16 +18,24 @@ from medssl.data.files import write_atomically
 from medssl.data.preprocess import Grid, Prepared, Recipe
 from medssl.errors import UserError, one_line
 
-FORMAT = 2
+FORMAT = 3
 CHUNK, BLOCK = 128, 32
 FOREGROUND_POINTS = 1000
 
 
-def entry_key(files: list[Path], recipe: Keys) -> str:
-    """32 hex digits from the bytes of the source files, the recipe and the store's format."""
+def entry_key(sources: list[str], recipe: Keys) -> str:
+    """32 hex digits from fingerprints of source files, the recipe and the store's format."""
     import xxhash
 
-    digest = xxhash.xxh3_128(f"{FORMAT}|{recipe.model_dump_json()}".encode())
+    text = "|".join([str(FORMAT), recipe.model_dump_json(), *sources])
+    return xxhash.xxh3_128(text.encode()).hexdigest()
+
+
+def fingerprint(files: list[Path]) -> str:
+    """32 hex digits from the bytes of files, one behind the other."""
+    import xxhash
+
+    digest = xxhash.xxh3_128()
     for file in files:
         with open(file, "rb") as stream:
             while block := stream.read(1 << 22):
@@ -128,16 +136,25 @@ class Store:
             points = _points(mask[0])
             path = self._path(key, "points.npy")
             write_atomically(path, lambda p: _save_array(p, points))
-        self._write(key, "image", self._quantised(prepared.image.array))
+        image = prepared.image
+        self._write(key, "image", self._quantised(image.array))
+        about = {
+            "channels": len(image.array),
+            "shape": json.dumps([int(n) for n in image.shape]),
+            "spacing": json.dumps([round(s, 6) for s in image.spacing]),
+            "floor": int(self._quantised(image.array.min())),
+            "grid": json.dumps({k: list(map(int, v)) for k, v in asdict(prepared.grid).items()}),
+            "like_labels": prepared.like_labels,
+        }
+        write_atomically(self._path(key, "json"), lambda p: p.write_text(json.dumps(about)))
 
     def has(self, key: str, mask: bool) -> bool:
-        """Whether every array of an entry is in place (the image is written last)."""
-        kinds = ["image", "mask"] if mask else ["image"]
-        return all(self._path(key, f"{kind}.b2nd").exists() for kind in kinds)
+        """Whether every file of an entry is in place (what describes it is written last)."""
+        endings = ["json", "image.b2nd", *(["mask.b2nd", "points.npy"] if mask else [])]
+        return all(self._path(key, ending).exists() for ending in endings)
 
-    def describe(self, row: pd.Series, key: str, prepared: Prepared) -> dict:
-        """The row of `items` for one scan of the manifest."""
-        image = prepared.image
+    def describe(self, row: pd.Series, key: str, source: str) -> dict:
+        """The row of `items` for one scan, whose entry is there; `source` is its fingerprint."""
         kept = [
             c for c in row.index if c in ("id", "patient", "study", "modality", "split", "boxes")
         ]
@@ -145,11 +162,8 @@ class Store:
         return {
             **{c: row[c] for c in kept},
             "key": key,
-            "channels": len(image.array),
-            "shape": json.dumps([int(n) for n in image.shape]),
-            "spacing": json.dumps([round(s, 6) for s in image.spacing]),
-            "floor": int(self._quantised(image.array.min())),
-            "grid": json.dumps({k: list(map(int, v)) for k, v in asdict(prepared.grid).items()}),
+            "source": source,
+            **json.loads(self._path(key, "json").read_text()),
             "has_mask": bool(row.get("label_mask", "")),
         }
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
@@ -14,7 +15,13 @@ from medssl.data.patients import pseudonym
 from medssl.errors import UserError
 
 IDS = ("id", "image_id", "scan_id")
-PATIENTS = ("patient", "patient_id", "series_uid")
+# Without case, spaces, dashes and underscores: PatientID, patient_id and Patient ID are one name.
+PATIENTS = ("patient", "patientid", "pid", "subject", "subjectid", "mrn")
+SERIES = "seriesuid"
+IDENTIFYING = re.compile(
+    r"(patients?|subject|full|first|last|family|given|sur|fore)?names?|.*birth.*|dob|.*accession.*"
+    r"|.*address.*|.*phone.*|e?mail|ssn|.*insurance.*|.*physician.*|.*uid"
+)
 MASKS = ("seg", "mask", "label_path", "mask_path", "segmentation", "label", "labels")
 SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
@@ -42,6 +49,21 @@ def read_table(path: Path) -> pd.DataFrame:
         raise UserError("TABLE", path, cause, "give a CSV with one header line") from error
     table = table.rename(columns=lambda name: str(name).strip())
     return table.apply(lambda column: column.fillna("").str.strip())
+
+
+def plain_name(column: str) -> str:
+    """A column's name in lower case, letters and digits only."""
+    return re.sub(r"[^a-z0-9]", "", column.lower())
+
+
+def patient_columns(table: pd.DataFrame) -> list[str]:
+    """Columns that say whose a scan is, the most telling first."""
+    return [c for name in PATIENTS for c in table if plain_name(c) == name]
+
+
+def identifying_columns(table: pd.DataFrame) -> list[str]:
+    """Columns that by their name could tell who a patient is, and are therefore never carried on."""
+    return [c for c in table if IDENTIFYING.fullmatch(plain_name(c))]
 
 
 class Places:
@@ -119,8 +141,10 @@ def match(
         if any(found):
             _refuse_ambiguous(found, table[column], manifest, source)
             return found, [column]
-    for column in [c for name in PATIENTS for c in columns if c.lower() == name]:
-        prefix, against = ("s", "id") if column.lower() == "series_uid" else ("p", "patient")
+    known = [*patient_columns(table), *(c for c in table if plain_name(c) == SERIES)]
+    for column in [c for c in known if c in columns]:
+        series = plain_name(column) == SERIES
+        prefix, against = ("s", "id") if series else ("p", "patient")
         rows = manifest.table.groupby(against).groups
         found = [list(rows.get(pseudonym(value, prefix), [])) for value in table[column]]
         if any(found):

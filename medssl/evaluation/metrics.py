@@ -6,6 +6,9 @@ import numpy as np
 
 from medssl.errors import UserError
 
+# Spacings out of float32 affines are off by 1e-7: one voxel must not lie beyond one voxel's size.
+EXACT = 1 + 1e-4
+
 
 def dice(prediction: np.ndarray, truth: np.ndarray, classes: dict[int, str]) -> dict[str, float]:
     """Dice by class name of two label arrays: NaN if a class is in neither, 0 if in one only.
@@ -70,7 +73,10 @@ def _surface_dice(prediction: np.ndarray, truth: np.ndarray, spacing, tolerance_
         # Boundary voxels are counted. Areas (use_subvoxels) take up to 8 times as long and, on
         # shifted spheres of cubic voxels, came out further from the exact share.
         found = compute_surface_dice(
-            *pair, [tolerance_mm], include_background=True, spacing=[float(s) for s in spacing]
+            *pair,
+            [tolerance_mm * EXACT],
+            include_background=True,
+            spacing=[float(s) for s in spacing],
         )
     return float(found[0, 0])
 

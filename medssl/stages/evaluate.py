@@ -66,7 +66,7 @@ def run(config: Config) -> Path:
             "EMPTY", store.folder, f"no labelled scan has the split {config.split!r}",
             "choose another split=, or give splits= to `medssl index`",
         )  # fmt: skip
-    seen = overlap(about, set(items["patient"]))
+    seen = overlap(about, items)
     refuse_overlap(seen, config.run, config.allow_overlap)
     baseline = _Baseline(config, items) if config.baseline else None
     manifest = Manifest.read(store.manifest)
@@ -103,7 +103,7 @@ def run(config: Config) -> Path:
         say(f"{name}: {interval}")
     for name, interval in compared.items():
         say(f"{name}, difference to {config.baseline}: {interval}")
-    parent = about["config"]["backbone"]
+    parent = of_run["backbone"]
     pretrained = [*([Path(parent)] if parent else []), *config.also]
     commands = _commands(config, of_run, pretrained)
     report = chain.write(
@@ -163,9 +163,8 @@ def _segmentation(
     for item in track(list(items.index), "evaluate", unit="scans"):
         scan = manifest.volume(item)
         truth = manifest.mask(item, scan)
-        found = restore(
-            task.predict(store.read(item)), store.grid(item), store.recipe.orientation, scan
-        )
+        scores = task.predict(store.read(item))
+        found = restore(scores, store.grid(item), store.recipe.orientation, scan, task.labels)
         each = segmentation_scores(
             found.array[0], truth.array[0].astype(np.int64), task.classes, scan.spacing,
             config.tolerance,
@@ -187,7 +186,7 @@ def _examples(task, store: Store, cases: pd.DataFrame, n: int) -> list[dict]:
             "dice": float(ranked[item]),
             "image": store.read(item)[0],
             "truth": store.read_mask(item)[0],
-            "prediction": task.predict(store.read(item)).argmax(0),
+            "prediction": task.labels(task.predict(store.read(item))),
             "classes": task.classes,
         }
         for item in ranked.index[places]

@@ -19,10 +19,11 @@ from medssl.backbones.base import build as build_backbone
 from medssl.config import Config as Base
 from medssl.config import Part, checked_parts
 from medssl.data.crops import Crops, batches
-from medssl.data.leakage import overlap, refuse_overlap
+from medssl.data.leakage import PARTS, overlap, record, refuse_overlap
 from medssl.data.preprocess import Recipe
 from medssl.data.store import Store
 from medssl.data.subset import few, of_splits
+from medssl.describe import shareable
 from medssl.errors import UserError
 from medssl.evaluation.metrics import classification_scores, dice
 from medssl.progress import say
@@ -102,12 +103,8 @@ def run(config: Config) -> Path:
         classes=classes,
         target=config.target,
         trained_on=len(train),
-        config=config.model_dump(mode="json"),
-        patients={
-            **parent.get("patients", {}),
-            "train": list(train["patient"]),
-            "validation": list(validation["patient"]),
-        },
+        config=shareable(Config, config.model_dump(mode="json")),
+        seen=record(parent, train=train, validation=validation),
     )
     with run_folder.opened(config.out, config.model_dump(mode="json")):
         say(f"finetune {config.task.name} on {len(train)} scans, {about['start']}")
@@ -124,6 +121,8 @@ def run(config: Config) -> Path:
             if score is not None:
                 at.log.write(at.step, validation=score)
                 say(f"step {at.step}: validation {score:.4f}")
+            elif len(validation):
+                say(f"step {at.step}: no validation scan holds a class to score")
             if score is None or score >= best:
                 modules = {"backbone": task.backbone, "task": _Head(task)}
                 save_model(
@@ -262,10 +261,11 @@ def _start(parent: dict) -> str:
 def _refuse_leaks(
     parent: dict, labelled: pd.DataFrame, train: pd.DataFrame, config: Config
 ) -> None:
-    held_out = set(of_splits(labelled, ["val", "test"])["patient"])
-    refuse_overlap(overlap(parent, held_out, ("pretrain",)), config.store, config.allow_overlap)
-    shared = {"train": sorted(held_out & set(train["patient"]))}
-    refuse_overlap({k: v for k, v in shared.items() if v}, config.store, config.allow_overlap)
+    # Validation patients may have chosen a parent's weights before; test patients may not.
+    for splits, parts in ((["val"], ("pretrain", "train")), (["test"], PARTS)):
+        held_out = of_splits(labelled, splits)
+        for seen in (parent, record({}, train=train)):
+            refuse_overlap(overlap(seen, held_out, parts), config.store, config.allow_overlap)
 
 
 def _validate(task, store: Store, validation: pd.DataFrame, targets) -> float | None:
@@ -274,9 +274,14 @@ def _validate(task, store: Store, validation: pd.DataFrame, targets) -> float | 
         return None
     scores = {i: task.predict(store.read(i)) for i in validation.index}
     if targets is None:
-        each = [dice(s.argmax(0), store.read_mask(i)[0], task.classes) for i, s in scores.items()]
-        return float(np.nanmean([list(d.values()) for d in each]))
+        each = [
+            dice(task.labels(s), store.read_mask(i)[0], task.classes) for i, s in scores.items()
+        ]
+        known = [d for case in each for d in case.values() if not np.isnan(d)]
+        return float(np.mean(known)) if known else None
     known = [i for i in validation.index if i in targets]
+    if not known:
+        return None
     found = classification_scores(
         np.array([targets[i] for i in known]), np.stack([scores[i] for i in known])
     )

@@ -15,13 +15,15 @@ import numpy as np
 from pydantic import Field
 
 from medssl.config import Config as Base
-from medssl.data.index import read, scan
+from medssl.data.index import Row, nifti, read, scan
 from medssl.data.preprocess import Recipe, prepare, restore
 from medssl.data.volume import Volume
 from medssl.errors import UserError
 from medssl.progress import say, track
 from medssl.stages.finetune import load_task
 from medssl.training.hardware import Hardware
+
+SCANNER = 1
 
 
 class Config(Base, Hardware):
@@ -34,6 +36,7 @@ class Config(Base, Hardware):
     scans: Path = Field(description="a scan, or a folder of scans (DICOM, NIfTI, MHA/NRRD, films)")
     out: Path = Field(Path("predictions"), description="folder to write to")
     modality: str = Field("", description="modality of formats that do not say it")
+    overwrite: bool = Field(False, description="replace predictions that lie in out already")
 
 
 def run(config: Config) -> Path:
@@ -43,6 +46,8 @@ def run(config: Config) -> Path:
     used = [r for r in rows if r.verdict == "used"]
     refused = [(r.id, r.code, r.reason) for r in rows if r.verdict != "used"]
     config.out.mkdir(parents=True, exist_ok=True)
+    if not config.overwrite:
+        _refuse_existing(config.out, [r.id for r in used])
     scores = []
     for row in track(used, "predict", unit="scans"):
         try:
@@ -54,9 +59,9 @@ def run(config: Config) -> Path:
             if found.ndim == 1:
                 scores.append({"id": row.id, **_named(found, task.classes)})
             else:
-                write_nifti(
-                    restore(found, prepared.grid, recipe.orientation, volume), config.out / row.id
-                )
+                grid = prepared.grid
+                labels = restore(found, grid, recipe.orientation, volume, task.labels)
+                write_labels(labels, config.out / row.id, _affine_code(row))
         except UserError as error:
             refused.append((row.id, error.code, f"{error.cause}. Fix: {error.fix}"))
     if scores:
@@ -82,17 +87,42 @@ def _check_fits(image: Volume, backbone, name: str) -> None:
         )  # fmt: skip
 
 
-def write_nifti(labels: Volume, path: Path) -> Path:
-    """Write integer labels as .nii.gz (.png for a film) with the affine as given."""
+def _refuse_existing(out: Path, ids: list[str]) -> None:
+    names = ["scores.csv", *(f"{i}{ending}" for i in ids for ending in (".nii.gz", ".png"))]
+    there = [name for name in names if (out / name).exists()]
+    if there:
+        raise UserError(
+            "EXISTS", out, f"holds {len(there)} earlier predictions ({', '.join(there[:3])})",
+            "choose another out=, or replace them with overwrite=true",
+        )  # fmt: skip
+
+
+def _affine_code(row: Row) -> int:
+    """What a NIfTI source says its affine leads to (scanner, aligned, template space)."""
+    if row.format != "nifti":
+        return SCANNER
+    return nifti.read_header(row.files[0]).space or SCANNER
+
+
+def write_labels(labels: Volume, path: Path, code: int = SCANNER) -> Path:
+    """Write integer labels as .nii.gz with the affine as given, or as .png for a film.
+
+    `code` is NIfTI's word for the space that the affine leads to. The qform says the same as the
+    sform, unless the axes are sheared, which it cannot express.
+    """
     array = labels.array[0]
     if labels.ndim == 2:
         from PIL import Image
 
         path = path.with_name(path.name + ".png")
-        Image.fromarray(array.astype(np.uint8)).save(path)
+        Image.fromarray(array).save(path)
         return path
     path = path.with_name(path.name + ".nii.gz")
     image = nib.Nifti1Image(array, labels.affine)
+    image.set_sform(labels.affine, code)
+    image.set_qform(labels.affine, code)
+    if not np.allclose(image.get_qform(), labels.affine, atol=1e-3):
+        image.set_qform(None, 0)
     image.header.set_xyzt_units("mm")
     nib.save(image, path)
     return path

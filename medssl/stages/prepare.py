@@ -17,7 +17,7 @@ from medssl.config import Config as Base
 from medssl.data.files import write_atomically
 from medssl.data.manifest import Manifest
 from medssl.data.preprocess import Recipe, prepare
-from medssl.data.store import Store, entry_key
+from medssl.data.store import Store, entry_key, fingerprint
 from medssl.errors import UserError
 from medssl.progress import say, track
 
@@ -62,6 +62,12 @@ def run(config: Config) -> Path:
     store.items = pd.DataFrame(good).set_index("id", drop=False).rename_axis(None)
     _check_alike(store)
     store.write_about()
+    odd = list(store.items.index[store.items["like_labels"]])
+    if odd:
+        say(
+            f"remark: {len(odd)} scans hold a few whole numbers only, as label masks do "
+            f"({', '.join(odd[:3])}); masks belong into a folder given as labels= to `medssl index`"
+        )
     say(f"prepared {len(good)} scans, refused {len(refused)} (listed in {refused_csv})")
     return config.out
 
@@ -69,18 +75,24 @@ def run(config: Config) -> Path:
 def _prepare(manifest, store, row) -> dict:
     """Prepare one scan; a UserError becomes its row in refused.csv."""
     try:
-        masks = [manifest.root / row["label_mask"]] if row["label_mask"] else []
-        key = entry_key([*manifest.files(row["id"]), *masks], store.recipe)
-        scan = manifest.volume(row["id"])
-        prepared = prepare(scan, store.recipe, manifest.mask(row["id"], scan), name=row["id"])
+        key, source = manifest_key(manifest, row, store.recipe)
         if not store.has(key, bool(row["label_mask"])):
-            store.add(key, prepared)
-        return store.describe(row, key, prepared)
+            scan = manifest.volume(row["id"])
+            mask = manifest.mask(row["id"], scan)
+            store.add(key, prepare(scan, store.recipe, mask, name=row["id"]))
+        return store.describe(row, key, source)
     except UserError as error:
         return {"id": row["id"], "code": error.code, "cause": error.cause, "fix": error.fix}
     except OSError as error:
         fix = "check that the file is still there and readable; index the folder again"
         return {"id": row["id"], "code": "UNREADABLE", "cause": str(error), "fix": fix}
+
+
+def manifest_key(manifest: Manifest, row: pd.Series, recipe: Recipe) -> tuple[str, str]:
+    """The key of a scan's entry in a store, and the fingerprint of the scan's files."""
+    source = fingerprint(manifest.files(row["id"]))
+    masks = [fingerprint([manifest.root / row["label_mask"]])] if row["label_mask"] else []
+    return entry_key([source, *masks], recipe), source
 
 
 def _check_alike(store) -> None:

@@ -17,8 +17,10 @@ from medssl.backbones.base import build as build_backbone
 from medssl.config import Config as Base
 from medssl.config import Part, checked_parts
 from medssl.data.crops import Crops, batches
+from medssl.data.leakage import record
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
+from medssl.describe import shareable
 from medssl.evaluation.collapse import health
 from medssl.methods.base import METHODS
 from medssl.progress import say
@@ -69,9 +71,9 @@ def run(config: Config) -> Path:
         backbone={"name": config.backbone.name, "options": architecture(options)},
         recipe=store.recipe.model_dump(),
         method=config.method.model_dump(),
-        seen=list(getattr(method, "crop", method.crops.size)),
-        config=config.model_dump(mode="json"),
-        patients={"pretrain": list(items["patient"])},
+        image_size=list(getattr(method, "crop", method.crops.size)),
+        config=shareable(Config, config.model_dump(mode="json")),
+        seen=record({}, pretrain=items),
     )
     with run_folder.opened(config.out, config.model_dump(mode="json")):
         say(

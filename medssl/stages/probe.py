@@ -17,6 +17,7 @@ from pydantic import Field
 
 from medssl.backbones.base import build, pool
 from medssl.config import Config as Base
+from medssl.data.leakage import overlap, refuse_overlap
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
 from medssl.errors import UserError
@@ -43,13 +44,14 @@ class Config(Base, Hardware):
     test: list[str] = Field(["val", "test"], description="splits that are asked about")
     k: int = Field(20, description="neighbours", ge=1)
     batch_size: int = Field(32, description="crops of one forward pass", ge=1)
+    allow_overlap: bool = Field(False, description="ask about patients that were trained on")
     seed: int = Field(0, description="of the crops and of the untrained network")
 
 
 def run(config: Config) -> Path:
     about = read_card(config.run)
     store = Store.read_from(config.store)
-    size = tuple(config.size or about.get("seen") or ())
+    size = tuple(config.size or about.get("image_size") or ())
     if len(size) != store.ndim:
         raise UserError(
             "CONFIG",
@@ -64,6 +66,7 @@ def run(config: Config) -> Path:
             "EMPTY", config.store, f"{len(train)} labelled scans to learn from, {len(test)} to ask about",
             "choose other splits with train= and test=, or index with labels= and splits=",
         )  # fmt: skip
+    refuse_overlap(overlap(about, test), config.run, config.allow_overlap)
     right, device = {}, config.take()
     for name in ("pretrained", "untrained"):
         torch.manual_seed(config.seed)

@@ -20,4 +20,7 @@ class Task(Trainable, Protocol):
     classes: dict[int, str]
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Scores of one prepared item (C, *space): (classes, *space), or (classes,)."""
+        """Scores of one prepared item (C, *space): (labels, *space), or (classes,)."""
+
+    def labels(self, scores: np.ndarray) -> np.ndarray:
+        """Of a segmentation: the label of every voxel from scores (labels, *space)."""

@@ -29,10 +29,11 @@ class Segmentation(nn.Module):
         from monai.losses import DiceCELoss
 
         self.backbone, self.augment, self.value_range = backbone, augment, value_range
-        self.classes = classes
+        self.classes = dict(sorted(classes.items()))
+        self.values = np.array([0, *self.classes])  # the label of every output channel
         self.size, self.overlap = tuple(size), overlap
         self.crops = CropSpec(self.size, foreground=foreground, mask=True)
-        self.decoder = UNetDecoder(backbone, 1 + max(classes), width)
+        self.decoder = UNetDecoder(backbone, len(self.values), width)
         # Statistics over the whole batch: a class absent from one crop is no error of that crop.
         self.loss = DiceCELoss(
             softmax=True, to_onehot_y=True, include_background=False, batch=True,
@@ -48,14 +49,14 @@ class Segmentation(nn.Module):
     def training_step(self, batch: dict, step: int) -> StepOutput:
         drawn = self.augment.draw(batch["seed"], tuple(batch["image"].shape[2:]))
         image, mask = drawn.image(batch["image"], self.value_range), drawn.mask(batch["mask"])
-        return StepOutput(self.loss(self(image).float(), mask[:, None]))
+        return StepOutput(self.loss(self(image).float(), self._channels(mask)[:, None]))
 
     def after_step(self, step: int) -> None:
         pass
 
     @torch.no_grad()
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Class probabilities (classes, *space) of one prepared item (C, *space).
+        """Probabilities (1 + classes, *space) of one prepared item (C, *space), background first.
 
         A network in 2D takes a volume slice by slice along its last axis.
         """
@@ -72,6 +73,16 @@ class Segmentation(nn.Module):
             mode="gaussian", padding_mode="constant", cval=float(image.min()),
         )  # fmt: skip
         return logits[0].float().softmax(0).cpu().numpy()
+
+    def labels(self, scores: np.ndarray) -> np.ndarray:
+        """The label of every voxel from class scores (classes, *space)."""
+        return self.values[scores.argmax(0)]
+
+    def _channels(self, mask: Tensor) -> Tensor:
+        """Labels as numbers of output channels; a label that is no class is background."""
+        values = torch.as_tensor(self.values, device=mask.device)
+        channel = torch.bucketize(mask, values).clamp(max=len(values) - 1)
+        return torch.where(values[channel] == mask, channel, 0)
 
     def _padded(self, image: Tensor) -> tuple[Tensor, Sequence[int]]:
         size, divisor = image.shape[2:], self.backbone.divisor

@@ -7,22 +7,22 @@ import platform
 CARD_VERSION = 1
 
 
-def card(kind: str, *, backbone: dict, recipe: dict, config: dict, patients: dict, **more) -> dict:
+def card(kind: str, *, backbone: dict, recipe: dict, config: dict, seen: dict, **more) -> dict:
     """A JSON-able card.
 
     kind      "pretrained" or "finetuned"
     backbone  {"name", "in_channels", "options"}: enough to build it again
-    patients  salted ids by part (pretrain, train, validation)
+    seen      what `leakage.record` keeps of patients and scans
     """
-    seen = sorted({p for part in patients.values() for p in part})
+    who = sorted({p for part in seen["patients"].values() for p in part})
     return {
         "card": CARD_VERSION,
         "kind": kind,
         "backbone": backbone,
         "recipe": recipe,
         **more,
-        "patients": {part: sorted(set(ids)) for part, ids in patients.items()},
-        "cohort": hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16],
+        **seen,
+        "cohort": hashlib.sha256("\n".join(who).encode()).hexdigest()[:16],
         "config": config,
         "versions": versions(),
     }

@@ -4,6 +4,8 @@ import json
 import math
 from pathlib import Path
 
+from medssl.data.files import write_atomically
+
 
 class MetricsLog:
     """Appends figures; `rewind` drops what was logged after the checkpoint a run resumes from.
@@ -24,7 +26,8 @@ class MetricsLog:
         for path in (self.metrics, self.timing):
             if path.exists():
                 lines = [line for line in read_jsonl(path) if line["step"] <= step]
-                path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+                text = "".join(json.dumps(line) + "\n" for line in lines)
+                write_atomically(path, lambda p, text=text: p.write_text(text))
 
     def rows(self) -> list[dict]:
         return read_jsonl(self.metrics) if self.metrics.exists() else []

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medssl.config import flat
+from medssl.data.files import write_atomically
 from medssl.errors import UserError, one_line
 from medssl.progress import say
 
@@ -32,11 +33,11 @@ def opened(folder: Path, config: dict) -> Iterator[None]:
                 "LOCKED", folder, "another process is writing to this run",
                 "wait for it, or choose another out=",
             ) from error  # fmt: skip
-        path = folder / "config.json"
-        if path.exists():
-            _refuse_other(folder, json.loads(path.read_text()), config)
-        else:
-            path.write_text(json.dumps(config, indent=1))
+        if (folder / "model").exists() or any((folder / "checkpoints").glob("step-*")):
+            _refuse_other(folder, read_config(folder), config)
+        else:  # what was asked before, if anything, has come to nothing
+            text = json.dumps(config, indent=1)
+            write_atomically(folder / "config.json", lambda p: p.write_text(text))
         try:
             yield
         except KeyboardInterrupt:
@@ -51,7 +52,10 @@ def read_config(folder: Path) -> dict:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(
-            "RUN", folder, f"holds no readable config.json ({one_line(error)})", "give the folder of a run"
+            "RUN",
+            folder,
+            f"holds no readable config.json ({one_line(error)})",
+            "give the folder of a run",
         ) from error
 
 

@@ -168,3 +168,24 @@ def test_numbers_stay_numbers_and_names_stay_names():
     assert typed(pd.Series(["1.5", "-2e3"])).tolist() == [1.5, -2000]
     for words in (["01", "2"], ["1", "x"], ["", ""]):
         assert typed(pd.Series(words)).tolist() == words
+
+
+def test_patients_are_known_by_many_names_and_private_columns_are_left_out(tmp_path):
+    for name in "abc":
+        volume(tmp_path / f"scans/{name}.nii")
+    for column in ("PatientID", "Patient ID", "patient-id", "SUBJECT", "subject_id", "MRN"):
+        table = tmp_path / "t.csv"
+        table.write_text(
+            f"id,{column},PatientName,Birth Date,accession_no,StudyInstanceUID,age,finding\n"
+            "a,Q77,MUELLER^HANS,19500101,A1,1.2.3,61,mass\nb,Q77,MUELLER^HANS,19500101,A2,1.2.4,62,none\n"
+        )
+        manifest = attach(indexed(tmp_path / "scans"), table)
+        found = by_id(manifest)
+        assert found.loc[["a", "b"], "patient"].tolist() == [pseudonym("Q77", "p")] * 2
+        assert manifest.label_columns == ["label_age", "label_finding"]
+        folder = manifest.write(tmp_path / "m")
+        text = (folder / "manifest.csv").read_text() + (folder / "manifest.parquet").read_text(
+            errors="ignore"
+        )
+        assert not any(word in text for word in ("Q77", "MUELLER", "19500101", "A1", "1.2.3"))
+        assert "PatientName, Birth Date, accession_no, StudyInstanceUID" in manifest.notes[0]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from medssl.data.preprocess import Recipe, prepare
-from medssl.data.store import Store, entry_key
+from medssl.data.store import Store, entry_key, fingerprint
 from medssl.data.volume import Volume
 from medssl.errors import UserError
 
@@ -26,7 +26,7 @@ def make(folder, shapes, recipe=None, masks=True, extra=None) -> Store:
         row = pd.Series(
             {**about, "label_mask": "m" if masks else "", **(extra[i] if extra else {})}
         )
-        rows.append(store.describe(row, f"key{i}", prepared))
+        rows.append(store.describe(row, f"key{i}", f"source{i}"))
     store.items = pd.DataFrame(rows).set_index("id", drop=False).rename_axis(None)
     store.write_about()
     return Store.read_from(folder)
@@ -56,10 +56,11 @@ def test_a_box_equals_the_same_box_of_the_whole_and_is_padded_outside(tmp_path):
 def test_key_follows_bytes_and_recipe(tmp_path):
     file = tmp_path / "a"
     file.write_bytes(b"1")
-    first = entry_key([file], Recipe())
-    assert first == entry_key([file], Recipe()) != entry_key([file], Recipe(spacing=[1, 1, 1]))
+    first = entry_key([fingerprint([file])], Recipe())
+    assert first == entry_key([fingerprint([file])], Recipe())
+    assert first != entry_key([fingerprint([file])], Recipe(spacing=[1, 1, 1]))
     file.write_bytes(b"2")
-    assert entry_key([file], Recipe()) != first
+    assert entry_key([fingerprint([file])], Recipe()) != first
 
 
 def test_foreground_points_lie_in_their_class(tmp_path):
@@ -86,5 +87,8 @@ def test_a_half_written_entry_is_not_there(tmp_path):
     store = make(tmp_path / "s", [(8, 8, 8)])
     assert store.has("key0", mask=True)
     (tmp_path / "s/arrays/key0.image.b2nd").unlink()
+    assert not store.has("key0", mask=True)
+    store = make(tmp_path / "t", [(8, 8, 8)])
+    (tmp_path / "t/arrays/key0.json").unlink()
     assert not store.has("key0", mask=True)
     assert not list((tmp_path / "s").rglob(".*"))

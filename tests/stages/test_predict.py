@@ -30,6 +30,29 @@ def test_predictions_lie_on_the_scans_own_grid(segmented, cohort):
     assert 2 * (p & truth).sum() / (p.sum() + truth.sum()) > 0.5
 
 
+def test_predictions_keep_the_source_s_space_and_are_not_overwritten_unasked(
+    segmented, cohort, tmp_path
+):
+    source = nib.load(cohort / "images/case_1.nii.gz")
+    source.set_sform(source.affine, 4)
+    sheared = source.affine @ np.array([[1, 0.2, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    (tmp_path / "in").mkdir()
+    nib.save(source, tmp_path / "in/template.nii.gz")
+    nib.save(nib.Nifti1Image(source.get_fdata(), sheared), tmp_path / "in/sheared.nii.gz")
+    asked = {"run": segmented / "tuned", "scans": tmp_path / "in", "modality": "MR"}
+    out = call("predict", **asked, out=tmp_path / "o")
+    found = nib.load(out / "template.nii.gz")
+    assert (int(found.header["sform_code"]), int(found.header["qform_code"])) == (4, 4)
+    assert np.allclose(found.get_qform(), source.affine, atol=1e-4)
+    found = nib.load(out / "sheared.nii.gz")
+    assert np.allclose(found.affine, sheared, atol=1e-4) and int(found.header["qform_code"]) == 0
+    before = (out / "template.nii.gz").read_bytes()
+    with pytest.raises(UserError, match="holds 2 earlier predictions"):
+        call("predict", **asked, out=tmp_path / "o")
+    assert (out / "template.nii.gz").read_bytes() == before
+    call("predict", **asked, out=tmp_path / "o", overwrite=True)
+
+
 def test_all_48_axis_orders_predict_the_same_place(segmented, cohort, tmp_path):
     source = nib.load(cohort / "images/case_1.nii.gz")
     orders = [

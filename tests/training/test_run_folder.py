@@ -6,19 +6,37 @@ from medssl.errors import UserError
 from medssl.training import run_folder
 
 
-def test_a_folder_belongs_to_one_config(tmp_path):
-    with run_folder.opened(tmp_path / "r", {"fit": {"steps": 5, "workers": 0}, "out": "r"}):
-        pass
-    with run_folder.opened(tmp_path / "r", {"fit": {"steps": 5, "workers": 2}, "out": "r"}):
+def test_a_folder_that_holds_weights_belongs_to_one_config(tmp_path):
+    folder = tmp_path / "r"
+    with run_folder.opened(folder, {"fit": {"steps": 5, "workers": 0}, "out": "r"}):
+        (folder / "checkpoints/step-00000001").mkdir(parents=True)
+    with run_folder.opened(folder, {"fit": {"steps": 5, "workers": 2}, "out": "r"}):
         pass
     with (
         pytest.raises(UserError, match="there fit.steps=5, now fit.steps=6"),
-        run_folder.opened(tmp_path / "r", {"fit": {"steps": 6, "workers": 0}, "out": "r"}),
+        run_folder.opened(folder, {"fit": {"steps": 6, "workers": 0}, "out": "r"}),
     ):
         pass
-    assert run_folder.read_config(tmp_path / "r")["fit"]["steps"] == 5
+    assert run_folder.read_config(folder)["fit"]["steps"] == 5
     with pytest.raises(UserError, match="config.json"):
         run_folder.read_config(tmp_path)
+
+
+def test_a_folder_of_an_attempt_that_failed_takes_another_config(tmp_path):
+    with (
+        pytest.raises(RuntimeError),
+        run_folder.opened(tmp_path, {"fit": {"device": "cuda"}}),
+    ):
+        raise RuntimeError
+    (tmp_path / "config.json").write_text("")  # as a kill in the midst of writing leaves it
+    with run_folder.opened(tmp_path, {"fit": {"device": "cpu"}}):
+        assert run_folder.read_config(tmp_path) == {"fit": {"device": "cpu"}}
+
+
+def test_stopping_says_how_to_go_on(tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt), run_folder.opened(tmp_path, {}):
+        raise KeyboardInterrupt
+    assert "the same command goes on" in capsys.readouterr().err
 
 
 def _try(folder, queue):

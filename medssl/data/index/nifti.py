@@ -33,6 +33,7 @@ class Header:
     scale: tuple[float, float]
     affine: np.ndarray
     remarks: list[str]
+    space: int  # the standard's code of where the affine leads to; 0: unknown
 
     @property
     def expected(self) -> int:
@@ -80,6 +81,7 @@ def read_header(path: Path) -> Header:
     result = Header(
         path, data, _is_packed(data), _shape(header, path), _dtype(header, path),
         max(int(header["vox_offset"]), 0), _scale(header, path), affine, remarks,
+        int(header["sform_code"]) or int(header["qform_code"]),
     )  # fmt: skip
     stored = data.stat().st_size
     checks.size(result.expected, stored, result.packed, data)
