@@ -56,6 +56,12 @@ def _command(verb: str):
                 raise
             typer.echo(str(error), err=True)
             raise typer.Exit(2) from error
+        except OSError as error:
+            if debug:
+                raise
+            where, fix = error.filename or verb, "check the path, its permissions and the disk"
+            typer.echo(str(UserError("FILE", where, one_line(error), fix)), err=True)
+            raise typer.Exit(2) from error
         except Exception as error:
             if debug:
                 raise

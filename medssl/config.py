@@ -21,11 +21,15 @@ from medssl.errors import UserError, one_line
 from medssl.shipped import preset as find_preset
 from medssl.shipped import presets
 
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
 
 class Keys(BaseModel):
     """A group of keys: unknown ones are refused, `a,b` and single values fill lists."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -93,10 +97,15 @@ class Part(BaseModel):
             ) from error  # fmt: skip
         try:
             return target(*arguments, **fixed, **options)
-        except ValueError as error:
+        except UserError:
+            raise
+        except Exception as error:  # whatever its layers say to numbers they cannot take
+            given = ", ".join(f"{k}={v}" for k, v in options.items()) or "its defaults"
             raise UserError(
-                "CONFIG", where, f"refuses its options: {one_line(error)}", "change them"
-            ) from error
+                "CONFIG", where,
+                f"cannot be built with {given} ({type(error).__name__}: {one_line(error)})",
+                "change these options; --debug shows where it failed",
+            ) from error  # fmt: skip
 
 
 def checked_parts(config: "Config", tables: dict[str, dict[str, str]]) -> "Config":
@@ -118,9 +127,10 @@ def resolve(name: str, table: dict[str, str], key: str) -> type:
         sys.path.append(os.getcwd())  # a user's own module lies where the command is given
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a module of the user's own may raise anything when imported
         raise UserError(
-            "CONFIG", f"{key}.name={name}", f"cannot be loaded ({one_line(error)})",
+            "CONFIG", f"{key}.name={name}",
+            f"cannot be loaded ({type(error).__name__}: {one_line(error)})",
             "check the module path and that the module can be imported",
         ) from error  # fmt: skip
     if not inspect.isclass(found):
@@ -129,7 +139,10 @@ def resolve(name: str, table: dict[str, str], key: str) -> type:
 
 
 def options_model(target: type) -> type[Keys]:
-    """The keyword-only arguments of a class's `__init__` as a model, meanings from `Annotated`."""
+    """The keyword-only arguments of a class's `__init__` as a model.
+
+    `Annotated[Count, "meaning"]` gives the type, with its bounds if it has some, and the meaning.
+    """
     hints = typing.get_type_hints(target.__init__, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(target.__init__).parameters.items():
@@ -137,7 +150,10 @@ def options_model(target: type) -> type[Keys]:
             continue
         annotation, meaning = hints.get(name, Any), ""
         if get_origin(annotation) is Annotated:
-            annotation, meaning = get_args(annotation)[0], str(get_args(annotation)[1])
+            kind, *more = get_args(annotation)
+            meaning = next((m for m in more if isinstance(m, str)), "")
+            bounds = [m for m in more if not isinstance(m, str)]
+            annotation = Annotated[kind, *bounds] if bounds else kind
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[name] = (annotation, Field(default, description=meaning))
     return create_model(target.__name__, __base__=Keys, **fields)
@@ -276,6 +292,8 @@ def _problem(model: type[BaseModel], error: dict, prefix: str) -> tuple[str, str
         return key, f"unknown key{near}"
     if error["type"] == "missing":
         return key, "is required and was not given"
+    if error["type"] == "value_error":  # of several keys together
+        return key, str(error["ctx"]["error"])
     return key, f"found {error.get('input')!r}: {error['msg'][:1].lower()}{error['msg'][1:]}"
 
 

@@ -12,6 +12,9 @@ from pydantic import BaseModel
 
 from medssl.config import Config, Keys, Part, flat
 
+# Folders that say nothing without the one above.
+PARTS_OF_A_RUN = ("evaluation", "model")
+
 
 def describe(
     config: type[BaseModel], prefix: str = "", values: dict | None = None
@@ -50,6 +53,8 @@ def plain(value: Any) -> str:
 
 def type_name(kind: Any) -> str:
     """A type in words, for help texts."""
+    if get_origin(kind) is typing.Annotated:
+        return type_name(get_args(kind)[0])
     if get_origin(kind) in (typing.Union, types.UnionType):
         return " or ".join(type_name(k) for k in get_args(kind) if k is not type(None))
     if get_origin(kind) is typing.Literal:
@@ -97,6 +102,9 @@ def shareable(config: type[Config], values: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, list):
             return [short(v, is_path) for v in value]
         is_path = isinstance(value, str) and (is_path or os.path.isabs(value))
-        return Path(value).name or value if is_path else value
+        if not is_path or not Path(value).name:
+            return value
+        path = Path(value)
+        return "/".join(path.parts[-2:]) if path.name in PARTS_OF_A_RUN else path.name
 
     return {key: short(value, key in paths) for key, value in values.items()}

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from medssl import config
 from medssl.errors import UserError
@@ -85,6 +85,35 @@ def test_part_name_and_option_in_either_order():
     for words in (["part=thing", "part.depth=5"], ["part.depth=5", "part=thing"]):
         part = config.load(Example, "nothing", words).part
         assert part.name == "thing" and part.options == {"depth": "5"}
+    assert config.load(Example, "nothing", ["part=a", "part.depth=5", "part=b"]).part.name == "b"
+
+
+def test_a_class_that_cannot_be_built_says_why_and_how():
+    class Own:
+        def __init__(self, given, *, size: Annotated[int, "voxels"] = 4):
+            if size % 2:
+                raise ValueError("size must be even")
+
+    table = {"own": "nowhere:Own"}
+    part = config.Part(name="own", size=3)
+    part_of = type("Fixed", (config.Part,), {"target": lambda *_: Own})
+    with pytest.raises(UserError, match="part=own: cannot be built with size=3 .*must be even"):
+        part_of(**part.model_dump()).build(table, "part", "g")
+    with pytest.raises(UserError, match="too many positional arguments"):
+        part_of(name="own").build(table, "part", "g", "h")
+
+
+def test_bounds_of_options_are_kept():
+    class Own:
+        def __init__(self, *, n: Annotated[config.Count, "how many"] = 1,
+                     sizes: Annotated[list[config.Count], "voxels"] = (1,)): ...  # fmt: skip
+
+    fields = config.options_model(Own).model_fields
+    assert fields["n"].description == "how many"
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        config.options_model(Own)(n=0)
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        config.options_model(Own)(sizes="3,0")
 
 
 def test_unsafe_yaml_is_refused(tmp_path):

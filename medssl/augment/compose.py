@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -17,7 +18,9 @@ class Augment(Keys):
 
     flip: float = Field(0.0, description="probability of mirroring each axis", ge=0, le=1)
     rotate: float = Field(10.0, description="largest rotation in each plane, degrees", ge=0)
-    scale: list[float] = Field([0.9, 1.1], description="smallest and largest magnification")
+    scale: list[Annotated[float, Field(gt=0)]] = Field(
+        [0.9, 1.1], description="smallest and largest magnification", min_length=2, max_length=2
+    )
     shift: float = Field(0.05, description="largest shift, share of the size", ge=0)
     gain: float = Field(0.1, description="values are multiplied by 1 +- this", ge=0)
     offset: float = Field(0.1, description="and shifted by +- this, in prepared units", ge=0)

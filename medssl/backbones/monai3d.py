@@ -8,6 +8,7 @@ from monai.networks.nets.swin_unetr import SwinTransformer
 from torch import Tensor, nn
 
 from medssl.backbones.base import check_size, checked_ndim, hide, per_axis
+from medssl.config import Count, Fraction
 from medssl.errors import UserError
 
 
@@ -20,10 +21,10 @@ class ResUNetEncoder(nn.Module):
 
     def __init__(
         self, in_channels: int, *,
-        channels: Annotated[list[int], "of every level, fine to coarse"] = (24, 48, 96),
-        stem_stride: Annotated[int, "stride of the first level; 1 keeps full resolution"] = 2,
-        strides: Annotated[list[list[int]] | None, "step of every level, one value an axis"] = None,
-        blocks: Annotated[int, "residual blocks of a level"] = 1,
+        channels: Annotated[list[Count], "of every level, fine to coarse"] = (24, 48, 96),
+        stem_stride: Annotated[Count, "stride of the first level; 1 keeps full resolution"] = 2,
+        strides: Annotated[list[list[Count]] | None, "step of every level, one value an axis"] = None,
+        blocks: Annotated[Count, "residual blocks of a level"] = 1,
         ndim: Annotated[int, "2 for films and slices, 3 for volumes"] = 3,
     ):  # fmt: skip
         super().__init__()
@@ -78,12 +79,12 @@ class SwinEncoder(nn.Module):
 
     def __init__(
         self, in_channels: int, *,
-        feature_size: Annotated[int, "channels of the first level, a multiple of 12"] = 24,
-        depths: Annotated[list[int], "blocks of every stage"] = (2, 2, 2, 2),
-        heads: Annotated[list[int], "attention heads of every stage"] = (3, 6, 12, 24),
-        window: Annotated[list[int] | int, "tokens of a window along each axis, or along all"] = 7,
+        feature_size: Annotated[Count, "channels of the first level, a multiple of 12"] = 24,
+        depths: Annotated[list[Count], "blocks of every stage"] = (2, 2, 2, 2),
+        heads: Annotated[list[Count], "attention heads of every stage"] = (3, 6, 12, 24),
+        window: Annotated[list[Count] | Count, "tokens of a window along each axis, or along all"] = 7,
         v2: Annotated[bool, "a residual convolution before every stage"] = False,
-        drop_path: Annotated[float, "share of branches left out, in the last block, 0..1"] = 0.0,
+        drop_path: Annotated[Fraction, "share of branches left out, in the last block, 0..1"] = 0.0,
         recompute: Annotated[bool, "less memory: activations are made twice"] = False,
         ndim: Annotated[int, "2 for films and slices, 3 for volumes"] = 3,
     ):  # fmt: skip

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from medssl.backbones.base import check_size, checked_ndim, expand_visible, per_axis
+from medssl.config import Count, Fraction
 from medssl.errors import UserError
 
 
@@ -22,12 +23,12 @@ class ViT(nn.Module):
     def __init__(
         self, in_channels: int, *,
         ndim: Annotated[int, "2 for films and slices, 3 for volumes"] = 3,
-        patch: Annotated[list[int] | int, "voxels of a patch along each axis, or along all"] = 16,
-        width: Annotated[int, "channels; a multiple of 2 x axes and of heads"] = 192,
-        depth: Annotated[int, "blocks"] = 6,
-        heads: Annotated[int, "attention heads"] = 3,
+        patch: Annotated[list[Count] | Count, "voxels of a patch along each axis, or along all"] = 16,
+        width: Annotated[Count, "channels; a multiple of 2 x axes and of heads"] = 192,
+        depth: Annotated[Count, "blocks"] = 6,
+        heads: Annotated[Count, "attention heads"] = 3,
         mlp_ratio: Annotated[float, "hidden channels of a block's MLP over width"] = 4.0,
-        drop_path: Annotated[float, "share of branches left out, in the last block, 0..1"] = 0.0,
+        drop_path: Annotated[Fraction, "share of branches left out, in the last block, 0..1"] = 0.0,
     ):  # fmt: skip
         super().__init__()
         self.ndim, self.in_channels = checked_ndim(ndim), in_channels

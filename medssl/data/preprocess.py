@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy import ndimage
 
 from medssl.config import Keys
@@ -19,6 +19,8 @@ from medssl.errors import UserError
 
 CLIP_Z = 5.0
 LABELS_MAX = 32
+SMALLEST_MM = 0.001
+AXIS_OF = str.maketrans("RLAPSI", "001122")
 SAMPLE = 200_000
 
 
@@ -43,6 +45,22 @@ class Recipe(Keys):
     )
     crop: bool = Field(False, description="crop to the foreground's bounding box")
     margin: float = Field(5.0, description="margin around that box, mm", ge=0)
+
+    @model_validator(mode="after")
+    def _can_be_carried_out(self):
+        if sorted(self.orientation.translate(AXIS_OF)) != ["0", "1", "2"]:
+            raise ValueError(f"orientation {self.orientation!r} is not three letters such as RAS")
+        for key, least in (("spacing", SMALLEST_MM), ("size", 1)):
+            values = getattr(self, key)
+            if values is not None and (len(values) not in (2, 3) or min(values) < least):
+                raise ValueError(f"{key} {values} is not a number of {least} or more for each axis")
+        for key in ("window", "percentiles"):
+            ends = getattr(self, key)
+            if len(ends) != 2 or not ends[0] < ends[1]:
+                raise ValueError(f"{key} {ends} is not a low and a high end")
+        if self.percentiles[0] < 0 or self.percentiles[1] > 100:
+            raise ValueError(f"percentiles {self.percentiles} do not lie within 0 to 100")
+        return self
 
     @property
     def value_range(self) -> tuple[float, float]:

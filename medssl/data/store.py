@@ -15,6 +15,7 @@ import pandas as pd
 
 from medssl.config import Keys
 from medssl.data.files import write_atomically
+from medssl.data.manifest import Manifest
 from medssl.data.preprocess import Grid, Prepared, Recipe
 from medssl.errors import UserError, one_line
 
@@ -29,6 +30,13 @@ def entry_key(sources: list[str], recipe: Keys) -> str:
 
     text = "|".join([str(FORMAT), recipe.model_dump_json(), *sources])
     return xxhash.xxh3_128(text.encode()).hexdigest()
+
+
+def key_of(manifest: Manifest, item: str, recipe: Recipe) -> tuple[str, str]:
+    """The key of a scan's entry, and the fingerprint of the scan's files."""
+    source, mask = fingerprint(manifest.files(item)), manifest.row(item)["label_mask"]
+    masks = [fingerprint([manifest.root / mask])] if mask else []
+    return entry_key([source, *masks], recipe), source
 
 
 def fingerprint(files: list[Path]) -> str:
@@ -56,21 +64,27 @@ class Store:
         folder = Path(folder)
         try:
             about = json.loads((folder / "store.json").read_text())
-        except (OSError, ValueError) as error:
+            known = about["format"], about["manifest"], about["recipe"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 "STORE", folder, f"holds no readable store.json ({one_line(error)})",
                 "make a store with `medssl prepare`",
             ) from error  # fmt: skip
-        if about.get("format") != FORMAT:
+        version, manifest, recipe = known
+        if version != FORMAT:
             raise UserError(
-                "STORE", folder, f"format {about.get('format')}, this version reads {FORMAT}",
+                "STORE", folder, f"format {version}, this version reads {FORMAT}",
                 "prepare the scans again",
             )  # fmt: skip
-        items = (
-            pd.read_parquet(folder / "items.parquet").set_index("id", drop=False).rename_axis(None)
-        )
-        manifest = (folder / about["manifest"]).resolve()
-        return cls(folder, Recipe(**about["recipe"]), manifest, items)
+        try:
+            items = pd.read_parquet(folder / "items.parquet")
+            items = items.set_index("id", drop=False).rename_axis(None)
+            return cls(folder, Recipe(**recipe), (folder / manifest).resolve(), items)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                "STORE", folder, f"its recipe or items.parquet is damaged ({one_line(error)})",
+                "prepare the scans again; what is there already is kept",
+            ) from error  # fmt: skip
 
     def write_about(self) -> None:
         about = {
@@ -82,6 +96,26 @@ class Store:
         write_atomically(self.folder / "items.parquet", lambda p: items.to_parquet(p, index=False))
         text = json.dumps(about, indent=1)
         write_atomically(self.folder / "store.json", lambda p: p.write_text(text))
+
+    def check_current(self, manifest: Manifest) -> None:
+        """Raise UserError STALE if patients, splits or labels were indexed anew since."""
+        now = manifest.used.set_index("id").reindex(self.items.index)
+        kept = [c for c in self.items if c in ("patient", "split") or c.startswith("label_")]
+        for column in kept:
+            if column not in now or not _same(now[column], self.items[column]):
+                raise UserError(
+                    "STALE", self.folder,
+                    f"{column.removeprefix('label_')} of some scans is not what the manifest says now",
+                    "run `medssl prepare` again; arrays that are there already are kept",
+                )  # fmt: skip
+
+    def check_unchanged(self, manifest: Manifest, item: str) -> None:
+        """Raise UserError STALE if the files of an item are not those it was prepared from."""
+        if key_of(manifest, item, self.recipe)[0] != self.items.at[item, "key"]:
+            raise UserError(
+                "STALE", item, "its files have changed since it was prepared",
+                "index and prepare again",
+            )  # fmt: skip
 
     @property
     def ndim(self) -> int:
@@ -124,7 +158,11 @@ class Store:
 
     def foreground(self, item: str) -> np.ndarray:
         """Up to 1000 voxels a class, drawn at preparation: int32 rows of (class, *index)."""
-        return np.load(self._path(self.items.at[item, "key"], "points.npy"), allow_pickle=False)
+        path = self._path(self.items.at[item, "key"], "points.npy")
+        try:
+            return np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise _damaged(item, error) from error
 
     def add(self, key: str, prepared: Prepared) -> None:
         """Write the arrays of one item; an entry that is there already is kept."""
@@ -226,14 +264,23 @@ class Store:
             try:
                 self._open[str(path)] = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
             except (OSError, RuntimeError, ValueError) as error:
-                raise UserError(
-                    "STORE", item, f"its prepared array cannot be opened ({one_line(error)})",
-                    "run `medssl prepare` again; it writes what is missing",
-                ) from error  # fmt: skip
+                raise _damaged(item, error) from error
         return self._open[str(path)]
 
     def __getstate__(self):
         return {**self.__dict__, "_open": {}}
+
+
+def _same(a: pd.Series, b: pd.Series) -> bool:
+    texts = [s.astype("object").where(s.notna(), "").astype(str) for s in (a, b)]
+    return texts[0].equals(texts[1])
+
+
+def _damaged(item: str, error: Exception) -> UserError:
+    return UserError(
+        "STORE", item, f"its prepared arrays cannot be opened ({one_line(error)})",
+        "delete what is damaged and run `medssl prepare` again; it writes what is missing",
+    )  # fmt: skip
 
 
 def _points(mask: np.ndarray) -> np.ndarray:

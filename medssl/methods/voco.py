@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, normalize, relu
 
 from medssl.backbones.base import pool
+from medssl.config import Count, Share
 from medssl.data.crops import CropSpec
 from medssl.errors import UserError
 from medssl.methods.base import checked_size
@@ -33,15 +34,15 @@ class VoCo(nn.Module):
 
     def __init__(
         self, backbone: nn.Module, augment: Callable[[Tensor, Tensor], Tensor], *,
-        crop: Annotated[list[int], "voxels of a base cell and of a random crop"],
-        grid: Annotated[list[int], "cells along each axis"],
-        crops_per_scan: Annotated[int, "random crops of each scan"] = 2,
+        crop: Annotated[list[Count], "voxels of a base cell and of a random crop"],
+        grid: Annotated[list[Count], "cells along each axis"],
+        crops_per_scan: Annotated[Count, "random crops of each scan"] = 2,
         whole: Annotated[bool, "resize the whole scan to the grid, instead of cropping it"] = True,
         loss: Annotated[Literal["released", "paper"], "form of the prediction term"] = "released",
         activation: Annotated[Literal["relu", "leaky", "none"], "applied to cosines"] = "leaky",
         teacher: Annotated[bool, "compare with a momentum copy of the network"] = True,
-        momentum: Annotated[float, "of the teacher, 0..1"] = 0.9,
-        width: Annotated[int, "channels of the projector"] = 512,
+        momentum: Annotated[Share, "of the teacher, 0..1"] = 0.9,
+        width: Annotated[Count, "channels of the projector"] = 512,
         regulariser: Annotated[float, "weight of the term that pushes cells apart"] = 1.0,
     ):  # fmt: skip
         super().__init__()

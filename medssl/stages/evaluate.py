@@ -21,14 +21,16 @@ from medssl.data.manifest import Manifest
 from medssl.data.preprocess import restore
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
+from medssl.data.targets import target_numbers
 from medssl.describe import words
 from medssl.errors import UserError
+from medssl.evaluation.baseline import Baseline
 from medssl.evaluation.metrics import segmentation_scores
 from medssl.evaluation.summary import differences, summary
 from medssl.progress import say, track
 from medssl.reports import chain
 from medssl.stages import finetune, pretrain
-from medssl.stages.finetune import load_task, target_numbers
+from medssl.stages.finetune import load_task
 from medssl.training import run_folder
 from medssl.training.hardware import Hardware
 
@@ -56,11 +58,15 @@ def run(config: Config) -> Path:
     task, about = load_task(config.run, config.take())
     of_run = run_folder.read_config(config.run)
     store = Store.read_from(config.store or Path(of_run["store"]))
-    items = of_splits(store.items, [config.split])
+    manifest = Manifest.read(store.manifest)
+    _check_recipe(store, about)
+    store.check_current(manifest)
+    asked = of_splits(store.items, [config.split])
     if about["target"]:
-        items = items[items.index.isin(target_numbers(items[about["target"]], task.classes))]
+        known = target_numbers(asked.get(about["target"], pd.Series(dtype=str)), task.classes)
+        items = asked[asked.index.isin(known)]
     else:
-        items = items[items["has_mask"]]
+        items = asked[asked["has_mask"]]
     if items.empty:
         raise UserError(
             "EMPTY", store.folder, f"no labelled scan has the split {config.split!r}",
@@ -68,8 +74,10 @@ def run(config: Config) -> Path:
         )  # fmt: skip
     seen = overlap(about, items)
     refuse_overlap(seen, config.run, config.allow_overlap)
-    baseline = _Baseline(config, items) if config.baseline else None
-    manifest = Manifest.read(store.manifest)
+    baseline = None
+    if config.baseline:
+        baseline = Baseline.read(config.baseline)
+        baseline.check(set(items.index), task.classes, config.tolerance)
     out = config.out or config.run / "evaluation"
     out.mkdir(parents=True, exist_ok=True)
 
@@ -91,14 +99,17 @@ def run(config: Config) -> Path:
         "n_patients": int(items["patient"].nunique()),
         "n_cases_of_unknown_patients": len(manifest.guessed_patients & set(items.index)),
         "n_cases": len(items),
+        "n_unlabelled": len(asked) - len(items),
         "seed": config.seed,
         "tolerance_mm": None if about["target"] else config.tolerance,
         "trained_on_held_out_patients": {part: len(who) for part, who in seen.items()},
         "metrics": {name: asdict(interval) for name, interval in metrics.items()},
-        "baseline": baseline.about if baseline else {},
+        "baseline": baseline.metrics if baseline else {},
         "difference_to_baseline": {name: asdict(interval) for name, interval in compared.items()},
     }
     (out / "metrics.json").write_text(json.dumps(result, indent=1))
+    if result["n_unlabelled"]:
+        say(f"left out: {result['n_unlabelled']} scans of the split, without a label that is known")
     for name, interval in metrics.items():
         say(f"{name}: {interval}")
     for name, interval in compared.items():
@@ -113,33 +124,21 @@ def run(config: Config) -> Path:
     return out
 
 
-class _Baseline:
-    """Another evaluation of the same cases, looked at before any scan is scored."""
-
-    def __init__(self, config: Config, items: pd.DataFrame):
-        try:
-            self.cases = pd.read_parquet(config.baseline / "cases.parquet")
-            found = json.loads((config.baseline / "metrics.json").read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(
-                "EMPTY", config.baseline, "holds no cases.parquet and metrics.json",
-                "run `medssl evaluate` on the baseline, and give its folder RUN/evaluation",
-            ) from error  # fmt: skip
-        self.about = {k: found.get(k) for k in ("run", "start", "trained_on", "metrics")}
-        ours, theirs = set(items.index), set(self.cases["id"])
-        if ours != theirs:
-            raise UserError(
-                "MISMATCH", config.baseline,
-                f"it scored {len(theirs)} cases, {len(ours & theirs)} of the {len(ours)} asked for",
-                "evaluate both runs on the same store and split",
-            )  # fmt: skip
-        if found.get("tolerance_mm") not in (None, config.tolerance):
-            raise UserError(
-                "MISMATCH", config.baseline,
-                f"its surface distance has a tolerance of {found['tolerance_mm']:g} mm, this one "
-                f"{config.tolerance:g} mm",
-                f"evaluate with tolerance={found['tolerance_mm']:g}",
-            )  # fmt: skip
+def _check_recipe(store: Store, about: dict) -> None:
+    """The store must be prepared as the model learnt it."""
+    recipe = store.recipe.model_dump()
+    if other := [k for k, v in recipe.items() if about["recipe"].get(k) != v]:
+        raise UserError(
+            "MISMATCH", store.folder,
+            f"its recipe is not the one the model was trained with ({', '.join(other)} differ)",
+            "prepare the scans as the model's were, into another store",
+        )  # fmt: skip
+    channels = about["backbone"]["options"]["in_channels"]
+    if store.channels != channels:
+        raise UserError(
+            "MISMATCH", store.folder, f"has {store.channels} channels, the model takes {channels}",
+            "choose a store of such scans",
+        )  # fmt: skip
 
 
 def _commands(config: Config, of_run: dict, pretrained: list[Path]) -> list[str]:
@@ -161,6 +160,7 @@ def _segmentation(
     """Dice and surface distance of every case and class on the scan's own grid."""
     rows = []
     for item in track(list(items.index), "evaluate", unit="scans"):
+        store.check_unchanged(manifest, item)
         scan = manifest.volume(item)
         truth = manifest.mask(item, scan)
         scores = task.predict(store.read(item))

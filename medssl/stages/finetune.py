@@ -23,6 +23,13 @@ from medssl.data.leakage import PARTS, overlap, record, refuse_overlap
 from medssl.data.preprocess import Recipe
 from medssl.data.store import Store
 from medssl.data.subset import few, of_splits
+from medssl.data.targets import (
+    mask_classes,
+    target_classes,
+    target_numbers,
+    with_masks,
+    with_target,
+)
 from medssl.describe import shareable
 from medssl.errors import UserError
 from medssl.evaluation.metrics import classification_scores, dice
@@ -69,7 +76,13 @@ def run(config: Config) -> Path:
     store = Store.read_from(config.store)
     if f"label_{config.target}" in store.items:  # the column as the user's table calls it
         config = config.model_copy(update={"target": f"label_{config.target}"})
-    labelled = _labelled(store, config)
+    classifies = config.task.name != "segmentation"
+    if config.target and not classifies:
+        raise UserError(
+            "CONFIG", f"target={config.target}", "a segmentation learns from masks",
+            "leave target out, or fine-tune classification",
+        )  # fmt: skip
+    labelled = with_target(store, config.target) if classifies else with_masks(store)
     train = few(of_splits(labelled, ["train"]), config.labelled, config.draw, config.target)
     validation = few(of_splits(labelled, ["val"]), config.validation, 0, config.target)
     if train.empty:
@@ -77,7 +90,11 @@ def run(config: Config) -> Path:
             "EMPTY", config.store, "no labelled scan has the split train",
             "give splits= or labels= to `medssl index`, then prepare again",
         )  # fmt: skip
-    classes, targets = _classes(store, train, config)
+    if classifies:
+        classes = target_classes(train[config.target])
+        targets = target_numbers(store.items[config.target], classes)
+    else:
+        classes, targets = mask_classes(store, train, config.classes), None
     torch.manual_seed(config.fit.seed)
     backbone, description, parent = _backbone(store, config)
     _refuse_leaks(parent, labelled, train, config)
@@ -162,60 +179,16 @@ def load_task(folder: Path, device: torch.device | str = "cpu") -> tuple[torch.n
     return to_channels_last(task, backbone.ndim).to(device).eval(), about
 
 
-def _labelled(store: Store, config: Config) -> pd.DataFrame:
-    """The items that carry the label asked for."""
-    items = store.items
-    if config.task.name == "segmentation":
-        if not items["has_mask"].any():
-            raise UserError(
-                "LABELS", config.store, f"none of its {len(items)} scans has a label mask",
-                "give labels=MASKS/ to `medssl index` and prepare again",
-            )  # fmt: skip
-        return items[items["has_mask"]]
-    if config.target not in items.columns:
-        known = [c for c in items.columns if c.startswith("label_")]
+def check_fits(image: np.ndarray, backbone: torch.nn.Module, name: str) -> None:
+    """Raise UserError if a prepared item (C, *space) is not what the network takes."""
+    channels, axes = len(image), image.ndim - 1
+    if axes < backbone.ndim or channels != backbone.in_channels:
         raise UserError(
-            "CONFIG", "target", f"found {config.target!r}, the store has {', '.join(known) or 'no labels'}",
-            "name one of them, or give labels= to `medssl index` and prepare again",
+            "SHAPE", name,
+            f"a scan of {axes} axes and {channels} channels, the model takes {backbone.ndim} "
+            f"axes and {backbone.in_channels} channels",
+            "use a model that was trained on such scans",
         )  # fmt: skip
-    column = items[config.target]
-    return items[column.notna() & (column.astype(str) != "")]
-
-
-def _classes(store: Store, train: pd.DataFrame, config: Config):
-    """Class names by number, and the class number of every item (None for segmentation)."""
-    if config.task.name != "segmentation":
-        names = sorted(train[config.target].map(_word).unique())
-        if len(names) < 2:
-            raise UserError(
-                "LABELS", config.target, f"the training scans hold one class only: {names}",
-                "take more scans (labelled=), or another target",
-            )  # fmt: skip
-        classes = dict(enumerate(names))
-        return classes, target_numbers(store.items[config.target], classes)
-    found = sorted({int(k) for i in train.index for k in np.unique(store.foreground(i)[:, 0])})
-    if not found:
-        raise UserError("LABELS", config.store, "all masks are empty", "check the label masks")
-    if config.classes:
-        strange = sorted(set(found) - set(config.classes))
-        if strange:
-            raise UserError(
-                "LABELS", "classes", f"masks hold values {strange} that classes= does not name",
-                "name every value, e.g. classes={1: liver, 2: spleen}",
-            )  # fmt: skip
-        return dict(sorted(config.classes.items())), None
-    return {k: f"class_{k}" for k in found}, None
-
-
-def target_numbers(column: pd.Series, classes: dict[int, str]) -> dict[str, int]:
-    """The class number of every item whose label is one of `classes`."""
-    number = {name: k for k, name in classes.items()}
-    return {i: number[_word(v)] for i, v in column.items() if _word(v) in number}
-
-
-def _word(value) -> str:
-    """A class as text; 1.0, which a table makes of 1, is 1."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _backbone(store: Store, config: Config):

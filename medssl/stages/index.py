@@ -8,6 +8,7 @@ from pydantic import Field
 
 from medssl import config
 from medssl.data import splits
+from medssl.data.files import refuse_inside
 from medssl.data.index import scan
 from medssl.data.labels import attach
 from medssl.data.manifest import Manifest
@@ -41,10 +42,7 @@ def run(config: Config) -> Path:
 
     Raises UserError for unusable labels and splits; an unusable scan is listed as refused.
     """
-    scans, out = config.scans.resolve(), config.out.resolve()
-    if out == scans or (scans.is_dir() and out.is_relative_to(scans)):
-        cause = f"lies inside the scans {config.scans}, which are never written to"
-        raise UserError("CONFIG", f"out={config.out}", cause, "choose a folder elsewhere")
+    refuse_inside(config.out, config.scans)
     pattern = _pattern(config.patient_pattern)
     manifest = Manifest.from_rows(config.scans, scan(config.scans, config.modality))
     if pattern:

@@ -15,12 +15,13 @@ import numpy as np
 from pydantic import Field
 
 from medssl.config import Config as Base
+from medssl.data.files import refuse_inside
 from medssl.data.index import Row, nifti, read, scan
 from medssl.data.preprocess import Recipe, prepare, restore
 from medssl.data.volume import Volume
 from medssl.errors import UserError
 from medssl.progress import say, track
-from medssl.stages.finetune import load_task
+from medssl.stages.finetune import check_fits, load_task
 from medssl.training.hardware import Hardware
 
 SCANNER = 1
@@ -40,9 +41,12 @@ class Config(Base, Hardware):
 
 
 def run(config: Config) -> Path:
+    refuse_inside(config.out, config.scans)
     task, about = load_task(config.run, config.take())
     recipe = Recipe(**about["recipe"])
     rows = scan(config.scans, config.modality)
+    if not rows:
+        raise UserError("EMPTY", config.scans, "holds no file", "give a folder that holds scans")
     used = [r for r in rows if r.verdict == "used"]
     refused = [(r.id, r.code, r.reason) for r in rows if r.verdict != "used"]
     config.out.mkdir(parents=True, exist_ok=True)
@@ -54,7 +58,7 @@ def run(config: Config) -> Path:
             volume = read(row)
             volume = replace(volume, modality=volume.modality or row.modality)
             prepared = prepare(volume, recipe, name=row.id)
-            _check_fits(prepared.image, task.backbone, row.id)
+            check_fits(prepared.image.array, task.backbone, row.id)
             found = task.predict(prepared.image.array)
             if found.ndim == 1:
                 scores.append({"id": row.id, **_named(found, task.classes)})
@@ -74,17 +78,6 @@ def run(config: Config) -> Path:
             f"see {config.out / 'refused.csv'}",
         )  # fmt: skip
     return config.out
-
-
-def _check_fits(image: Volume, backbone, name: str) -> None:
-    channels = len(image.array)
-    if image.ndim < backbone.ndim or channels != backbone.in_channels:
-        raise UserError(
-            "SHAPE", name,
-            f"a scan of {image.ndim} axes and {channels} channels, the model takes {backbone.ndim} "
-            f"axes and {backbone.in_channels} channels",
-            "predict it with a model that was trained on such scans",
-        )  # fmt: skip
 
 
 def _refuse_existing(out: Path, ids: list[str]) -> None:

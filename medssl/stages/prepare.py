@@ -14,11 +14,11 @@ import pandas as pd
 from pydantic import Field
 
 from medssl.config import Config as Base
-from medssl.data.files import write_atomically
+from medssl.data.files import refuse_inside, write_atomically
 from medssl.data.manifest import Manifest
 from medssl.data.preprocess import Recipe, prepare
-from medssl.data.store import Store, entry_key, fingerprint
-from medssl.errors import UserError
+from medssl.data.store import Store, key_of
+from medssl.errors import UserError, one_line
 from medssl.progress import say, track
 
 
@@ -36,6 +36,8 @@ class Config(Base):
 
 def run(config: Config) -> Path:
     manifest = Manifest.read(config.manifest)
+    if not config.manifest.resolve().is_relative_to(manifest.root):  # else a single file's folder
+        refuse_inside(config.out, manifest.root)
     rows = [row for _, row in manifest.used.iterrows()]
     config.out.mkdir(parents=True, exist_ok=True)
     store = Store(config.out, config.recipe, config.manifest.resolve(), pd.DataFrame())
@@ -75,7 +77,7 @@ def run(config: Config) -> Path:
 def _prepare(manifest, store, row) -> dict:
     """Prepare one scan; a UserError becomes its row in refused.csv."""
     try:
-        key, source = manifest_key(manifest, row, store.recipe)
+        key, source = key_of(manifest, row["id"], store.recipe)
         if not store.has(key, bool(row["label_mask"])):
             scan = manifest.volume(row["id"])
             mask = manifest.mask(row["id"], scan)
@@ -85,14 +87,12 @@ def _prepare(manifest, store, row) -> dict:
         return {"id": row["id"], "code": error.code, "cause": error.cause, "fix": error.fix}
     except OSError as error:
         fix = "check that the file is still there and readable; index the folder again"
-        return {"id": row["id"], "code": "UNREADABLE", "cause": str(error), "fix": fix}
-
-
-def manifest_key(manifest: Manifest, row: pd.Series, recipe: Recipe) -> tuple[str, str]:
-    """The key of a scan's entry in a store, and the fingerprint of the scan's files."""
-    source = fingerprint(manifest.files(row["id"]))
-    masks = [fingerprint([manifest.root / row["label_mask"]])] if row["label_mask"] else []
-    return entry_key([source, *masks], recipe), source
+        return {"id": row["id"], "code": "UNREADABLE", "cause": one_line(error), "fix": fix}
+    except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
+        # One scan that no array can be made of, such as a voxel of a metre, stops no other.
+        cause = f"{type(error).__name__}: {one_line(error)}"
+        fix = "look at its shape and spacing, or prepare it with another recipe"
+        return {"id": row["id"], "code": "PREPARE", "cause": cause, "fix": fix}
 
 
 def _check_alike(store) -> None:
@@ -105,6 +105,6 @@ def _check_alike(store) -> None:
         if len(counts) > 1:
             odd = store.items.index[values == counts.index[-1]][0]
             raise UserError(
-                "MIXED", odd, f"{what} differ between scans: {dict(counts)}",
+                "MIXED", odd, f"{what} differ between scans: {counts.to_dict()}",
                 "index films, volumes, and images of other channels apart, into a manifest each",
             )  # fmt: skip

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from medssl.augment.compose import Augment
 from medssl.backbones.base import pool
+from medssl.config import Count, Fraction
 from medssl.data.crops import CropSpec
 from medssl.data.preprocess import resize
 from medssl.trainable import StepOutput
@@ -19,9 +20,9 @@ class Classification(nn.Module):
     def __init__(
         self, backbone: nn.Module, augment: Augment, classes: dict[int, str],
         value_range: tuple[float, float], *,
-        size: Annotated[list[int], "the whole scan is resized to this grid"],
-        dropout: Annotated[float, "before the linear layer, 0..1"] = 0.1,
-        smoothing: Annotated[float, "of the labels, 0..1"] = 0.0,
+        size: Annotated[list[Count], "the whole scan is resized to this grid"],
+        dropout: Annotated[Fraction, "before the linear layer, 0..1"] = 0.1,
+        smoothing: Annotated[Fraction, "of the labels, 0..1"] = 0.0,
         balance: Annotated[bool, "weight classes inversely to their training counts"] = False,
     ):  # fmt: skip
         super().__init__()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medssl.augment.compose import Augment
+from medssl.config import Count, Fraction, Share
 from medssl.data.crops import CropSpec
 from medssl.tasks.decoders import UNetDecoder
 from medssl.trainable import StepOutput
@@ -20,10 +21,10 @@ class Segmentation(nn.Module):
     def __init__(
         self, backbone: nn.Module, augment: Augment, classes: dict[int, str],
         value_range: tuple[float, float], *,
-        size: Annotated[list[int], "voxels of a training crop and of the prediction window"],
-        foreground: Annotated[float, "share of crops centred on a labelled voxel"] = 0.67,
-        width: Annotated[int, "channels of the decoder at full resolution"] = 8,
-        overlap: Annotated[float, "of neighbouring prediction windows, 0..1"] = 0.5,
+        size: Annotated[list[Count], "voxels of a training crop and of the prediction window"],
+        foreground: Annotated[Share, "share of crops centred on a labelled voxel"] = 0.67,
+        width: Annotated[Count, "channels of the decoder at full resolution"] = 8,
+        overlap: Annotated[Fraction, "of neighbouring prediction windows, 0..1"] = 0.5,
     ):  # fmt: skip
         super().__init__()
         from monai.losses import DiceCELoss

@@ -18,6 +18,9 @@ from torch import nn
 from medssl.errors import UserError, one_line
 
 KEPT = 2
+_ALL = ("kind", "backbone", "recipe", "patients", "scans", "config", "steps", "weights_sha256")
+# What a card must hold: of any model, and of one that was fine-tuned.
+KEYS = (_ALL, (*_ALL, "task", "classes", "target", "start", "trained_on"))
 
 
 def sha256(path: Path) -> str:
@@ -42,12 +45,21 @@ def read_card(folder: Path) -> dict:
     """The card of a model folder, or of a run folder that holds one. Raises UserError."""
     folder = model_folder(folder)
     try:
-        return json.loads((folder / "card.json").read_text())
+        card = json.loads((folder / "card.json").read_text())
     except (OSError, ValueError) as error:
         raise UserError(
             "CHECKPOINT", folder, f"holds no readable card.json ({one_line(error)})",
             "give the folder of a run that has finished, or of a model",
         ) from error  # fmt: skip
+
+    lacking = ["mapping"] if not isinstance(card, dict) else []
+    lacking = lacking or [key for key in KEYS[card.get("kind") == "finetuned"] if key not in card]
+    if lacking:
+        raise UserError(
+            "CHECKPOINT", folder, f"its card.json has no {', '.join(lacking)}",
+            "restore the file from a copy, or train again",
+        )  # fmt: skip
+    return card
 
 
 def model_folder(folder: Path) -> Path:
@@ -97,6 +109,8 @@ def load_state(folder: Path) -> tuple[dict, dict] | None:
 
     Raises UserError when there are checkpoints but every one is torn.
     """
+    for torn in folder.glob(".step-*"):  # of a process that was killed; the caller holds the lock
+        shutil.rmtree(torn)
     found = sorted(folder.glob("step-*"), reverse=True)
     for candidate in found:
         try:
@@ -104,7 +118,7 @@ def load_state(folder: Path) -> tuple[dict, dict] | None:
             if all(sha256(candidate / f) == s for f, s in sums.items()):
                 trainer = torch.load(candidate / "trainer.pt", weights_only=True)
                 return load_file(candidate / "weights.safetensors"), trainer
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):
             continue  # torn by a kill: the one before it is complete
     if found:
         raise UserError(

@@ -33,7 +33,7 @@ class Fit(Hardware):
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
     )
     workers: int = Field(0, description="processes that read ahead", ge=0)
-    seed: int = Field(0, description="every random draw follows from it")
+    seed: int = Field(0, description="every random draw follows from it", ge=0, lt=2**63)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from medssl.config import Keys
+from medssl.config import Fraction, Keys
 
 
 class Optim(Keys):
@@ -16,14 +16,14 @@ class Optim(Keys):
     weight_decay: float = Field(
         0.05, description="decoupled; not on norms, biases and tokens", ge=0
     )
-    betas: list[float] = Field([0.9, 0.95], description="of AdamW")
+    betas: list[Fraction] = Field([0.9, 0.95], description="of AdamW", min_length=2, max_length=2)
     warmup: float = Field(
         0.05, description="share of the steps in which the rate rises", ge=0, le=1
     )
     final: float = Field(0.01, description="rate at the end as a share of lr (cosine)", ge=0, le=1)
     backbone_rate: float = Field(1.0, description="factor on lr for a pretrained backbone", ge=0)
     layer_decay: float = Field(
-        1.0, description="factor on its lr for each layer further from the head"
+        1.0, description="factor on its lr for each layer further from the head", gt=0, le=1
     )
     frozen: float = Field(
         0.0, description="share of the steps in which the backbone rests", ge=0, le=1

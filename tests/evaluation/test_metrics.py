@@ -148,3 +148,16 @@ def test_the_reason_for_an_undefined_score_is_given():
 def test_scores_that_are_not_finite_are_refused():
     with pytest.raises(UserError, match="SCORES .*2 scores are not finite"):
         classification_scores(np.array([0, 1]), np.array([[np.nan, 1], [0, np.inf]]))
+
+
+def test_one_voxel_of_noise_in_the_spacing_changes_no_surface_distance():
+    """Affines hold float32: a surface one voxel away must not lie just beyond a voxel's size."""
+    truth = np.zeros((16, 16, 16), int)
+    truth[4:10, 4:10, 4:10] = 1
+    found = [
+        segmentation_scores(np.roll(truth, 1, 0), truth, {1: "a"}, (s, s, s), 1.0)[0]["nsd"]
+        for s in (1.0, 1.0000001, 0.9999999)
+    ]
+    assert found == [1.0, 1.0, 1.0]
+    far = segmentation_scores(np.roll(truth, 1, 0), truth, {1: "a"}, (1.01,) * 3, 1.0)[0]["nsd"]
+    assert far < 1

@@ -58,3 +58,32 @@ def test_classification_of_volumes_and_probe(cohort, segmented):
     assert (
         json.loads((out / "voco/probe/probe.json").read_text())["pretrained"]["estimate"] == 1
     )  # one class
+
+
+def test_a_store_of_another_recipe_or_another_index_is_refused(cohort, segmented, tmp_path):
+    call("prepare", "mr_crop", manifest=cohort / "out/m", out=tmp_path / "fine",
+         recipe={"spacing": [1.0, 1.0, 1.0]})  # fmt: skip
+    with pytest.raises(UserError, match=r"MISMATCH .*spacing differ"):
+        call("evaluate", run=segmented / "tuned", store=tmp_path / "fine", out=tmp_path / "e")
+    splits = pd.read_csv(cohort / "splits.csv")
+    splits["split"] = splits["split"].replace({"val": "test", "test": "val"})
+    splits.to_csv(tmp_path / "splits.csv", index=False)
+    asked = {"scans": cohort / "images", "modality": "MR", "out": tmp_path / "m"}
+    call("index", **asked, labels=[cohort / "labels", cohort / "splits.csv"])
+    recipe = {"spacing": [1.2, 1.2, 1.2]}
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "s", recipe=recipe)
+    call("evaluate", run=segmented / "tuned", store=tmp_path / "s", out=tmp_path / "e")
+    call("index", **asked, labels=[cohort / "labels", tmp_path / "splits.csv"])
+    with pytest.raises(UserError, match="STALE .*split of some scans"):
+        call("evaluate", run=segmented / "tuned", store=tmp_path / "s", out=tmp_path / "e")
+
+
+def test_a_card_names_no_folder_and_the_report_says_how_to_reproduce(cohort, segmented):
+    for run in ("voco", "tuned"):
+        card = (segmented / run / "model/card.json").read_text()
+        assert str(cohort) not in card and '"store": "store"' in card
+    page = (segmented / "tuned/evaluation/report.html").read_text()
+    assert str(cohort) not in page
+    for words in ("medssl pretrain out=voco method=voco", "medssl finetune out=tuned",
+                  "backbone=voco", "medssl evaluate run=tuned baseline=scratch/evaluation"):  # fmt: skip
+        assert words in page, words

@@ -1,9 +1,11 @@
+import shutil
+
 import pandas as pd
 import pytest
 
 from medssl.errors import UserError
 from medssl.stages import call
-from medssl.training.checkpoint import load_state
+from medssl.training.checkpoint import load_state, read_card
 from tests.stages.conftest import FIT, TINY
 
 
@@ -40,3 +42,46 @@ def test_the_guard_refuses_patients_that_were_pretrained_on(cohort, segmented):
         call("evaluate", run=out / "leaky")
     call("evaluate", run=out / "leaky", allow_overlap=True)
     assert "CAUTION" in (out / "leaky/evaluation/report.html").read_text()
+
+
+def test_scans_seen_under_other_names_are_recognised_by_their_bytes(cohort, segmented, tmp_path):
+    (tmp_path / "copies").mkdir()
+    for i in range(10):
+        shutil.copy(cohort / f"images/case_{i}.nii.gz", tmp_path / f"copies/renamed_{i}.nii.gz")
+    call("index", scans=tmp_path / "copies", modality="MR", out=tmp_path / "m")
+    recipe = {"spacing": [1.2, 1.2, 1.2]}
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "s", recipe=recipe)
+    call(
+        "pretrain", "voco_small", store=tmp_path / "s", out=tmp_path / "all", backbone=TINY,
+        method={"crop": [8, 8, 8], "width": 16}, fit={**FIT, "steps": 1},
+    )  # fmt: skip
+    with pytest.raises(UserError, match="LEAKAGE .* seen in pretrain"):
+        call(
+            "finetune", "few_labels", store=cohort / "out/store", backbone=tmp_path / "all",
+            task={"size": [16, 16, 16], "width": 4}, fit=FIT, out=tmp_path / "leaky",
+        )  # fmt: skip
+    with pytest.raises(UserError, match="LEAKAGE .* seen in pretrain"):
+        call("probe", run=tmp_path / "all", store=cohort / "out/store")
+
+
+def test_a_run_that_starts_from_a_fine_tuned_one_remembers_its_patients(segmented, tmp_path):
+    call(
+        "finetune", "few_labels", store=segmented / "store", backbone=segmented / "tuned",
+        task={"size": [16, 16, 16], "width": 4}, fit={**FIT, "steps": 1}, out=tmp_path / "child",
+        labelled=2,
+    )  # fmt: skip
+    parent, child = (
+        read_card(run)["patients"] for run in (segmented / "tuned", tmp_path / "child")
+    )
+    assert set(parent["train"]) <= set(child["pretrain"]) and len(child["train"]) < 3
+    with pytest.raises(UserError, match="LEAKAGE .* seen in pretrain"):
+        call("evaluate", run=tmp_path / "child", split="train")
+
+
+def test_what_cannot_be_learnt_is_said_before_anything_is_built(segmented, tmp_path):
+    asked = {"store": segmented / "store", "arch": TINY, "fit": FIT, "out": tmp_path / "no"}
+    with pytest.raises(UserError, match="a segmentation learns from masks"):
+        call("finetune", "segmentation", **asked, target="odd")
+    with pytest.raises(UserError, match="the store has label_odd"):
+        call("finetune", "classification", **asked, target="patient")
+    assert not (tmp_path / "no").exists()

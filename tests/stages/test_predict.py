@@ -103,3 +103,19 @@ def test_a_scan_that_the_model_does_not_take_is_refused_and_the_others_go_on(
     assert "film" in (out / "refused.csv").read_text()
     with pytest.raises(UserError, match="no scan could be predicted"):
         call("predict", run=segmented / "tuned", scans=tmp_path / "in/film.png", out=tmp_path / "n")
+
+
+def test_scans_are_never_written_to(segmented, cohort, tmp_path):
+    shutil.copytree(cohort / "images", tmp_path / "in")
+    before = {p: p.read_bytes() for p in (tmp_path / "in").iterdir()}
+    one = tmp_path / "in/case_0.nii.gz"
+    for scans, out in (
+        (one.parent, one.parent),
+        (one.parent, one.parent / "out"),
+        (one, one.parent),
+    ):
+        with pytest.raises(UserError, match="among the scans"):
+            call("predict", run=segmented / "tuned", scans=scans, out=out, overwrite=True)
+    with pytest.raises(UserError, match="among the scans"):
+        call("prepare", manifest=cohort / "out/m", out=cohort / "images/store")
+    assert before == {p: p.read_bytes() for p in (tmp_path / "in").iterdir()}

@@ -6,7 +6,7 @@ import pytest
 from medssl.errors import UserError
 from medssl.stages import call
 from medssl.training.checkpoint import sha256
-from tests.stages.conftest import FIT
+from tests.stages.conftest import FIT, TINY
 
 
 def test_pretraining_leaves_held_out_patients_alone_and_writes_what_it_promises(segmented):
@@ -44,3 +44,24 @@ def test_mae_in_3d_on_slices_and_resumed_on_the_same_folder(cohort):
         assert sha256(out / preset / "model/weights.safetensors") == weights
         with pytest.raises(UserError, match="other settings: fit.steps"):
             call("pretrain", preset, **{**options, "fit": {**FIT, "steps": 7}})
+
+
+def test_a_method_of_one_s_own_that_lacks_something_is_told(segmented, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "class Mine(torch.nn.Module):\n"
+        "    def __init__(self, backbone, augment, *, size: int = 4):\n"
+        "        super().__init__()\n"
+        "        self.backbone = backbone\n"
+        "class Other(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = {"store": segmented / "store", "backbone": TINY, "out": tmp_path / "no"}
+    with pytest.raises(UserError, match="Mine: has no crops, training_step, after_step, pictures"):
+        call("pretrain", **asked, method="mine:Mine")
+    with pytest.raises(UserError, match="cannot be built as a method is"):
+        call("pretrain", **asked, method="mine:Other")
+    with pytest.raises(UserError, match="takes no in_channels|cannot be built"):
+        call("pretrain", **{**asked, "backbone": "torch.nn:Linear"}, method="mine:Mine")

@@ -49,3 +49,14 @@ def test_sizes_that_are_no_multiple_are_padded_and_cut_back():
     task = make().eval()
     image = torch.randn(1, 1, 15, 17, 18)
     assert task(image).shape == (1, 2, 15, 17, 18)
+
+
+def test_labels_of_any_value_come_back_and_cost_one_channel_each():
+    backbone = build("res_unet", in_channels=1, channels=[4, 8], ndim=3)
+    classes = {3000: "far", 7: "near"}
+    task = Segmentation(backbone, STILL, classes, (-5.0, 5.0), size=[16] * 3)
+    assert task.decoder.head.out_channels == 3
+    mask = torch.tensor([[[0, 7, 3000, 5, 4000]]])
+    assert task._channels(mask).tolist() == [[[0, 1, 2, 0, 0]]]
+    assert task.labels(np.eye(3)[:, :, None, None]).ravel().tolist() == [0, 7, 3000]
+    assert task.predict(np.zeros((1, 16, 16, 16), np.float32)).shape[0] == 3

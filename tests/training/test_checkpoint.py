@@ -7,12 +7,15 @@ from torch import nn
 from medssl.errors import UserError
 from medssl.training import checkpoint
 
+CARD = {"kind": "pretrained", "backbone": {}, "recipe": {}, "patients": {}, "scans": {},
+        "config": {}, "steps": 1}  # fmt: skip
+
 
 def test_model_round_trip_and_strictness(tmp_path):
     net = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2)).to(
         memory_format=torch.channels_last_3d
     )
-    checkpoint.save_model(tmp_path / "model", {"backbone": net}, {"kind": "pretrained"})
+    checkpoint.save_model(tmp_path / "model", {"backbone": net}, CARD)
     other = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2))
     checkpoint.load_weights(tmp_path, other, "backbone")
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
@@ -28,13 +31,20 @@ def test_model_round_trip_and_strictness(tmp_path):
 
 def test_one_flipped_bit_is_noticed(tmp_path):
     net = nn.Linear(3, 3)
-    checkpoint.save_model(tmp_path, {"backbone": net}, {})
+    checkpoint.save_model(tmp_path, {"backbone": net}, CARD)
     path = tmp_path / "weights.safetensors"
     data = bytearray(path.read_bytes())
     data[-5] ^= 1
     path.write_bytes(data)
     with pytest.raises(UserError, match="checksum differs"):
         checkpoint.load_weights(tmp_path, net, "backbone")
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "{}", '{"kind": "finetuned"}'])
+def test_a_card_that_lacks_what_is_needed_is_refused(tmp_path, text):
+    (tmp_path / "card.json").write_text(text)
+    with pytest.raises(UserError, match="CHECKPOINT"):
+        checkpoint.read_card(tmp_path)
 
 
 def test_the_newest_complete_state_is_loaded_and_two_are_kept(tmp_path):

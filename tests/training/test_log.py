@@ -1,3 +1,7 @@
+import os
+
+import pytest
+
 from medssl.training.log import MetricsLog, read_jsonl
 
 
@@ -17,3 +21,18 @@ def test_figures_are_short_and_nan_is_null(tmp_path):
     log = MetricsLog(tmp_path)
     log.write(1, loss=1 / 3, score=float("nan"))
     assert log.metrics.read_text() == '{"step": 1, "loss": 0.333333, "score": null}\n'
+
+
+def test_a_kill_while_rewinding_leaves_the_whole_log(tmp_path, monkeypatch):
+    log = MetricsLog(tmp_path)
+    for step in (1, 2, 3):
+        log.write(step, loss=1.0)
+    before = log.metrics.read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        log.rewind(2)
+    assert log.metrics.read_bytes() == before
