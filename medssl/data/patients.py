@@ -11,6 +11,7 @@ from medssl.errors import UserError
 
 KEY_BYTES = 32
 DIGITS = 10
+PSEUDONYM = rf"p-[0-9a-f]{{{DIGITS}}}"
 
 
 def key(path: Path | None = None) -> bytes:

@@ -7,8 +7,8 @@ from medssl.seeding import generator
 
 
 def of_splits(items: pd.DataFrame, splits: list[str]) -> pd.DataFrame:
-    """Items whose split is one of `splits`; "" stands for scans without a split."""
-    return items[items["split"].isin(splits)]
+    """Items whose split is one of `splits`; "", or none at all, stands for scans without a split."""
+    return items[items["split"].isin(splits or [""])]
 
 
 def few(items: pd.DataFrame, n: int, draw: int, by: str = "") -> pd.DataFrame:

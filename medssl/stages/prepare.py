@@ -14,8 +14,10 @@ import pandas as pd
 from pydantic import Field
 
 from medssl.config import Config as Base
+from medssl.data import splits
 from medssl.data.files import refuse_inside, write_atomically
 from medssl.data.manifest import Manifest
+from medssl.data.patients import PSEUDONYM
 from medssl.data.preprocess import Recipe, prepare
 from medssl.data.store import Store, key_of
 from medssl.errors import UserError, one_line
@@ -38,6 +40,8 @@ def run(config: Config) -> Path:
     manifest = Manifest.read(config.manifest)
     if not config.manifest.resolve().is_relative_to(manifest.root):  # else a single file's folder
         refuse_inside(config.out, manifest.root)
+    splits.check(manifest.table)  # a manifest may have been edited by hand
+    _check_pseudonyms(manifest)
     rows = [row for _, row in manifest.used.iterrows()]
     config.out.mkdir(parents=True, exist_ok=True)
     store = Store(config.out, config.recipe, config.manifest.resolve(), pd.DataFrame())
@@ -93,6 +97,16 @@ def _prepare(manifest, store, row) -> dict:
         cause = f"{type(error).__name__}: {one_line(error)}"
         fix = "look at its shape and spacing, or prepare it with another recipe"
         return {"id": row["id"], "code": "PREPARE", "cause": cause, "fix": fix}
+
+
+def _check_pseudonyms(manifest: Manifest) -> None:
+    raw = ~manifest.used["patient"].str.fullmatch(PSEUDONYM)
+    if raw.any():
+        raise UserError(
+            "PATIENT", manifest.used["id"][raw.idxmax()],
+            f"its patient and those of {raw.sum() - 1} more scans are not named by salted ids",
+            "give patients to `medssl index` by labels=, splits= or patient_pattern=",
+        )  # fmt: skip
 
 
 def _check_alike(store) -> None:

@@ -1,0 +1,38 @@
+"""What the README shows must run as it stands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from medssl import config
+from medssl.cli import VERBS, execute
+from medssl.training.log import read_jsonl
+from tests.data.test_store import make
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^(medssl .*?)(?:\s+#.*)?$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_understood(command):
+    verb, *words = shlex.split(command)[1:]
+    assert verb in VERBS
+    stage = __import__(f"medssl.stages.{verb}", fromlist=["Config"])
+    config.load(stage.Config, verb, words)
+
+
+def test_a_method_of_one_s_own_trains_as_shown(tmp_path, monkeypatch):
+    code = next(
+        c for c in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "nn.Module" in c
+    )
+    (tmp_path / "my_module.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    make(tmp_path / "store", [(36, 34, 40)] * 4)
+    shown = next(c for c in COMMANDS if "my_module:Mirrored" in c)
+    tiny = ["backbone.channels=4,8", "fit.steps=3", "fit.batch_size=2", "fit.every=3"]
+    execute("pretrain", [*shlex.split(shown)[2:], *tiny])
+    rows = read_jsonl(tmp_path / "runs/mine/metrics.jsonl")
+    assert [r["step"] for r in rows if "accuracy" in r] == [1, 2, 3]
