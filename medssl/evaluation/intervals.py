@@ -26,7 +26,7 @@ class Interval:
     def __str__(self) -> str:
         left_out = f", {self.n_left_out} left out" if self.n_left_out else ""
         return (
-            f"{self.estimate:.3f} ({self.low:.3f} to {self.high:.3f}; {self.n_patients} patients, "
+            f"{self.estimate:z.3f} ({self.low:z.3f} to {self.high:z.3f}; {self.n_patients} patients, "
             f"{self.n_cases} cases{left_out}, seed {self.seed})"
         )
 

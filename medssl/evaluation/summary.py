@@ -41,9 +41,10 @@ def differences(cases: pd.DataFrame, other: pd.DataFrame, **bootstrapped) -> dic
     either lacks is left out.
     """
     keys = ["id"] if _is_classification(cases) else ["id", "class"]
-    a, b = (t.sort_values(keys).reset_index(drop=True) for t in (cases, other))
-    if not a[keys].equals(b[keys]):
+    a, b = (t.set_index(keys, drop=False) for t in (cases, other))
+    if set(a.index) != set(b.index):
         raise ValueError("the tables hold different cases")
+    b = b.loc[a.index]
     if _is_classification(cases):
         classes = _classes(cases)
 
@@ -52,8 +53,8 @@ def differences(cases: pd.DataFrame, other: pd.DataFrame, **bootstrapped) -> dic
             return {name: one[name] - two[name] for name in one}
 
         return bootstrap_statistics(gain, a["patient"], **bootstrapped)
-    found, others = {}, dict(_by_class(b))
-    for name, t in _by_class(a):
+    found, others = {}, dict(_by_class(other))
+    for name, t in _by_class(cases):
         if name in others:
             both = t.join(others[name]["value"].rename("other"))
             values = (both[k].to_numpy(float) for k in ("value", "other"))

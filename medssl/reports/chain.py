@@ -174,13 +174,13 @@ def _intervals(found: dict) -> pd.DataFrame:
 def _range(value: dict) -> str:
     if pd.isna(value["low"]):
         return "not defined"
-    return f"{value['low']:.3f} to {value['high']:.3f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value['low']:z.3f} to {value['high']:z.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _words(value: dict) -> str:
     if pd.isna(value["estimate"]):
         return "not defined"
-    return f"{value['estimate']:.3f} ({_range(value)})"
+    return f"{value['estimate']:z.3f} ({_range(value)})"
 
 
 def _overlays(folder: Path, shown: list[dict], recipe: dict) -> Section:
@@ -193,7 +193,7 @@ def _overlays(folder: Path, shown: list[dict], recipe: dict) -> Section:
         arrays = [figures.to_ras(case[k], codes) for k in ("image", "truth", "prediction")]
         png = as_png(figures.overlay(*arrays, case["classes"], spacing=spacing))
         (folder / f"pictures/{case['id']}.png").write_bytes(png)
-        caption = f"{case['id']}: mean Dice {case['dice']:.3f}. Truth solid, prediction dashed."
+        caption = f"{case['id']}: mean Dice {case['dice']:z.3f}. Truth solid, prediction dashed."
         drawn.append((png, caption, f"prediction laid over truth, {case['id']}"))
     text = "The best, the middle and the worst case of the split, in the planes with most truth."
     return Section("Predictions on truth", text, figures=drawn)

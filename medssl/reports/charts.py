@@ -89,7 +89,7 @@ def dots_with_intervals(
         axis.plot([row["low"], row["high"]], [place, place], color=main, linewidth=1.6,
                   solid_capstyle="butt")  # fmt: skip
         axis.plot(row["estimate"], place, "s", color=main, markersize=4.5)
-        words = f"{row['estimate']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        words = f"{row['estimate']:z.3f} ({row['low']:z.3f} to {row['high']:z.3f})"
         axis.text(
             1.03, place, words.replace("-", "\N{MINUS SIGN}"), transform=right, va="center", size=8
         )

@@ -94,5 +94,5 @@ def _cell(value: object, spec: str = "") -> str:
         return "\N{EN DASH}" if value is None or value is pd.NA else str(value)
     if math.isnan(value):
         return "not defined"
-    spec = spec or ("d" if isinstance(value, Integral) else ".3f")
+    spec = spec or ("d" if isinstance(value, Integral) else "z.3f")
     return format(value, spec).replace("-", "\N{MINUS SIGN}")

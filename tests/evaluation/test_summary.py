@@ -45,6 +45,8 @@ def test_a_constant_shift_is_the_difference_of_every_figure_whatever_the_order()
     other = segmented().sample(frac=1, random_state=3)
     found = differences(segmented(0.125), other, **N)
     assert list(found) == list(summary(segmented(), **N))
+    backwards = segmented().iloc[::-1]
+    assert list(differences(backwards, other, **N)) == list(summary(backwards, **N))
     for interval in found.values():
         assert [interval.estimate, interval.low, interval.high] == pytest.approx([0.125] * 3)
     with pytest.raises(ValueError, match="different cases"):
