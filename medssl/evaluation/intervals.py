@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medssl.progress import track
 from medssl.seeding import generator
 
 
@@ -110,7 +111,7 @@ def bootstrap_statistics(
     draw = generator(seed, "bootstrap")
     estimates = statistics(np.arange(len(patients)))
     samples = {name: [] for name in estimates}
-    for _ in range(n):
+    for _ in track(range(n), "bootstrap", unit="resamples"):
         chosen = draw.integers(0, len(names), len(names))
         for name, value in statistics(np.concatenate([rows[i] for i in chosen])).items():
             if not np.isnan(value):

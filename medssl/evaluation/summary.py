@@ -4,7 +4,7 @@ A segmentation's cases have a row a case and class (`id`, `patient`, `class`, `d
 classification's a row a case (`id`, `patient`, `truth`, `predicted`, `score_<class>`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -24,10 +24,7 @@ SCORE = "score_"
 def summary(cases: pd.DataFrame, **bootstrapped) -> dict[str, Interval]:
     """Every figure of a table of cases; `bootstrapped` takes n and seed."""
     if _is_classification(cases):
-        classes = _classes(cases)
-        return bootstrap_statistics(
-            lambda rows: _classified(cases.iloc[rows], classes), cases["patient"], **bootstrapped
-        )
+        return bootstrap_statistics(_classified(cases), cases["patient"], **bootstrapped)
     return {
         name: bootstrap(t["value"].to_numpy(float), t["patient"].to_numpy(), **bootstrapped)
         for name, t in _by_class(cases)
@@ -46,10 +43,10 @@ def differences(cases: pd.DataFrame, other: pd.DataFrame, **bootstrapped) -> dic
         raise ValueError("the tables hold different cases")
     b = b.loc[a.index]
     if _is_classification(cases):
-        classes = _classes(cases)
+        scores, others = _classified(a), _classified(b)
 
         def gain(rows: np.ndarray) -> dict[str, float]:
-            one, two = (_classified(t.iloc[rows], classes) for t in (a, b))
+            one, two = scores(rows), others(rows)
             return {name: one[name] - two[name] for name in one}
 
         return bootstrap_statistics(gain, a["patient"], **bootstrapped)
@@ -66,10 +63,6 @@ def _is_classification(cases: pd.DataFrame) -> bool:
     return "truth" in cases
 
 
-def _classes(cases: pd.DataFrame) -> list[str]:
-    return [c.removeprefix(SCORE) for c in cases if c.startswith(SCORE)]
-
-
 def _by_class(cases: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """(name of the figure, value and patient of each case), mean of classes first."""
     for measure in (m for m in MEASURES if m in cases):
@@ -79,12 +72,18 @@ def _by_class(cases: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
             yield f"{measure}, {name}", rows.set_index("id").rename(columns={measure: "value"})
 
 
-def _classified(cases: pd.DataFrame, classes: list[str]) -> dict[str, float]:
-    """Scores of some cases; sensitivity of a class is NaN where no case is of it."""
+def _classified(cases: pd.DataFrame) -> Callable[[np.ndarray], dict[str, float]]:
+    """Scores of chosen rows; sensitivity of a class is NaN where no row is of it."""
+    classes = [c.removeprefix(SCORE) for c in cases if c.startswith(SCORE)]
     truth = cases["truth"].map({name: k for k, name in enumerate(classes)}).to_numpy()
-    found = classification_scores(truth, cases[[SCORE + c for c in classes]].to_numpy(float))
+    scores = cases[[SCORE + c for c in classes]].to_numpy(float)
     right = (cases["predicted"] == cases["truth"]).to_numpy()
-    for k, name in enumerate(classes):
-        of_class = right[truth == k]
-        found[f"sensitivity, {name}"] = float(of_class.mean()) if len(of_class) else np.nan
-    return found
+
+    def of(rows: np.ndarray) -> dict[str, float]:
+        found = classification_scores(truth[rows], scores[rows])
+        for k, name in enumerate(classes):
+            of_class = right[rows][truth[rows] == k]
+            found[f"sensitivity, {name}"] = float(of_class.mean()) if len(of_class) else np.nan
+        return found
+
+    return of
