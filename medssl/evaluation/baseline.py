@@ -31,6 +31,11 @@ class Baseline:
             ) from error  # fmt: skip
         return cls(folder, cases, metrics)
 
+    @property
+    def about(self) -> dict:
+        """What it was and what it scored."""
+        return {k: self.metrics.get(k) for k in ("run", "start", "trained_on", "metrics")}
+
     def check(self, ids: set[str], classes: dict[int, str], tolerance: float) -> None:
         """Raise UserError unless it scored these cases, on these classes, at this tolerance (mm)."""
         scored = set(self.cases["id"])

@@ -104,7 +104,7 @@ def run(config: Config) -> Path:
         "tolerance_mm": None if about["target"] else config.tolerance,
         "trained_on_held_out_patients": {part: len(who) for part, who in seen.items()},
         "metrics": {name: asdict(interval) for name, interval in metrics.items()},
-        "baseline": baseline.metrics if baseline else {},
+        "baseline": baseline.about if baseline else {},
         "difference_to_baseline": {name: asdict(interval) for name, interval in compared.items()},
     }
     (out / "metrics.json").write_text(json.dumps(result, indent=1))

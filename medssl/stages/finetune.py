@@ -145,7 +145,7 @@ def run(config: Config) -> Path:
                 save_model(
                     config.out / "model", modules, {**about, "steps": at.step, "validation": score}
                 )
-    return config.out
+    return run_folder.finished(config.out)
 
 
 class _Head(torch.nn.Module):

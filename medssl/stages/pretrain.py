@@ -90,7 +90,7 @@ def run(config: Config) -> Path:
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(as_png(method_picture(picture)))
             save_model(config.out / "model", {"backbone": backbone}, {**about, "steps": at.step})
-    return config.out
+    return run_folder.finished(config.out)
 
 
 @torch.no_grad()

@@ -45,6 +45,16 @@ def opened(folder: Path, config: dict) -> Iterator[None]:
             raise
 
 
+def finished(folder: Path) -> Path:
+    """The folder, if training left a model there: a run that had ended makes none again."""
+    if not (Path(folder) / "model").is_dir():
+        raise UserError(
+            "RUN", folder, "training has ended, and model/ is not there",
+            "delete the folder and train again, or restore model/ from a copy",
+        )  # fmt: skip
+    return folder
+
+
 def read_config(folder: Path) -> dict:
     """The resolved config of a run. Raises UserError when the folder holds none."""
     path = Path(folder) / "config.json"

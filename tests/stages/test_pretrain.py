@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -65,3 +66,11 @@ def test_a_method_of_one_s_own_that_lacks_something_is_told(segmented, tmp_path,
         call("pretrain", **asked, method="mine:Other")
     with pytest.raises(UserError, match="takes no in_channels|cannot be built"):
         call("pretrain", **{**asked, "backbone": "torch.nn:Linear"}, method="mine:Mine")
+
+
+def test_an_ended_run_whose_model_was_lost_is_told(segmented, tmp_path):
+    shutil.copytree(segmented / "voco", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/model")
+    with pytest.raises(UserError, match="model/ is not there"):
+        call("pretrain", **{**json.loads((tmp_path / "run/config.json").read_text()),
+                            "out": tmp_path / "run"})  # fmt: skip
