@@ -72,7 +72,7 @@ class Recipe(Keys):
         scaled = self.intensity != "hu"
         effective = {
             "modality": self.modality,
-            "orientation": self.orientation,
+            "orientation": "" if self.size and len(self.size) == 2 else self.orientation,
             "spacing": self.spacing and f"{_short(self.spacing, 'x')} mm",
             "size": self.size and _short(self.size, "x"),
             "intensity": self.intensity,
