@@ -10,6 +10,7 @@ from medssl.errors import UserError, one_line
 
 VERBS = {
     "index": "list what is there, whose it is, how it was acquired, and what is broken and why",
+    "qc": "look at a cohort before training: outliers, copies, refusals, thumbnails",
     "prepare": "reorient, resample and normalise scans into a store that crops are read from",
     "pretrain": "pretrain a backbone on scans without labels",
     "probe": "ask whether a pretrained representation is any good",
