@@ -10,7 +10,8 @@ from medssl.data.files import write_atomically
 from medssl.errors import UserError, one_line
 from medssl.progress import say
 
-# What may differ between a run and its continuation without changing a bit of the result.
+# What may differ between a run and its continuation: of these only another number of threads can
+# change bits of the result, which the loop then says.
 FREE = {"out", "fit.workers", "fit.threads"}
 
 
