@@ -80,7 +80,7 @@ def values(array: np.ndarray) -> list[str]:
     if array.dtype.kind != "f":
         return []
     step = max(1, array.size // SAMPLE)
-    usual = float(np.percentile(np.abs(array.ravel()[::step]), 99))
+    usual = float(np.percentile(np.abs(array.ravel()[::step]), 99, method="lower"))
     if max(-low, high) > OUTLIER * max(usual, 1.0):
         return [f"voxels reach from {low:g} to {high:g}, 99 % of them stay below {usual:g}"]
     return []

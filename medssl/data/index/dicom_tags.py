@@ -1,10 +1,13 @@
 """The few DICOM tags that are read, taken one by one so that a bad tag harms nobody else."""
 
+import contextlib
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medssl.data.index import checks
 from medssl.errors import UserError, one_line
@@ -21,46 +24,66 @@ GEOMETRY = (
 PIXELS = (
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames",
-    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "PixelData", "FloatPixelData",
+    "RescaleSlope", "RescaleIntercept", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "ModalityLUTSequence", "PixelData", "FloatPixelData",
     "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
     "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
     "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
 )  # fmt: skip
 TAGS = [*IDENTITY, *GEOMETRY, *PIXELS]
-DEFLATED = b"1.2.840.10008.1.2.1.99"
-META_LENGTH_AT = 132
+META_GROUP = 2
 DEFER = 1024
+PROGRAMS = {
+    b"MZ": "a Windows program", b"\x7fELF": "a Linux program", b"#!": "a script",
+    b"PK\x03\x04": "a zip archive", b"%PDF": "a PDF", b"\xca\xfe\xba\xbe": "a Mac program",
+    b"\xcf\xfa\xed\xfe": "a Mac program", b"<": "a web page",
+}  # fmt: skip
 
 
 def load(path: Path, pixels: bool) -> tuple[pydicom.Dataset, list[str]]:
     """The dataset with the tags needed here, and remarks. Raises UserError."""
-    _refuse_bomb(path)
     options = {"specific_tags": TAGS, "defer_size": None if pixels else DEFER}
     try:
-        return pydicom.dcmread(path, **options), []
-    except InvalidDicomError:
-        dataset = pydicom.dcmread(path, force=True, **options)
-        return dataset, ["no DICOM preamble or file meta; read all the same"]
+        remarks = _look_ahead(path)
+        return pydicom.dcmread(path, force=True, **options), remarks
     except OSError as error:
         cause = f"cannot be read ({error.strerror or one_line(error)})"
         raise UserError("UNREADABLE", path, cause, "mend the file or its permissions") from error
 
 
-def _refuse_bomb(path: Path) -> None:
-    """Inflate a deflated dataset block by block, because pydicom would inflate it whole."""
+def _look_ahead(path: Path) -> list[str]:
+    """Remarks on the preamble. Raises UserError TOO_LARGE for a deflated bomb.
+
+    A deflated dataset is inflated block by block, because pydicom would inflate it whole.
+    """
     with open(path, "rb") as stream:
-        head = stream.read(DEFER)
-        if DEFLATED not in head:
-            return
-        length = int.from_bytes(head[META_LENGTH_AT + 8 : META_LENGTH_AT + 12], "little")
-        stream.seek(META_LENGTH_AT + 12 + length)
-        inflate, size, stored = zlib.decompressobj(-15), 0, path.stat().st_size
-        block = stream.read(DEFER)
-        while block and not inflate.eof:
-            size += len(inflate.decompress(block, checks.BOMB_BYTES >> 4))
-            checks.size(size, stored, True, path)
-            block = inflate.unconsumed_tail or stream.read(DEFER)
+        preamble = read_preamble(stream, force=True)
+        start = stream.tell()
+        for implicit in (False, True):  # as pydicom, which accepts both
+            stream.seek(start)
+            meta = read_dataset(stream, implicit, True, stop_when=_behind_meta)
+            with contextlib.suppress(NotImplementedError):  # what a wrong encoding leads to
+                if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                    _refuse_bomb(stream, path)
+                break
+    if preamble is None:
+        return ["no DICOM preamble or file meta; read all the same"]
+    what = next((what for magic, what in PROGRAMS.items() if preamble.startswith(magic)), "")
+    return [f"the preamble looks like {what}"] if what else []
+
+
+def _behind_meta(tag: int, vr: str | None, length: int) -> bool:
+    return tag >> 16 != META_GROUP
+
+
+def _refuse_bomb(stream: BinaryIO, path: Path) -> None:
+    inflate, size, stored = zlib.decompressobj(-15), 0, path.stat().st_size
+    block = stream.read(DEFER)
+    while block and not inflate.eof:
+        size += len(inflate.decompress(block, checks.BOMB_BYTES >> 4))
+        checks.bomb(size, stored, path)
+        block = inflate.unconsumed_tail or stream.read(DEFER)
 
 
 def text(dataset: pydicom.Dataset, name: str) -> str:
