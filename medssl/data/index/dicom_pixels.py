@@ -19,6 +19,7 @@ FEW_BITS = 2**15
 def decode(header: Header) -> np.ndarray:
     """Values of one image (rows, columns): HU for CT, as scaled by the header elsewhere.
 
+    Pixels that hold PixelPaddingValue get the lowest of the other values.
     int16 or int32 where the rescale keeps integers, else float32. A film in MONOCHROME1 is
     inverted, so that after reading high means bright means dense. Raises UserError.
     """
@@ -36,9 +37,14 @@ def decode(header: Header) -> np.ndarray:
     if stored.ndim == 3:
         return _grey(stored)
     stored = _stored_bits(stored, dataset)
+    padded = _padded(stored, dataset, header.path)
     if header.photometric == "MONOCHROME1" and not header.sliced:
         stored = _inverted(stored, dataset)
-    return _rescaled(stored, dataset, header.path)
+    values = _rescaled(stored, dataset, header.path)
+    if padded.any() and not padded.all():
+        values = values.copy()
+        values[padded] = values[~padded].min()
+    return values
 
 
 def _complete_meta(dataset: pydicom.Dataset) -> None:
@@ -63,6 +69,18 @@ def _stored_bits(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
     if dataset.file_meta.TransferSyntaxUID.is_compressed:
         high = bits - 1  # decoders align values to the lowest bit
     return np.right_shift(np.left_shift(stored, allocated - 1 - high), allocated - bits)
+
+
+def _padded(stored: np.ndarray, dataset: pydicom.Dataset, path: Path) -> np.ndarray:
+    """Where pixels lie outside the field of view, as PixelPaddingValue and its range limit say."""
+    ends = []
+    for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        value = floats(dataset, name, 1, path)
+        if value is not None and np.isfinite(value[0]):  # unsigned words may mean signed pixels
+            ends.append(int(np.array(int(value[0])).astype(stored.dtype)))
+    if not ends:
+        return np.zeros(stored.shape, bool)
+    return (stored >= min(ends)) & (stored <= max(ends))
 
 
 def _inverted(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
