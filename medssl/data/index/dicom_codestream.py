@@ -5,6 +5,7 @@ from pathlib import Path
 LOOK = 1 << 16
 ITEM = b"\xfe\xff\x00\xe0"
 SOC_SIZ = b"\xff\x4f\xff\x51"
+END = b"\xff\xd9"
 SOI = b"\xff\xd8"
 FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 
@@ -30,6 +31,14 @@ def declared_size(path: Path, at: int) -> tuple[int, int] | None:
         int.from_bytes(head[siz + i : siz + i + 4], "big") for i in (8, 12, 16, 20)
     )
     return bottom - top, right - left
+
+
+def is_cut(stream: bytes) -> bool:
+    """Whether a JPEG, JPEG-LS or JPEG 2000 stream lacks the marker that ends it.
+
+    Decoders pass over that, and JPEG-LS fills the rest with noise. A few bytes of padding may follow.
+    """
+    return stream.startswith((SOI, SOC_SIZ)) and END not in stream[-16:]
 
 
 def _jpeg(head: bytes) -> tuple[int, int] | None:

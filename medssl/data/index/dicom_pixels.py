@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom.encaps import generate_frames
 from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from medssl.data.index.dicom_codestream import is_cut
 from medssl.data.index.dicom_header import Header
 from medssl.data.index.dicom_tags import floats, load
 from medssl.data.index.row import unreadable
@@ -26,7 +28,10 @@ def decode(header: Header) -> np.ndarray:
     dataset, _ = load(header.path, pixels=True)
     _complete_meta(dataset)
     try:
+        _refuse_cut(dataset, header.path)
         stored = pixel_array(dataset)
+    except UserError:
+        raise
     except Exception as error:  # codecs raise anything on a broken stream
         raise unreadable(header.path, error) from error
     if stored.shape[:2] != (header.rows, header.columns):
@@ -52,6 +57,17 @@ def _complete_meta(dataset: pydicom.Dataset) -> None:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+
+
+def _refuse_cut(dataset: pydicom.Dataset, path: Path) -> None:
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    if dataset.file_meta.TransferSyntaxUID.is_deflated:
+        return
+    stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    if is_cut(stream):
+        cause = f"the compressed image of {len(stream)} bytes has no end marker"
+        raise UserError("CUT", path, cause, "fetch the file again")
 
 
 def _grey(colours: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ class Row:
     @classmethod
     def refused(cls, files: list[Path], error: UserError, format: str = "", **known) -> "Row":
         """A row for files that are not used, with the error's code, cause and fix."""
-        reason = f"{error.cause}; {error.fix}" if error.fix else error.cause
+        reason = f"{error.cause}. Fix: {error.fix}" if error.fix else error.cause
         return cls(files, format, verdict="refused", code=error.code, reason=reason, **known)
 
     @property
