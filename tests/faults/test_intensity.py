@@ -45,7 +45,8 @@ CASES = {
     "C1-columns": ("CUT", partial(good.film, Columns=51)),
     "C1-huge": ("CUT|TOO_LARGE", partial(good.film, Rows=65535, Columns=65535)),
     "C1-ct": ("CUT", partial(good.ct, odd=2, Rows=32)),
-    "C1-fewer": ("remark: bytes after the pixels", partial(good.film, Rows=20)),
+    "C1-fewer": ("remark: bytes after the pixels", partial(good.film, Rows=30)),
+    "C1-half": ("UNREADABLE", partial(good.film, Rows=20)),
     "C1-zero": ("HEADER", partial(good.film, Rows=0)),
     **{
         f"C1-{name}-rows": ("HEADER|UNREADABLE", partial(compressed, syntax, Rows=80))
@@ -70,7 +71,7 @@ CASES = {
     "C4-planar": ("remark: RGB read as one grey", partial(colour, "RGB", 1)),
     "C4-ybr": ("remark: YBR_FULL_422 read as one grey", partial(
         real, "SC_ybr_full_422_uncompressed.dcm")),
-    "C4-ct": ("COLOUR|CUT", partial(good.ct, odd=1, SamplesPerPixel=3)),
+    "C4-ct": ("COLOUR|CUT|GAP", partial(good.ct, odd=1, SamplesPerPixel=3)),
     "C5-frames": ("MULTIFRAME", lambda d: good.film(
         d, good.voxels((80, 50), np.uint16), Rows=40, NumberOfFrames=2)),
     "C5-rle": ("MULTIFRAME", partial(real, "SC_rgb_rle_2frame.dcm")),
@@ -150,7 +151,7 @@ def test_the_sign_of_real_jpeg_2000_files(name):
 
 @pytest.mark.parametrize("bits", [8, 12, 16], ids=["C4-mono8", "C4-mono12", "C4-mono16"])
 def test_monochrome1_is_inverted(bits, tmp_path):
-    values = good.voxels((40, 50), np.uint16) % (1 << bits)
+    values = good.voxels((40, 50), np.uint16) & ((1 << bits) - 1)
     values = values.astype(np.uint8 if bits == 8 else np.uint16)
     good.film(
         tmp_path, values, PhotometricInterpretation="MONOCHROME1", BitsStored=bits, HighBit=bits - 1
@@ -184,7 +185,7 @@ def test_a_wrong_offset_table_is_refused_or_changes_nothing(offset, tmp_path, ju
     raw[8:12] = offset.to_bytes(4, "little")
     d.PixelData = bytes(raw)
     d.save_as(tmp_path / "a.dcm", enforce_file_format=True)
-    judge(tmp_path, "ok|UNREADABLE" if False else "ok")
+    judge(tmp_path, "ok")
 
 
 FAMILIES = {

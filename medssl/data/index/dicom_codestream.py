@@ -41,6 +41,19 @@ def is_cut(stream: bytes) -> bool:
     return stream.startswith((SOI, SOC_SIZ)) and END not in stream[-16:]
 
 
+def rle_pixels(stream: bytes) -> int:
+    """How many pixels the first segment of an RLE frame (PS3.5 annex G) unpacks to."""
+    begin, end = (int.from_bytes(stream[i : i + 4], "little") for i in (4, 8))
+    segment, at, count = stream[begin : end or len(stream)], 0, 0
+    while at + 1 < len(segment):
+        run = segment[at]
+        if run < 128:
+            at, count = at + run + 2, count + run + 1
+        else:
+            at, count = at + (2 if run > 128 else 1), count + (257 - run if run > 128 else 0)
+    return count
+
+
 def _jpeg(head: bytes) -> tuple[int, int] | None:
     at = 2
     while at + 9 <= len(head) and head[at] == 0xFF:

@@ -6,9 +6,14 @@ import numpy as np
 import pydicom
 from pydicom.encaps import generate_frames
 from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
-from medssl.data.index.dicom_codestream import is_cut
+from medssl.data.index.dicom_codestream import is_cut, rle_pixels
 from medssl.data.index.dicom_header import Header
 from medssl.data.index.dicom_tags import floats, load
 from medssl.data.index.row import unreadable
@@ -29,7 +34,8 @@ def decode(header: Header) -> np.ndarray:
     _complete_meta(dataset)
     try:
         _refuse_cut(dataset, header.path)
-        stored = pixel_array(dataset)
+        # Unused bits are dropped below: pydicom would drop the highest ones, wherever HighBit is.
+        stored = pixel_array(dataset, correct_unused_bits=False)
     except UserError:
         raise
     except Exception as error:  # codecs raise anything on a broken stream
@@ -65,6 +71,11 @@ def _refuse_cut(dataset: pydicom.Dataset, path: Path) -> None:
     if dataset.file_meta.TransferSyntaxUID.is_deflated:
         return
     stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    if dataset.file_meta.TransferSyntaxUID == RLELossless:
+        found, expected = rle_pixels(stream), int(dataset.Rows) * int(dataset.Columns)
+        if not expected <= found <= expected + expected % 2:
+            cause = f"the compressed image has {found} pixels, Rows x Columns are {expected}"
+            raise UserError("HEADER", path, cause, "export it again")
     if is_cut(stream):
         cause = f"the compressed image of {len(stream)} bytes has no end marker"
         raise UserError("CUT", path, cause, "fetch the file again")
@@ -80,9 +91,9 @@ def _stored_bits(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
     """Drop overlay planes in unused high bits and extend the sign from the highest stored bit."""
     allocated, bits = stored.dtype.itemsize * 8, int(dataset.BitsStored)
     high = int(dataset.get("HighBit", bits - 1))
-    if bits >= allocated or not bits - 1 <= high < allocated:
+    if bits >= allocated:
         return stored
-    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+    if not bits - 1 <= high < allocated or dataset.file_meta.TransferSyntaxUID.is_compressed:
         high = bits - 1  # decoders align values to the lowest bit
     return np.right_shift(np.left_shift(stored, allocated - 1 - high), allocated - bits)
 

@@ -1,6 +1,7 @@
 """The few DICOM tags that are read, taken one by one so that a bad tag harms nobody else."""
 
 import contextlib
+import io
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -33,6 +34,8 @@ PIXELS = (
 )  # fmt: skip
 TAGS = [*IDENTITY, *GEOMETRY, *PIXELS]
 META_GROUP = 2
+MOST_PIECES = 300_000
+ITEM = b"\xfe\xff\x00\xe0"
 DEFER = 1024
 PROGRAMS = {
     b"MZ": "a Windows program", b"\x7fELF": "a Linux program", b"#!": "a script",
@@ -41,12 +44,24 @@ PROGRAMS = {
 }  # fmt: skip
 
 
+class Bounded(io.BufferedReader):
+    """A file of which only so many pieces are read: pydicom walks through every sequence item."""
+
+    pieces = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.pieces += 1
+        _refuse_many(self.pieces, Path(self.name))
+        return super().read(size)
+
+
 def load(path: Path, pixels: bool) -> tuple[pydicom.Dataset, list[str]]:
     """The dataset with the tags needed here, and remarks. Raises UserError."""
     options = {"specific_tags": TAGS, "defer_size": None if pixels else DEFER}
     try:
         remarks = _look_ahead(path)
-        return pydicom.dcmread(path, force=True, **options), remarks
+        with Bounded(io.FileIO(path)) as stream:
+            return pydicom.dcmread(stream, force=True, **options), remarks
     except OSError as error:
         cause = f"cannot be read ({error.strerror or one_line(error)})"
         raise UserError("UNREADABLE", path, cause, "mend the file or its permissions") from error
@@ -73,16 +88,25 @@ def _look_ahead(path: Path) -> list[str]:
     return [f"the preamble looks like {what}"] if what else []
 
 
+def _refuse_many(pieces: int, path: Path) -> None:
+    if pieces > MOST_PIECES:
+        cause = f"the header holds more than {MOST_PIECES} elements or sequence items"
+        raise UserError("TOO_LARGE", path, cause, "export it again without private sequences")
+
+
 def _behind_meta(tag: int, vr: str | None, length: int) -> bool:
     return tag >> 16 != META_GROUP
 
 
 def _refuse_bomb(stream: BinaryIO, path: Path) -> None:
-    inflate, size, stored = zlib.decompressobj(-15), 0, path.stat().st_size
+    inflate, stored = zlib.decompressobj(-15), path.stat().st_size
+    size = items = 0
     block = stream.read(DEFER)
     while block and not inflate.eof:
-        size += len(inflate.decompress(block, checks.BOMB_BYTES >> 4))
+        part = inflate.decompress(block, checks.BOMB_BYTES >> 4)
+        size, items = size + len(part), items + part.count(ITEM)
         checks.bomb(size, stored, path)
+        _refuse_many(items, path)
         block = inflate.unconsumed_tail or stream.read(DEFER)
 
 

@@ -82,6 +82,8 @@ def _meta(path: Path, head: bytes) -> Text:
             break
         _add(fields, name, value, path)
         if name.lower() == "elementdatafile":
+            if name != "ElementDataFile":  # MetaIO would read on, this spelling it does not know
+                raise UserError("HEADER", path, f"unknown key {name}", "write ElementDataFile")
             break
     where = fields.get("elementdatafile")
     if where is None:
