@@ -234,9 +234,9 @@ CASES = {
     "A11-j2k-start": ("UNREADABLE|HEADER", partial(jpeg2000, start=0, end=0.05)),
     "A11-j2k-size": ("UNREADABLE|HEADER", partial(jpeg2000, start=0, end=0.001)),
     "A11-rle-start": (
-        "UNREADABLE", partial(compressed, RLELossless, spoil=lambda s: b"\xff" * 64 + s[64:])),
+        "CUT|UNREADABLE", partial(compressed, RLELossless, spoil=lambda s: b"\xff" * 64 + s[64:])),
     "A11-rle-short": (
-        "UNREADABLE", partial(compressed, RLELossless, spoil=lambda s: s[: len(s) // 2])),
+        "CUT|UNREADABLE", partial(compressed, RLELossless, spoil=lambda s: s[: len(s) // 2])),
     "A11-jls-start": (
         "UNREADABLE|HEADER",
         partial(compressed, JPEGLSLossless, spoil=lambda s: bytes(16) + s[16:])),
@@ -244,7 +244,7 @@ CASES = {
         "CUT|UNREADABLE", partial(compressed, JPEGLSLossless, spoil=lambda s: s[: len(s) // 2])),
     "A11-j2k-short": (
         "CUT|UNREADABLE", partial(compressed, JPEG2000Lossless, spoil=lambda s: s[: len(s) // 2])),
-    "A11-empty": ("UNREADABLE", partial(compressed, RLELossless, spoil=lambda s: b"\0\0")),
+    "A11-empty": ("CUT|UNREADABLE", partial(compressed, RLELossless, spoil=lambda s: b"\0\0")),
     **{
         f"A12-cut{p}": ("CUT|UNREADABLE", lambda d, p=p: good.cut(good.nifti(d), p / 100))
         for p in (2, 20, 60, 99)

@@ -75,7 +75,9 @@ def _refuse_cut(dataset: pydicom.Dataset, path: Path) -> None:
         found, expected = rle_pixels(stream), int(dataset.Rows) * int(dataset.Columns)
         if not expected <= found <= expected + expected % 2:
             cause = f"the compressed image has {found} pixels, Rows x Columns are {expected}"
-            raise UserError("HEADER", path, cause, "export it again")
+            raise UserError(
+                "CUT" if found < expected else "HEADER", path, cause, "fetch or export it again"
+            )
     if is_cut(stream):
         cause = f"the compressed image of {len(stream)} bytes has no end marker"
         raise UserError("CUT", path, cause, "fetch the file again")

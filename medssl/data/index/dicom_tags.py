@@ -1,14 +1,11 @@
 """The few DICOM tags that are read, taken one by one so that a bad tag harms nobody else."""
 
-import contextlib
 import io
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import pydicom
-from pydicom.filereader import read_dataset, read_preamble
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medssl.data.index import checks
 from medssl.errors import UserError, one_line
@@ -33,7 +30,6 @@ PIXELS = (
     "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
 )  # fmt: skip
 TAGS = [*IDENTITY, *GEOMETRY, *PIXELS]
-META_GROUP = 2
 MOST_PIECES = 300_000
 ITEM = b"\xfe\xff\x00\xe0"
 DEFER = 1024
@@ -45,13 +41,18 @@ PROGRAMS = {
 
 
 class Bounded(io.BufferedReader):
-    """A file of which only so many pieces are read: pydicom walks through every sequence item."""
+    """A file that pydicom can neither inflate without limit nor walk through for ever."""
 
     pieces = 0
 
     def read(self, size: int | None = -1) -> bytes:
+        """As of any file. Raises UserError TOO_LARGE for bombs."""
         self.pieces += 1
         _refuse_many(self.pieces, Path(self.name))
+        if size is None or size < 0:  # pydicom reads the whole rest only to inflate it
+            start = self.tell()
+            _refuse_bomb(super().read, Path(self.name))
+            self.seek(start)
         return super().read(size)
 
 
@@ -59,33 +60,15 @@ def load(path: Path, pixels: bool) -> tuple[pydicom.Dataset, list[str]]:
     """The dataset with the tags needed here, and remarks. Raises UserError."""
     options = {"specific_tags": TAGS, "defer_size": None if pixels else DEFER}
     try:
-        remarks = _look_ahead(path)
-        with Bounded(io.FileIO(path)) as stream:
-            return pydicom.dcmread(stream, force=True, **options), remarks
+        with Bounded(io.FileIO(str(path))) as stream:
+            dataset = pydicom.dcmread(stream, force=True, **options)
     except OSError as error:
         cause = f"cannot be read ({error.strerror or one_line(error)})"
         raise UserError("UNREADABLE", path, cause, "mend the file or its permissions") from error
-
-
-def _look_ahead(path: Path) -> list[str]:
-    """Remarks on the preamble. Raises UserError TOO_LARGE for a deflated bomb.
-
-    A deflated dataset is inflated block by block, because pydicom would inflate it whole.
-    """
-    with open(path, "rb") as stream:
-        preamble = read_preamble(stream, force=True)
-        start = stream.tell()
-        for implicit in (False, True):  # as pydicom, which accepts both
-            stream.seek(start)
-            meta = read_dataset(stream, implicit, True, stop_when=_behind_meta)
-            with contextlib.suppress(NotImplementedError):  # what a wrong encoding leads to
-                if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-                    _refuse_bomb(stream, path)
-                break
-    if preamble is None:
-        return ["no DICOM preamble or file meta; read all the same"]
-    what = next((what for magic, what in PROGRAMS.items() if preamble.startswith(magic)), "")
-    return [f"the preamble looks like {what}"] if what else []
+    if dataset.preamble is None:
+        return dataset, ["no DICOM preamble or file meta; read all the same"]
+    what = [what for magic, what in PROGRAMS.items() if dataset.preamble.startswith(magic)]
+    return dataset, [f"the preamble looks like {what[0]}"] if what else []
 
 
 def _refuse_many(pieces: int, path: Path) -> None:
@@ -94,20 +77,16 @@ def _refuse_many(pieces: int, path: Path) -> None:
         raise UserError("TOO_LARGE", path, cause, "export it again without private sequences")
 
 
-def _behind_meta(tag: int, vr: str | None, length: int) -> bool:
-    return tag >> 16 != META_GROUP
-
-
-def _refuse_bomb(stream: BinaryIO, path: Path) -> None:
+def _refuse_bomb(read: Callable[[int], bytes], path: Path) -> None:
     inflate, stored = zlib.decompressobj(-15), path.stat().st_size
     size = items = 0
-    block = stream.read(DEFER)
+    block = read(DEFER)
     while block and not inflate.eof:
         part = inflate.decompress(block, checks.BOMB_BYTES >> 4)
         size, items = size + len(part), items + part.count(ITEM)
         checks.bomb(size, stored, path)
         _refuse_many(items, path)
-        block = inflate.unconsumed_tail or stream.read(DEFER)
+        block = inflate.unconsumed_tail or read(DEFER)
 
 
 def text(dataset: pydicom.Dataset, name: str) -> str:
