@@ -49,7 +49,7 @@ CASES = {
     "C1-half": ("UNREADABLE", partial(good.film, Rows=20)),
     "C1-zero": ("HEADER", partial(good.film, Rows=0)),
     **{
-        f"C1-{name}-rows": ("HEADER|UNREADABLE", partial(compressed, syntax, Rows=80))
+        f"C1-{name}-rows": ("CUT|HEADER|UNREADABLE", partial(compressed, syntax, Rows=80))
         for name, syntax in SYNTAXES.items()
     },
     **{

@@ -48,7 +48,8 @@ class Bounded(io.BufferedReader):
     def read(self, size: int | None = -1) -> bytes:
         """As of any file. Raises UserError TOO_LARGE for bombs."""
         self.pieces += 1
-        _refuse_many(self.pieces, Path(self.name))
+        if self.pieces > MOST_PIECES:
+            raise _too_many(Path(self.name))
         if size is None or size < 0:  # pydicom reads the whole rest only to inflate it
             start = self.tell()
             _refuse_bomb(super().read, Path(self.name))
@@ -71,10 +72,9 @@ def load(path: Path, pixels: bool) -> tuple[pydicom.Dataset, list[str]]:
     return dataset, [f"the preamble looks like {what[0]}"] if what else []
 
 
-def _refuse_many(pieces: int, path: Path) -> None:
-    if pieces > MOST_PIECES:
-        cause = f"the header holds more than {MOST_PIECES} elements or sequence items"
-        raise UserError("TOO_LARGE", path, cause, "export it again without private sequences")
+def _too_many(path: Path) -> UserError:
+    cause = f"the header holds more than {MOST_PIECES} elements or sequence items"
+    return UserError("TOO_LARGE", path, cause, "export it again without private sequences")
 
 
 def _refuse_bomb(read: Callable[[int], bytes], path: Path) -> None:
@@ -85,7 +85,8 @@ def _refuse_bomb(read: Callable[[int], bytes], path: Path) -> None:
         part = inflate.decompress(block, checks.BOMB_BYTES >> 4)
         size, items = size + len(part), items + part.count(ITEM)
         checks.bomb(size, stored, path)
-        _refuse_many(items, path)
+        if items > MOST_PIECES:
+            raise _too_many(path)
         block = inflate.unconsumed_tail or read(DEFER)
 
 
