@@ -11,7 +11,7 @@ class UserError(Exception):
 
     def __init__(self, code: str, where: object, cause: str, fix: str):
         self.code, self.where, self.cause, self.fix = code, str(where), cause.rstrip("."), fix
-        super().__init__(f"{code} {self.where}: {self.cause}. Fix: {fix}")
+        super().__init__(_printable(f"{code} {self.where}: {self.cause}. Fix: {fix}"))
 
     def __reduce__(self):
         return type(self), (self.code, self.where, self.cause, self.fix)
@@ -20,5 +20,9 @@ class UserError(Exception):
 def one_line(error: BaseException, limit: int = 200) -> str:
     """An exception as one printable line: control characters and line breaks become spaces."""
     words = getattr(error, "strerror", None) or f"{error}" or type(error).__name__
-    text = "".join(c if c.isprintable() else " " for c in words)
-    return " ".join(text.split())[:limit]
+    return " ".join(_printable(words).split())[:limit]
+
+
+def _printable(text: str) -> str:
+    """Names of files come from anywhere; none may break a line or steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from medssl.data.files import write_atomically
 from medssl.data.index import Row, identify, image2d_labels, read
+from medssl.data.index.row import stamp
 from medssl.data.patients import pseudonym
 from medssl.data.volume import Volume, same_grid
 from medssl.errors import UserError
@@ -23,7 +24,7 @@ NAME = "manifest.parquet"
 LARGEST_LABEL = 65535
 COLUMNS = (
     "id", "patient", "study", "path", "files", "format", "modality", "shape", "spacing",
-    "orientation", "split", "label_mask", "boxes", "remarks", "verdict", "code", "reason",
+    "orientation", "split", "label_mask", "boxes", "remarks", "verdict", "code", "reason", "stamp",
 )  # fmt: skip
 
 
@@ -105,7 +106,11 @@ class Manifest:
         if row["verdict"] != "used":
             cause = f"the scan is refused ({row['code']}: {row['reason']})"
             raise UserError("REFUSED", id, cause, "choose a used scan")
-        volume = read(self.files(id), row["format"])
+        files = self.files(id)
+        if row.get("stamp") and stamp(files) != row["stamp"]:
+            cause = f"{row['path']} has changed or gone since it was indexed"
+            raise UserError("STALE", id, cause, "run `medssl index` again")
+        volume = read(files, row["format"])
         return replace(volume, modality=volume.modality or row["modality"])
 
     def mask(self, id: str, scan: Volume | None = None) -> Volume | None:

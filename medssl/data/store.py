@@ -183,6 +183,7 @@ class Store:
             "floor": int(self._quantised(image.array.min())),
             "grid": json.dumps({k: list(map(int, v)) for k, v in asdict(prepared.grid).items()}),
             "like_labels": prepared.like_labels,
+            "remarks": "; ".join(image.remarks),
         }
         write_atomically(self._path(key, "json"), lambda p: p.write_text(json.dumps(about)))
 
@@ -201,6 +202,7 @@ class Store:
             **{c: row[c] for c in kept},
             "key": key,
             "source": source,
+            "remarks": "",
             **json.loads(self._path(key, "json").read_text()),
             "has_mask": bool(row.get("label_mask", "")),
         }

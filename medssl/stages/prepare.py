@@ -68,6 +68,9 @@ def run(config: Config) -> Path:
     store.items = pd.DataFrame(good).set_index("id", drop=False).rename_axis(None)
     _check_alike(store)
     store.write_about()
+    for remark, items in store.items.groupby("remarks")["id"]:
+        if remark:
+            say(f"remark on {len(items)} scans ({', '.join(items[:3])}): {remark}")
     odd = list(store.items.index[store.items["like_labels"]])
     if odd:
         say(

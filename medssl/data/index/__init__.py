@@ -3,8 +3,10 @@
 import importlib
 import warnings
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
+from medssl.data.index import checks
 from medssl.data.index.row import Row, assign_ids, unreadable
 from medssl.data.index.sniff import identify
 from medssl.data.index.walk import walk
@@ -53,7 +55,7 @@ def image2d_labels(path: Path) -> Volume:
 
 
 def read(files: Row | list[Path], format: str | None = None) -> Volume:
-    """The voxels of one scan. Without `format` the first file's content tells it.
+    """The voxels of one scan, all finite. Without `format` the first file's content tells it.
 
     Raises UserError for anything that cannot be read.
     """
@@ -66,7 +68,9 @@ def _guarded(paths: list[Path], read_with, what) -> Volume:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return read_with(what)
+            volume = read_with(what)
+            checks.finite(volume.array, paths[0])
+            return replace(volume, remarks=(*volume.remarks, *checks.values(volume.array)))
     except UserError:
         raise
     except Exception as error:  # a hostile file can raise anything inside a peer library

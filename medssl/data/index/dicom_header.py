@@ -9,6 +9,7 @@ import pydicom
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
+from medssl.data.index.dicom_codestream import declared_size
 from medssl.data.index.dicom_tags import floats, integer, load, text
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
@@ -115,6 +116,13 @@ def _fill_pixels(header: Header, dataset: pydicom.Dataset) -> None:
         header.remarks.append("RescaleSlope is missing; stored values taken as HU")
     if slopes is not None and not (np.isfinite(slopes[0]) and slopes[0] != 0):
         raise UserError("SCALE", path, f"RescaleSlope is {slopes[0]}", "export it again")
+    shift = floats(dataset, "RescaleIntercept", 1, path)
+    if slopes is not None and shift is None:
+        header.remarks.append("RescaleIntercept is missing; taken as 0")
+    if shift is not None and not np.isfinite(shift[0]):
+        raise UserError("SCALE", path, f"RescaleIntercept is {shift[0]}", "export it again")
+    if "PixelPaddingValue" in dataset:
+        header.remarks.append("pixels of PixelPaddingValue take the lowest of the other values")
     if header.samples > 1 or header.photometric == "PALETTE COLOR":
         if header.sliced:
             cause = f"a colour image ({header.photometric}) among {header.modality} slices"
@@ -145,11 +153,11 @@ def _check_syntax(header: Header, dataset: pydicom.Dataset) -> None:
 
 
 def _check_length(header: Header, dataset: pydicom.Dataset, bits: int) -> None:
-    """Bytes found against bytes expected, for pixels that are not compressed."""
+    """Bytes found against bytes expected, or the size that a compressed stream declares."""
     path = header.path
     pixels = dataset.get_item("PixelData", keep_deferred=True)
     if pixels.length == UNDEFINED_LENGTH:
-        return
+        return _check_codestream(header, pixels.value_tell)
     share = 2 / 3 if header.photometric == "YBR_FULL_422" else 1
     expected = math.floor(header.rows * header.columns * header.samples * bits // 8 * share)
     syntax = dataset.file_meta.get("TransferSyntaxUID")
@@ -159,6 +167,16 @@ def _check_length(header: Header, dataset: pydicom.Dataset, bits: int) -> None:
     if found < expected:
         cause = f"found {found} bytes of pixels, expected {expected}"
         raise UserError("CUT", path, cause, "fetch the file again")
+    if found > expected + expected % 2 and share == 1:
+        header.remarks.append(f"{found - expected} bytes after the pixels ignored")
+
+
+def _check_codestream(header: Header, at: int) -> None:
+    declared = declared_size(header.path, at)
+    if declared not in (None, (header.rows, header.columns)):
+        cause = f"the compressed image is {declared[0]}x{declared[1]}, "
+        cause += f"Rows and Columns say {header.rows}x{header.columns}"
+        raise UserError("HEADER", header.path, cause, "export it again")
 
 
 def _fill_place(header: Header, dataset: pydicom.Dataset) -> None:

@@ -40,7 +40,7 @@ class Row:
     @classmethod
     def refused(cls, files: list[Path], error: UserError, format: str = "", **known) -> "Row":
         """A row for files that are not used, with the error's code, cause and fix."""
-        reason = f"{error.cause}; {error.fix}" if error.fix else error.cause
+        reason = f"{error.cause}. Fix: {error.fix}" if error.fix else error.cause
         return cls(files, format, verdict="refused", code=error.code, reason=reason, **known)
 
     @property
@@ -59,6 +59,7 @@ class Row:
             "shape": self.shape, "spacing": self.spacing, "orientation": self.orientation,
             "split": "", "label_mask": "", "boxes": "", "remarks": "; ".join(self.remarks),
             "verdict": self.verdict, "code": self.code, "reason": self.reason,
+            "stamp": stamp(self.files) if self.used else "",
         }  # fmt: skip
 
 
@@ -66,6 +67,16 @@ def relative(path: Path, root: Path) -> str:
     """`path` seen from `root`, with slashes; bytes that are no UTF-8 come out escaped."""
     text = os.path.relpath(path, root).replace(os.sep, "/")
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def stamp(files: list[Path]) -> str:
+    """Sizes and times (in whole seconds, as copies keep them) of files, hashed to 16 hex digits.
+
+    A file that is gone has neither.
+    """
+    found = [file.stat() if file.exists() else None for file in files]
+    about = [(s.st_size, int(s.st_mtime)) if s else () for s in found]
+    return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
 
 
 def join(numbers) -> str:
