@@ -44,6 +44,9 @@ def scan(root: Path, modality: str | None = None) -> list[Row]:
         warnings.simplefilter("ignore")  # what matters of them comes back as remarks
         for format, paths in sorted(by_format.items()):
             rows += _reader(format).inspect(paths)
+    # The raw data of a used header can look like the start of another format.
+    used = {path for row in rows if row.used for path in row.files}
+    rows = [row for row in rows if row.used or not used.issuperset(row.files)]
     claimed = {path for row in rows for path in row.files}
     rows += [row for row in others if row.files[0] not in claimed]
     return _completed(rows, root if root.is_dir() else root.parent, modality)
