@@ -1,10 +1,16 @@
 """Writing files so that a reader sees the old one or the new one, never half of it."""
 
+import errno
 import os
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from medssl.errors import UserError
+from medssl.errors import UserError, one_line
+from medssl.progress import amount
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def refuse_inside(out: Path, scans: Path) -> None:
@@ -18,12 +24,48 @@ def refuse_inside(out: Path, scans: Path) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary path)`, flush it to disk, then give it its name."""
+    """Call `write(temporary path)`, flush it to disk, then give it its name.
+
+    Raises UserError DISK when there is no room; the old file, if any, is then untouched.
+    """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         write(temporary)
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        temporary.unlink(missing_ok=True)  # now, so that its room counts as free
+        raise no_room(path.parent, f"{path.name} cannot be written ({one_line(error)})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def no_room(folder: Path, cause: str) -> UserError:
+    """The error of a full disk, with the room that is left in `folder`."""
+    free = amount(shutil.disk_usage(folder).free)
+    return UserError(
+        "DISK", folder, f"{cause}; {free} are free there",
+        "free room or lift the quota or file size limit, or choose another folder; then run the "
+        "same command again",
+    )  # fmt: skip
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what `write_atomically` left in `folder` when its process was killed."""
+    for path in folder.glob(".*.*"):
+        writer = re.match(r"\.(\d+)\.", path.name)
+        if writer and not _runs(int(writer[1])):
+            path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
