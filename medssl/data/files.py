@@ -4,12 +4,15 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from medssl.errors import UserError, one_line
 from medssl.progress import amount
 
+LEFTOVER = re.compile(r"\.\d+\.")
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # some network file systems know none
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -53,19 +56,26 @@ def no_room(folder: Path, cause: str) -> UserError:
     )  # fmt: skip
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what `write_atomically` left in `folder` when its process was killed."""
-    for path in folder.glob(".*.*"):
-        writer = re.match(r"\.(\d+)\.", path.name)
-        if writer and not _runs(int(writer[1])):
-            path.unlink(missing_ok=True)
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process, and delete what `write_atomically` left in it when killed.
 
+    Raises UserError BUSY if another process holds it. A killed process holds nothing.
+    """
+    import fcntl
 
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise UserError(
+                    "BUSY", folder, "another process is writing there",
+                    "wait until it has ended, or choose another folder",
+                ) from error  # fmt: skip
+            if error.errno not in NO_LOCKS:
+                raise
+        for path in folder.rglob(".*.*"):
+            if LEFTOVER.match(path.name):
+                path.unlink(missing_ok=True)
+        yield

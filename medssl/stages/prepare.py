@@ -18,7 +18,7 @@ from pydantic import Field
 
 from medssl.config import Config as Base
 from medssl.data import splits
-from medssl.data.files import refuse_inside, remove_leftovers, write_atomically
+from medssl.data.files import alone_in, refuse_inside, write_atomically
 from medssl.data.forecast import Forecast
 from medssl.data.manifest import NAME, Manifest
 from medssl.data.patients import PSEUDONYM
@@ -61,9 +61,12 @@ def run(config: Config) -> Path:
         refuse_inside(config.out, manifest.root)
     splits.check(manifest.table)  # a manifest may have been edited by hand
     _check_pseudonyms(manifest)
-    for folder in (config.out, config.out / "arrays"):
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
+    config.out.mkdir(parents=True, exist_ok=True)
+    with alone_in(config.out):
+        return _write_store(manifest, config)
+
+
+def _write_store(manifest: Manifest, config: Config) -> Path:
     store = Store(config.out, config.recipe, config.manifest.resolve(), pd.DataFrame())
     results = _prepare_all(manifest, store, config)
 
