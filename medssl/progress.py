@@ -21,6 +21,15 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
 
 
+def amount(count: float) -> str:
+    """Bytes for people: 512 B, 1.2 MB, 34.5 GB (powers of 1000)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
 def track(
     items: Iterable[T], what: str, total: int | None = None, unit: str = "items", start: int = 0,
     note: Callable[[], str] = str,

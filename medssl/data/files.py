@@ -1,10 +1,19 @@
 """Writing files so that a reader sees the old one or the new one, never half of it."""
 
+import errno
 import os
-from collections.abc import Callable
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from medssl.errors import UserError
+from medssl.errors import UserError, one_line
+from medssl.progress import amount
+
+LEFTOVER = re.compile(r"\.\d+\.")
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # some network file systems know none
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def refuse_inside(out: Path, scans: Path) -> None:
@@ -18,12 +27,55 @@ def refuse_inside(out: Path, scans: Path) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary path)`, flush it to disk, then give it its name."""
+    """Call `write(temporary path)`, flush it to disk, then give it its name.
+
+    Raises UserError DISK when there is no room; the old file, if any, is then untouched.
+    """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         write(temporary)
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        temporary.unlink(missing_ok=True)  # now, so that its room counts as free
+        raise no_room(path.parent, f"{path.name} cannot be written ({one_line(error)})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def no_room(folder: Path, cause: str) -> UserError:
+    """The error of a full disk, with the room that is left in `folder`."""
+    free = amount(shutil.disk_usage(folder).free)
+    return UserError(
+        "DISK", folder, f"{cause}; {free} are free there",
+        "free room or lift the quota or file size limit, or choose another folder; then run the "
+        "same command again",
+    )  # fmt: skip
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process, and delete what `write_atomically` left in it when killed.
+
+    Raises UserError BUSY if another process holds it. A killed process holds nothing.
+    """
+    import fcntl
+
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise UserError(
+                    "BUSY", folder, "another process is writing there",
+                    "wait until it has ended, or choose another folder",
+                ) from error  # fmt: skip
+            if error.errno not in NO_LOCKS:
+                raise
+        for path in folder.rglob(".*.*"):
+            if LEFTOVER.match(path.name):
+                path.unlink(missing_ok=True)
+        yield

@@ -20,6 +20,7 @@ from medssl.data.volume import Volume, crop, reorient, resized_affine
 from medssl.errors import UserError
 
 CLIP_Z = 5.0
+HU_STEP, LEVELS, FEWEST_LEVELS, MOST_LEVELS = 0.25, 8192, 1024, 65535
 LABELS_MAX = 32
 SMALLEST_MM = 0.001
 AXIS_OF = str.maketrans("RLAPSI", "001122")
@@ -69,6 +70,22 @@ class Recipe(Keys):
     def value_range(self) -> tuple[float, float]:
         """Lowest and highest value that a prepared image can have."""
         return (-CLIP_Z, CLIP_Z) if self.intensity == "zscore" else (-1.0, 1.0)
+
+    @property
+    def levels(self) -> int:
+        """Steps into which `value_range` is divided in the store.
+
+        8192, or a quarter HU each, so that whole HU come back exactly. Finer steps would store
+        noise: at 65535 levels a CT takes half as much room again and twice the time to read.
+        """
+        if self.intensity != "hu":
+            return LEVELS
+        width, step = self.window[1] - self.window[0], HU_STEP
+        while width / step > MOST_LEVELS:
+            step *= 2
+        while width / step < FEWEST_LEVELS:
+            step /= 2
+        return math.ceil(width / step)
 
     def __str__(self) -> str:
         """The keys that have an effect, for people."""
@@ -135,9 +152,11 @@ def prepare(
     low, high = _box(body, scan, recipe)
     shape = _target_shape(scan, low, high, recipe)
     _refuse_flood(scan, shape, name)
-    image = _normalise(image, body, recipe, name)
+    _normalise(image, body, recipe, name)
+    scan = scan.with_array(image)  # what was read, and its foreground, need no room any more
+    del body
     grid = Grid(scan.shape, low, high, shape)
-    out = _to_grid(scan.with_array(image), grid, smooth=True, fill=float(image.min()))
+    out = _to_grid(scan, grid, smooth=True, fill=float(image.min()))
     if mask is not None:
         mask = _to_grid(reorient(mask, codes), grid, smooth=False, fill=0)
     return Prepared(out, mask, grid, like_labels)
@@ -178,12 +197,15 @@ def resize(array: np.ndarray, shape, smooth: bool) -> np.ndarray:
     factors = [old / new for old, new in zip(array.shape[1:], shape, strict=True)]
     if smooth and max(factors) > 1:
         sigma = [max(f - 1, 0) / 2 for f in factors]
-        array = np.stack([ndimage.gaussian_filter(c, sigma, mode="nearest") for c in array])
+        filtered = np.empty_like(array)
+        for channel, out in zip(array, filtered, strict=True):
+            ndimage.gaussian_filter(channel, sigma, output=out, mode="nearest")
+        array = filtered
     mode = {2: "bilinear", 3: "trilinear"}[len(shape)] if smooth else "nearest-exact"
     options = {"align_corners": False} if smooth else {}
     tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None]
     out = interpolate(tensor, tuple(int(n) for n in shape), mode=mode, **options)[0].numpy()
-    return out.astype(array.dtype)
+    return out.astype(array.dtype, copy=False)
 
 
 def _to_grid(volume: Volume, grid: Grid, smooth: bool, fill: float) -> Volume:
@@ -227,7 +249,9 @@ def _box(body: np.ndarray, scan: Volume, recipe: Recipe) -> tuple[tuple[int, ...
     if recipe.crop and body.any():
         labels, count = ndimage.label(ndimage.binary_opening(body) if scan.ndim == 3 else body)
         if count:
-            largest = np.bincount(labels.ravel())[1:].argmax()
+            # Plane by plane, since bincount copies what it counts into 8 bytes a voxel.
+            sizes = sum(np.bincount(plane.ravel(), minlength=count + 1) for plane in labels)
+            largest = sizes[1:].argmax()
             where = ndimage.find_objects(labels)[largest]
             margin = [int(np.ceil(recipe.margin / s)) for s in scan.spacing]
             low = [max(w.start - m, 0) for w, m in zip(where, margin, strict=True)]
@@ -272,7 +296,8 @@ def _check_axes(key: str, values, scan: Volume) -> None:
         )  # fmt: skip
 
 
-def _normalise(image: np.ndarray, body: np.ndarray, recipe: Recipe, name: str) -> np.ndarray:
+def _normalise(image: np.ndarray, body: np.ndarray, recipe: Recipe, name: str) -> None:
+    """Scale (C, *space) in place, to spare the memory of a big volume's copies."""
     if recipe.intensity == "hu":
         low, high = recipe.window
         if image.max() <= low or image.min() >= high or image.min() == image.max():
@@ -281,11 +306,11 @@ def _normalise(image: np.ndarray, body: np.ndarray, recipe: Recipe, name: str) -
                 f"in the window {low:g} to {high:g} HU",
                 "leave this scan out, or choose another recipe.window",
             )  # fmt: skip
-        return (np.clip(image, low, high) - low) / (high - low) * 2 - 1
-    out = np.empty_like(image)
-    for i, channel in enumerate(image):
-        inside = channel[body] if body.any() else channel.ravel()
+        return _scale(image, low, high)
+    for channel in image:
+        inside = channel[body] if body.any() and not body.all() else channel.reshape(-1)
         low, high = np.percentile(inside[:: max(1, inside.size // SAMPLE)], recipe.percentiles)
+        low, high = float(low), float(high)
         if not high > low:
             low, high = float(inside.min()), float(inside.max())
         if not high > low:
@@ -293,10 +318,22 @@ def _normalise(image: np.ndarray, body: np.ndarray, recipe: Recipe, name: str) -
                 "CONSTANT", name, f"all voxels have the value {low:g}",
                 "leave this scan out; it holds no image",
             )  # fmt: skip
-        clipped = np.clip(channel, low, high)
         if recipe.intensity == "percentile":
-            out[i] = (clipped - low) / (high - low) * 2 - 1
+            _scale(channel, low, high)
         else:
             inside = np.clip(inside, low, high)
-            out[i] = np.clip((clipped - inside.mean()) / inside.std(), -CLIP_Z, CLIP_Z)
-    return out
+            mean, deviation = float(inside.mean()), float(inside.std())
+            del inside
+            np.clip(channel, low, high, out=channel)
+            channel -= mean
+            channel /= deviation
+            np.clip(channel, -CLIP_Z, CLIP_Z, out=channel)
+
+
+def _scale(array: np.ndarray, low: float, high: float) -> None:
+    """Clip to low..high and stretch to -1..1, in place."""
+    np.clip(array, low, high, out=array)
+    array -= low
+    array /= high - low
+    array *= 2
+    array -= 1

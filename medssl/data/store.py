@@ -5,6 +5,7 @@ an item) and `arrays/`. An array's file name is a hash of the source files' byte
 an entry made from other bytes or by another recipe can never be served.
 """
 
+import io
 import json
 import os
 from dataclasses import asdict
@@ -16,11 +17,11 @@ import pandas as pd
 from medssl.config import Keys
 from medssl.data.files import write_atomically
 from medssl.data.manifest import Manifest
+from medssl.data.packed import open_packed, pack, quantised, read_box, restored
 from medssl.data.preprocess import Grid, Prepared, Recipe
 from medssl.errors import UserError, one_line
 
-FORMAT = 3
-CHUNK, BLOCK = 128, 32
+FORMAT = 4
 FOREGROUND_POINTS = 1000
 
 
@@ -56,7 +57,6 @@ class Store:
 
     def __init__(self, folder: Path, recipe: Recipe, manifest: Path, items: pd.DataFrame):
         self.folder, self.recipe, self.manifest, self.items = folder, recipe, manifest, items
-        self._open: dict[str, object] = {}
 
     @classmethod
     def read_from(cls, folder: Path) -> "Store":
@@ -143,9 +143,8 @@ class Store:
         The recipe's lowest would be a step at the border that no scan has, and instance norms
         would see how much was padded.
         """
-        bottom, top = self.recipe.value_range
         raw = self._read(item, "image", low, high, fill=int(self.items.at[item, "floor"]))
-        return (raw.astype(np.float32) + 32767) * np.float32((top - bottom) / 65534) + bottom
+        return restored(raw, *self.recipe.value_range, self.recipe.levels)
 
     def read_mask(self, item: str, low=None, high=None) -> np.ndarray:
         """Labels (1, *box); outside the item 0. Raises UserError if the item has no mask."""
@@ -162,35 +161,44 @@ class Store:
         try:
             return np.load(path, allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise _damaged(item, error) from error
+            raise _damaged(item, path, error) from error
 
-    def add(self, key: str, prepared: Prepared) -> None:
-        """Write the arrays of one item; an entry that is there already is kept."""
+    def add(self, key: str, prepared: Prepared) -> int:
+        """Write the arrays of one item, and last of all what describes them. Returns their bytes.
+
+        Raises UserError DISK if there is no room; what was written by then is no entry.
+        """
         (self.folder / "arrays").mkdir(parents=True, exist_ok=True)
+        image = prepared.image
+        levels = quantised(image.array, *self.recipe.value_range, self.recipe.levels)
+        sizes = {"image.b2nd": self._write(key, "image.b2nd", pack(levels))}
+        floor = int(levels.min())
+        del levels
         if prepared.mask is not None:
             mask = prepared.mask.array
             mask = mask.astype(np.uint8 if mask.max() < 256 else np.uint16)
-            self._write(key, "mask", mask)
-            points = _points(mask[0])
-            path = self._path(key, "points.npy")
-            write_atomically(path, lambda p: _save_array(p, points))
-        image = prepared.image
-        self._write(key, "image", self._quantised(image.array))
+            sizes["mask.b2nd"] = self._write(key, "mask.b2nd", pack(mask))
+            sizes["points.npy"] = self._write(key, "points.npy", _as_file(_points(mask[0])))
         about = {
             "channels": len(image.array),
             "shape": json.dumps([int(n) for n in image.shape]),
             "spacing": json.dumps([round(s, 6) for s in image.spacing]),
-            "floor": int(self._quantised(image.array.min())),
+            "floor": floor,
             "grid": json.dumps({k: list(map(int, v)) for k, v in asdict(prepared.grid).items()}),
             "like_labels": prepared.like_labels,
             "remarks": "; ".join(image.remarks),
+            "bytes": sizes,
         }
-        write_atomically(self._path(key, "json"), lambda p: p.write_text(json.dumps(about)))
+        return sum(sizes.values()) + self._write(key, "json", json.dumps(about).encode())
 
     def has(self, key: str, mask: bool) -> bool:
-        """Whether every file of an entry is in place (what describes it is written last)."""
-        endings = ["json", "image.b2nd", *(["mask.b2nd", "points.npy"] if mask else [])]
-        return all(self._path(key, ending).exists() for ending in endings)
+        """Whether every file of an entry is there in full (what describes it is written last)."""
+        try:
+            sizes = json.loads(self._path(key, "json").read_bytes())["bytes"]
+            whole = all(self._path(key, e).stat().st_size == n for e, n in sizes.items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+        return whole and (not mask or "mask.b2nd" in sizes)
 
     def describe(self, row: pd.Series, key: str, source: str) -> dict:
         """The row of `items` for one scan, whose entry is there; `source` is its fingerprint."""
@@ -198,12 +206,14 @@ class Store:
             c for c in row.index if c in ("id", "patient", "study", "modality", "split", "boxes")
         ]
         kept += [c for c in row.index if c.startswith("label_") and c != "label_mask"]
+        about = json.loads(self._path(key, "json").read_bytes())
+        del about["bytes"]
         return {
             **{c: row[c] for c in kept},
             "key": key,
             "source": source,
             "remarks": "",
-            **json.loads(self._path(key, "json").read_text()),
+            **about,
             "has_mask": bool(row.get("label_mask", "")),
         }
 
@@ -211,66 +221,19 @@ class Store:
         shown = self.items[["id", "patient", "modality", "split", "shape", "spacing", "has_mask"]]
         return f"<p>{len(self.items)} prepared items</p>{shown.head(10).to_html(index=False)}"
 
-    def _quantised(self, values: np.ndarray) -> np.ndarray:
-        """Values of the recipe's range as int16, the whole of which is used."""
-        bottom, top = self.recipe.value_range
-        return (np.rint((values - bottom) * (65534 / (top - bottom))) - 32767).astype(np.int16)
-
     def _path(self, key: str, ending: str) -> Path:
         return self.folder / "arrays" / f"{key}.{ending}"
 
-    def _write(self, key: str, kind: str, array: np.ndarray) -> None:
-        import blosc2
-
-        space = array.shape[1:]
-        chunks = (1, *(min(n, CHUNK) for n in space))
-        blocks = (1, *(min(n, BLOCK) for n in space))
-        packing = blosc2.CParams(
-            codec=blosc2.Codec.ZSTD, clevel=5, typesize=array.itemsize, nthreads=1
-        )
-
-        def write(path: Path) -> None:
-            blosc2.asarray(
-                np.ascontiguousarray(array), chunks=chunks, blocks=blocks, cparams=packing,
-                urlpath=str(path), mode="w",
-            )  # fmt: skip
-
-        write_atomically(self._path(key, f"{kind}.b2nd"), write)
+    def _write(self, key: str, ending: str, content: bytes) -> int:
+        write_atomically(self._path(key, ending), lambda path: path.write_bytes(content))
+        return len(content)
 
     def _read(self, item: str, kind: str, low, high, fill) -> np.ndarray:
-        array = self._array(item, kind)
-        if low is None:
-            return array[:]
-        shape = array.shape[1:]
-        a = [min(max(lo, 0), n) for lo, n in zip(low, shape, strict=True)]
-        b = [max(min(h, n), 0) for h, n in zip(high, shape, strict=True)]
-        part = array[(slice(None), *(slice(x, y) for x, y in zip(a, b, strict=True)))]
-        if tuple(b) == tuple(high) and tuple(a) == tuple(low):
-            return part
-        before = [max(-lo, 0) for lo in low]
-        size = [h - lo for lo, h in zip(low, high, strict=True)]
-        out = np.full((array.shape[0], *size), fill, part.dtype)
-        out[
-            (slice(None), *(slice(s, s + n) for s, n in zip(before, part.shape[1:], strict=True)))
-        ] = part
-        return out
-
-    def _array(self, item: str, kind: str):
-        import blosc2
-
-        key = self.items.at[item, "key"]
-        path = self._path(key, f"{kind}.b2nd")
-        if str(path) not in self._open:
-            if len(self._open) >= 256:
-                self._open.clear()
-            try:
-                self._open[str(path)] = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
-            except (OSError, RuntimeError, ValueError) as error:
-                raise _damaged(item, error) from error
-        return self._open[str(path)]
-
-    def __getstate__(self):
-        return {**self.__dict__, "_open": {}}
+        path = self._path(self.items.at[item, "key"], f"{kind}.b2nd")
+        try:
+            return read_box(open_packed(path), low, high, fill)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _damaged(item, path, error) from error
 
 
 def _same(a: pd.Series, b: pd.Series) -> bool:
@@ -278,23 +241,28 @@ def _same(a: pd.Series, b: pd.Series) -> bool:
     return texts[0].equals(texts[1])
 
 
-def _damaged(item: str, error: Exception) -> UserError:
+def _damaged(item: str, path: Path, error: Exception) -> UserError:
     return UserError(
-        "STORE", item, f"its prepared arrays cannot be opened ({one_line(error)})",
-        "delete what is damaged and run `medssl prepare` again; it writes what is missing",
+        "STORE", item, f"its prepared array {path.name} cannot be read ({one_line(error)})",
+        "delete that file from the store's arrays/ and run `medssl prepare` again; it writes what "
+        "is missing",
     )  # fmt: skip
 
 
 def _points(mask: np.ndarray) -> np.ndarray:
+    there = np.zeros(np.iinfo(mask.dtype).max + 1, bool)
+    for plane in mask:
+        there[plane] = True
     rows = []
-    for label in np.unique(mask[mask > 0]):
-        where = np.argwhere(mask == label)
+    for label in np.flatnonzero(there[1:]) + 1:
+        where = np.flatnonzero(mask == label)
         step = max(1, len(where) // FOREGROUND_POINTS)
-        chosen = where[::step][:FOREGROUND_POINTS]
-        rows.append(np.column_stack([np.full(len(chosen), label), chosen]))
+        chosen = np.unravel_index(where[::step][:FOREGROUND_POINTS], mask.shape)
+        rows.append(np.column_stack([np.full(len(chosen[0]), label), *chosen]))
     return np.concatenate(rows).astype(np.int32) if rows else np.zeros((0, mask.ndim + 1), np.int32)
 
 
-def _save_array(path: Path, array: np.ndarray) -> None:
-    with open(path, "wb") as stream:
-        np.save(stream, array, allow_pickle=False)
+def _as_file(array: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    return content.getvalue()

@@ -5,7 +5,10 @@ from the same bytes by the same recipe, is not made again. A scan that cannot be
 listed in refused.csv with the reason, and the others go on.
 """
 
-from concurrent.futures import ProcessPoolExecutor
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -15,10 +18,12 @@ from pydantic import Field
 
 from medssl.config import Config as Base
 from medssl.data import splits
-from medssl.data.files import refuse_inside, write_atomically
+from medssl.data.files import alone_in, refuse_inside, write_atomically
+from medssl.data.forecast import Forecast
 from medssl.data.manifest import Manifest
 from medssl.data.patients import PSEUDONYM
 from medssl.data.preprocess import Recipe, prepare
+from medssl.data.processes import each
 from medssl.data.store import Store, key_of
 from medssl.errors import UserError, one_line
 from medssl.progress import say, track
@@ -36,21 +41,31 @@ class Config(Base):
     workers: int = Field(0, description="processes that prepare side by side; 0: none", ge=0)
 
 
+@dataclass
+class Outcome:
+    """`row`: of the store's items, or of refused.csv; bytes and seconds 0 if it was there.
+
+    """
+
+    row: dict
+    size: int = 0
+    seconds: float = 0.0
+
+
 def run(config: Config) -> Path:
     manifest = Manifest.read(config.manifest)
     if not config.manifest.resolve().is_relative_to(manifest.root):  # else a single file's folder
         refuse_inside(config.out, manifest.root)
     splits.check(manifest.table)  # a manifest may have been edited by hand
     _check_pseudonyms(manifest)
-    rows = [row for _, row in manifest.used.iterrows()]
     config.out.mkdir(parents=True, exist_ok=True)
+    with alone_in(config.out):
+        return _write_store(manifest, config)
+
+
+def _write_store(manifest: Manifest, config: Config) -> Path:
     store = Store(config.out, config.recipe, config.manifest.resolve(), pd.DataFrame())
-    work = partial(_prepare, manifest, store)
-    if config.workers:
-        with ProcessPoolExecutor(config.workers) as pool:
-            results = list(track(pool.map(work, rows), "prepare", len(rows), "scans"))
-    else:
-        results = [work(row) for row in track(rows, "prepare", unit="scans")]
+    results = _prepare_all(manifest, store, config)
 
     refused = pd.DataFrame(
         [r for r in results if "cause" in r], columns=["id", "code", "cause", "fix"]
@@ -62,7 +77,7 @@ def run(config: Config) -> Path:
         say(f"refused {row.id}: {row.cause}. Fix: {row.fix}")
     if not good:
         raise UserError(
-            "EMPTY", config.manifest, f"none of {len(rows)} scans could be prepared",
+            "EMPTY", config.manifest, f"none of {len(results)} scans could be prepared",
             f"see {refused_csv}",
         )  # fmt: skip
     store.items = pd.DataFrame(good).set_index("id", drop=False).rename_axis(None)
@@ -81,25 +96,84 @@ def run(config: Config) -> Path:
     return config.out
 
 
-def _prepare(manifest, store, row) -> dict:
-    """Prepare one scan; a UserError becomes its row in refused.csv."""
+def _prepare_all(manifest: Manifest, store: Store, config: Config) -> list[dict]:
+    """A row a scan, in the manifest's order. Raises UserError DISK when the disk is full."""
+    scans = manifest.used
+    forecast = Forecast(store.folder, scans, store.recipe, config.workers)
+    say(forecast.limit())
+    # A scan's own row is all a worker needs; the whole table would be sent with every scan.
+    ones = (Manifest(manifest.root, scans.iloc[i : i + 1]) for i in range(len(scans)))
+    work = partial(_prepare, store)
+    rows = []
+    with closing(_until_full(each(work, ones, config.workers), forecast)) as outcomes:
+        for outcome in track(outcomes, "prepare", len(scans), "scans"):
+            rows.append(outcome.row)
+            if words := forecast.observe(outcome.size, outcome.seconds):
+                say(words)
+    return rows
+
+
+def _until_full(outcomes: Iterator[Outcome], forecast: Forecast) -> Iterator[Outcome]:
     try:
-        key, source = key_of(manifest, row["id"], store.recipe)
-        if not store.has(key, bool(row["label_mask"])):
-            scan = manifest.volume(row["id"])
-            mask = manifest.mask(row["id"], scan)
-            store.add(key, prepare(scan, store.recipe, mask, name=row["id"]))
-        return store.describe(row, key, source)
+        yield from outcomes
     except UserError as error:
-        return {"id": row["id"], "code": error.code, "cause": error.cause, "fix": error.fix}
+        if error.code != "DISK":
+            raise
+        raise forecast.stopped(error) from error
+
+
+def _prepare(store: Store, one: Manifest) -> Outcome:
+    """Prepare a manifest's one scan; what is wrong with the scan becomes its row in refused.csv."""
+    row, began = one.table.iloc[0], time.monotonic()
+    try:
+        files = one.files(row["id"])
+        before = _state(files)
+        key, source = key_of(one, row["id"], store.recipe)
+        if store.has(key, bool(row["label_mask"])):
+            return Outcome(store.describe(row, key, source))
+        scan = one.volume(row["id"])
+        mask = one.mask(row["id"], scan)
+        if before != _state(files):
+            raise UserError(
+                "CHANGED", row["id"], "its files changed while they were read",
+                "index the folder again when it is at rest",
+            )  # fmt: skip
+        prepared = prepare(scan, store.recipe, mask, name=row["id"])
+        del scan, mask
+        size = store.add(key, prepared)
+        seconds = time.monotonic() - began
+        return Outcome(store.describe(row, key, source), size, seconds)
+    except UserError as error:
+        if error.code == "DISK":
+            raise
+        return _refusal(row, error.code, error.cause, error.fix)
     except OSError as error:
-        fix = "check that the file is still there and readable; index the folder again"
-        return {"id": row["id"], "code": "UNREADABLE", "cause": one_line(error), "fix": fix}
+        if error.filename and store.folder in Path(error.filename).parents:
+            raise
+        fix = "check that its files are still there and readable, or index the folder again"
+        return _refusal(row, "UNREADABLE", _which(one, row["id"], error), fix)
     except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
         # One scan that no array can be made of, such as a voxel of a metre, stops no other.
         cause = f"{type(error).__name__}: {one_line(error)}"
         fix = "look at its shape and spacing, or prepare it with another recipe"
-        return {"id": row["id"], "code": "PREPARE", "cause": cause, "fix": fix}
+        return _refusal(row, "PREPARE", cause, fix)
+
+
+def _refusal(row: pd.Series, code: str, cause: str, fix: str) -> Outcome:
+    return Outcome({"id": row["id"], "code": code, "cause": cause, "fix": fix})
+
+
+def _state(files: list[Path]) -> list[tuple[int, int]]:
+    return [(s.st_size, s.st_mtime_ns) for s in (file.stat() for file in files)]
+
+
+def _which(one: Manifest, id: str, error: OSError) -> str:
+    """Which of a scan's files an error is about, by number: paths may hold names of people."""
+    files = [str(file) for file in one.files(id)]
+    if error.filename is not None and str(error.filename) in files:
+        number = files.index(str(error.filename)) + 1
+        return f"file {number} of {len(files)} cannot be read ({one_line(error)})"
+    return f"one of its files or its mask cannot be read ({one_line(error)})"
 
 
 def _check_pseudonyms(manifest: Manifest) -> None:

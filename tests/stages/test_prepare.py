@@ -1,4 +1,10 @@
+import os
+import resource
 import shutil
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +15,33 @@ from medssl.data.manifest import Manifest
 from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.stages import call
+
+RECIPE = "recipe.spacing=1.2,1.2,1.2"
+
+
+def contents(folder) -> dict[str, bytes]:
+    """Every file below a folder by its path, but for the lock of who writes there."""
+    files = [p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+def prepare_apart(manifest, out, *words, limits=()) -> subprocess.Popen:
+    """`medssl prepare` in a process of its own, with resource limits."""
+    command = [sys.executable, "-m", "medssl", "prepare", "mr_crop", manifest, f"out={out}", RECIPE]
+    return subprocess.Popen(
+        [*command, *words], stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: [resource.setrlimit(what, (n, n)) for what, n in limits],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def inputs(cohort, tmp_path):
+    """Four indexed scans that a test may spoil."""
+    (tmp_path / "in").mkdir()
+    for i in range(4):
+        shutil.copy(cohort / f"images/case_{i}.nii.gz", tmp_path / "in")
+    call("index", scans=tmp_path / "in", modality="MR", out=tmp_path / "m")
+    return tmp_path / "in"
 
 
 def test_every_file_is_used_or_refused(cohort):
@@ -60,3 +93,100 @@ def test_one_scan_that_no_array_can_be_made_of_stops_no_other(cohort, tmp_path):
     call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "s", recipe=recipe)
     refused = pd.read_csv(tmp_path / "s/refused.csv")
     assert refused["id"].tolist() == ["huge"] and len(Store.read_from(tmp_path / "s").items) == 2
+
+
+def test_workers_change_no_byte(cohort, tmp_path):
+    recipe = {"spacing": [1.2, 1.2, 1.2]}
+    store = tmp_path / "store"
+    call("prepare", "mr_crop", manifest=cohort / "out/m", out=store, recipe=recipe, workers=2)
+    found, known = contents(store), contents(cohort / "out/store")
+    assert {k: v for k, v in found.items() if k != "store.json"} == {
+        k: v for k, v in known.items() if k != "store.json"
+    }  # store.json says where the manifest lies, seen from it
+
+
+def test_killed_again_and_again_it_comes_to_the_same_store_with_few_files_open(cohort, tmp_path):
+    store, manifest = tmp_path / "store", cohort / "out/m"
+    few = [(resource.RLIMIT_NOFILE, 64)]
+    for entries in (1, 3, 6):
+        process = prepare_apart(manifest, store, "workers=2", limits=few)
+        while len(list(store.glob("arrays/*.json"))) < entries and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+        process.communicate()
+    (store / "arrays/.17.x.image.b2nd").write_bytes(b"half")  # as a killed writer leaves it
+    process = prepare_apart(manifest, store, "workers=2", limits=few)
+    assert "prepared 10 scans" in process.communicate()[1]
+    found, known = contents(store), contents(cohort / "out/store")
+    assert found.keys() == known.keys()
+    assert all(found[k] == known[k] for k in known if k != "store.json")
+
+
+def test_a_full_disk_stops_it_with_whole_entries_only(cohort, tmp_path):
+    known = contents(cohort / "out/store")
+    sizes = sorted(len(v) for k, v in known.items() if k.endswith("image.b2nd"))
+    full = [(resource.RLIMIT_FSIZE, sizes[5])]
+    for workers in (0, 2):
+        store = tmp_path / f"store{workers}"
+        words = f"workers={workers}"
+        process = prepare_apart(cohort / "out/m", store, words, limits=full)
+        error = process.communicate()[1]
+        assert process.returncode == 2 and "Traceback" not in error
+        message = error[error.index("DISK") :]
+        assert str(store) in message and "are free there" in message
+        assert "scans not yet done need" in message and "what is done is kept" in message
+        kept = contents(store)
+        assert not [name for name in kept if "/." in name]
+        assert all(known[name] == content for name, content in kept.items())
+        call("prepare", "mr_crop", manifest=cohort / "out/m", out=store,
+             recipe={"spacing": [1.2, 1.2, 1.2]})  # fmt: skip
+        assert contents(store).keys() == known.keys()
+
+
+def test_it_says_what_it_will_take_and_refuses_what_will_not_fit(cohort, tmp_path, capsys):
+    recipe = {"spacing": [1.2, 1.2, 1.2]}
+    call("prepare", "mr_crop", manifest=cohort / "out/m", out=tmp_path / "a", recipe=recipe)
+    said = capsys.readouterr().err
+    assert "to prepare: 10 scans, at most" in said and "forecast: 7 more scans in about" in said
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10_000))
+        with pytest.raises(UserError, match="7 more scans need about .* kB; 10 kB are free"):
+            call("prepare", "mr_crop", manifest=cohort / "out/m", out=tmp_path / "b", recipe=recipe)
+    assert len(list((tmp_path / "b/arrays").glob("*.json"))) == 3
+
+
+def test_scans_are_never_written_to(inputs, tmp_path):
+    def state():
+        paths = [inputs, *inputs.rglob("*")]
+        return {p: (p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in paths}
+
+    before = state()
+    for path in before:
+        path.chmod(0o555)
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "s", workers=2)
+    assert state() == before
+
+
+def test_scans_that_vanish_or_change_after_indexing_are_named(inputs, tmp_path):
+    (inputs / "case_0.nii.gz").unlink()
+    other = nib.Nifti1Image(np.random.default_rng(0).normal(size=(9, 9, 9)), np.eye(4))
+    nib.save(other, inputs / "case_1.nii.gz")
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "s")
+    refused = pd.read_csv(tmp_path / "s/refused.csv").set_index("id")
+    assert list(Store.read_from(tmp_path / "s").items.index) == ["case_2", "case_3"]
+    assert refused["code"].to_dict() == {"case_0": "UNREADABLE", "case_1": "STALE"}
+    assert "file 1 of 1 cannot be read (No such file" in refused.at["case_0", "cause"]
+    assert "has changed" in refused.at["case_1", "cause"]
+
+
+def test_a_scan_that_changes_while_it_is_read_is_refused(inputs, tmp_path, monkeypatch):
+    def volume(self, id, read=Manifest.volume):
+        found = read(self, id)
+        if id == "case_1":
+            os.utime(inputs / "case_1.nii.gz", ns=(1, 1))
+        return found
+
+    monkeypatch.setattr(Manifest, "volume", volume)
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "s")
+    refused = pd.read_csv(tmp_path / "s/refused.csv")
+    assert refused["id"].tolist() == ["case_1"] and "while they were read" in refused["cause"][0]

@@ -1,0 +1,61 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from medssl.data.processes import each
+from medssl.errors import UserError
+
+
+def double(n: int) -> int:
+    time.sleep(0.02 * (n % 3))
+    return 2 * n
+
+
+def fail_at_five(n: int) -> int:
+    if n == 5:
+        raise UserError("DISK", "here", "full", "make room")
+    return n
+
+
+def die_at_five(n: int) -> int:
+    if n == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return n
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_results_come_in_the_order_of_the_items_which_are_taken_up_as_needed(workers):
+    taken = []
+    items = (taken.append(n) or n for n in range(100))
+    results = each(double, items, workers)
+    assert [next(results) for _ in range(3)] == [0, 2, 4] and len(taken) < 20
+    assert list(results) == [2 * n for n in range(3, 100)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_ends_it(workers):
+    with pytest.raises(UserError, match="make room"):
+        list(each(fail_at_five, range(100), workers))
+
+
+def test_a_killed_process_is_told():
+    with pytest.raises(UserError, match="fewer workers"):
+        list(each(die_at_five, range(100), 2))
+
+
+def test_workers_leave_with_a_killed_parent():
+    code = (
+        "import os, time\nfrom medssl.data.processes import each\n"
+        "def work(n):\n    print(os.getpid(), flush=True)\n    time.sleep(60)\n"
+        "list(each(work, range(8), 2))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    workers = {int(parent.stdout.readline()) for _ in range(2)}
+    parent.kill()
+    parent.wait()
+    assert len(workers) == 2
+    assert parent.stdout.read() == ""  # ends once both workers, which hold it open, have gone
