@@ -7,6 +7,7 @@ import typer
 
 from medssl import __version__
 from medssl.errors import UserError, one_line
+from medssl.privacy import error_report
 
 VERBS = {
     "index": "list what is there, whose it is, how it was acquired, and what is broken and why",
@@ -65,9 +66,10 @@ def _command(verb: str):
         except Exception as error:
             if debug:
                 raise
-            what = f"{type(error).__name__}: {one_line(error)}"
+            what, place = error_report(error, words)
             fix = (
                 "run it again with --debug: if the fault is not in a module of your own, report it"
+                + (f" ({place})" if place else "")
             )
             typer.echo(str(UserError("INTERNAL", f"medssl {verb}", what, fix)), err=True)
             raise typer.Exit(1) from error

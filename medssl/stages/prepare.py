@@ -5,6 +5,7 @@ from the same bytes by the same recipe, is not made again. A scan that cannot be
 listed in refused.csv with the reason, and the others go on.
 """
 
+import json
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,13 @@ from pydantic import Field
 
 from medssl.config import Config as Base
 from medssl.data import splits
-from medssl.data.files import refuse_inside, write_atomically
+from medssl.data.files import refuse_inside, write_csv
 from medssl.data.manifest import Manifest
 from medssl.data.patients import PSEUDONYM
 from medssl.data.preprocess import Recipe, prepare
 from medssl.data.store import Store, key_of
 from medssl.errors import UserError, one_line
+from medssl.privacy import scrub_names
 from medssl.progress import say, track
 
 
@@ -57,7 +59,7 @@ def run(config: Config) -> Path:
     )
     good = [r for r in results if "cause" not in r]
     refused_csv = config.out / "refused.csv"
-    write_atomically(refused_csv, lambda path: refused.to_csv(path, index=False))
+    write_csv(refused_csv, refused)
     for row in refused.head(5).itertuples():
         say(f"refused {row.id}: {row.cause}. Fix: {row.fix}")
     if not good:
@@ -88,15 +90,21 @@ def _prepare(manifest, store, row) -> dict:
             store.add(key, prepare(scan, store.recipe, mask, name=row["id"]))
         return store.describe(row, key, source)
     except UserError as error:
-        return {"id": row["id"], "code": error.code, "cause": error.cause, "fix": error.fix}
+        cause, fix = (scrub_names(words, _names(row)) for words in (error.cause, error.fix))
+        return {"id": row["id"], "code": error.code, "cause": cause, "fix": fix}
     except OSError as error:
         fix = "check that the file is still there and readable; index the folder again"
         return {"id": row["id"], "code": "UNREADABLE", "cause": one_line(error), "fix": fix}
     except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
         # One scan that no array can be made of, such as a voxel of a metre, stops no other.
-        cause = f"{type(error).__name__}: {one_line(error)}"
+        cause = scrub_names(f"{type(error).__name__}: {one_line(error)}", _names(row))
         fix = "look at its shape and spacing, or prepare it with another recipe"
         return {"id": row["id"], "code": "PREPARE", "cause": cause, "fix": fix}
+
+
+def _names(row) -> list[str]:
+    """Paths of a scan, no piece of which is to be repeated."""
+    return [*json.loads(row["files"]), row["label_mask"]]
 
 
 def _check_pseudonyms(manifest: Manifest) -> None:

@@ -8,6 +8,7 @@ from pydicom.errors import InvalidDicomError
 
 from medssl.data.index import checks
 from medssl.errors import UserError, one_line
+from medssl.privacy import quoted
 
 IDENTITY = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID",
@@ -28,6 +29,10 @@ PIXELS = (
     "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
 )  # fmt: skip
 TAGS = [*IDENTITY, *GEOMETRY, *PIXELS]
+PROGRAMS = {
+    b"MZ": "a Windows program", b"\x7fELF": "a Linux program", b"#!": "a script",
+    b"\xcf\xfa\xed\xfe": "a macOS program", b"\xca\xfe\xba\xbe": "a macOS or Java program",
+}  # fmt: skip
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 META_LENGTH_AT = 132
 DEFER = 1024
@@ -38,13 +43,20 @@ def load(path: Path, pixels: bool) -> tuple[pydicom.Dataset, list[str]]:
     _refuse_bomb(path)
     options = {"specific_tags": TAGS, "defer_size": None if pixels else DEFER}
     try:
-        return pydicom.dcmread(path, **options), []
+        dataset = pydicom.dcmread(path, **options)
+        return dataset, _preamble_remarks(dataset.preamble or b"")
     except InvalidDicomError:
         dataset = pydicom.dcmread(path, force=True, **options)
         return dataset, ["no DICOM preamble or file meta; read all the same"]
     except OSError as error:
         cause = f"cannot be read ({error.strerror or one_line(error)})"
         raise UserError("UNREADABLE", path, cause, "mend the file or its permissions") from error
+
+
+def _preamble_remarks(preamble: bytes) -> list[str]:
+    """Some put a program before the image, which a system may start; it is never copied."""
+    kind = next((what for magic, what in PROGRAMS.items() if preamble.startswith(magic)), "")
+    return [f"WARN: its first 128 bytes start {kind}"] if kind else []
 
 
 def _refuse_bomb(path: Path) -> None:
@@ -81,7 +93,7 @@ def integer(dataset: pydicom.Dataset, name: str, path: Path, default: int | None
     try:
         return int(words)
     except ValueError as error:
-        cause = f"{name} is {words[:40] or 'missing'}, expected a whole number"
+        cause = f"{name} is {quoted(words) or 'missing'}, expected a whole number"
         raise UserError("HEADER", path, cause, "export the file again") from error
 
 
@@ -95,6 +107,6 @@ def floats(dataset: pydicom.Dataset, name: str, count: int, path: Path) -> list[
     except (ValueError, TypeError, OverflowError):
         numbers = []
     if len(numbers) != count:
-        cause = f"{name} is {text(dataset, name)[:60]!r}, expected {count} numbers"
+        cause = f"{name} is {quoted(text(dataset, name))}, expected {count} numbers"
         raise UserError("HEADER", path, cause, "export the file again")
     return numbers

@@ -14,6 +14,7 @@ from medssl.data.index import checks
 from medssl.data.index.row import Row, each, join
 from medssl.data.volume import Volume
 from medssl.errors import UserError
+from medssl.privacy import quoted
 
 HEADER_LIMIT = 1 << 20
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -101,8 +102,11 @@ def _affine(direction, spacing, origin) -> np.ndarray:
 
 
 def _from_itk(path: Path, error: RuntimeError) -> UserError:
+    # ITK's own words repeat paths and fields of the header.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return UserError("UNREADABLE", path, f"ITK: {lines[-1][:160]}", "export it again")
+    where = re.match(r"ITK ERROR: (\w+)", lines[-1]) or re.search(r"(itk\w+|\w+ImageIO)", str(error))
+    cause = f"ITK refuses it ({where.group(1) if where else 'no reason given'})"
+    return UserError("UNREADABLE", path, cause, "export it again")
 
 
 def _text(path: Path) -> Text:
@@ -139,7 +143,7 @@ def _meta(path: Path, head: bytes) -> Text:
     data = path if where.upper() == "LOCAL" else _data_file(path, where)
     kind = fields.get("elementtype", "")
     if kind not in META_BYTES:
-        cause = f"ElementType is {kind or 'missing'}, expected one real number a voxel"
+        cause = f"ElementType is {quoted(kind) or 'missing'}, expected one real number a voxel"
         raise UserError("DTYPE", path, cause, "save it as MET_SHORT or MET_FLOAT")
     steps = _numbers(fields.get("elementspacing") or fields.get("elementsize") or "", path)
     _check_steps(steps, path)
@@ -165,7 +169,7 @@ def _nrrd(path: Path, head: bytes) -> Text:
         kind, kind
     )
     if kind not in NRRD_BYTES:
-        cause = f"type is {fields.get('type', 'missing')}, expected one real number a voxel"
+        cause = f"type is {quoted(fields.get('type', '')) or 'missing'}, expected one real number a voxel"
         raise UserError("DTYPE", path, cause, "save it as short or float")
     steps = _numbers(fields.get("spacings", ""), path)
     _check_steps(steps, path)
@@ -187,7 +191,7 @@ def _numbers(text: str, path: Path) -> list[float]:
     try:
         return [float(word) for word in text.split()]
     except ValueError as error:
-        raise UserError("HEADER", path, f"found {text!r}, expected numbers", "mend it") from error
+        raise UserError("HEADER", path, f"found {quoted(text)}, expected numbers", "mend it") from error
 
 
 def _check_steps(steps: list[float], path: Path) -> None:
@@ -199,13 +203,13 @@ def _data_file(path: Path, name: str) -> Path:
     """The detached data file: one plain file in the header's folder, else a UserError."""
     words = name.split()
     if words and (words[0].upper() == "LIST" or "%" in name):
-        cause = f"the data is spread over several files ({name})"
+        cause = "the data is spread over several files"
         raise UserError("UNSUPPORTED", path, cause, "save it as one .mha or .nrrd file")
     data = path.parent / name
     folder = path.parent.resolve()
     if "\0" in name or "\\" in name or not data.resolve().is_relative_to(folder):
-        cause = f"the data file {name!r} lies outside the header's folder"
+        cause = f"the data file it names lies outside the header's folder"
         raise UserError("OUTSIDE", path, cause, "move it beside the header")
     if not data.is_file():
-        raise UserError("MISSING", path, f"the data file {name!r} is missing", "add it")
+        raise UserError("MISSING", path, f"the data file it names is missing", "add it")
     return data
