@@ -17,6 +17,7 @@ VERBS = {
     "finetune": "train a head for segmentation or classification on labelled scans",
     "evaluate": "score a fine-tuned model on held-out patients, with intervals, and report",
     "predict": "predict new scans, in their own geometry",
+    "scrub": "look for what could tell who a patient is, and clean what is passed on",
     "demo": "run the whole chain on an embedded phantom cohort, in minutes",
     "doctor": "say what is installed, what is missing and the command that mends it",
     "presets": "list the shipped presets and pipelines",
@@ -95,6 +96,9 @@ def execute(verb: str, words: list[str]) -> None:
     if "--help" in words or "-h" in words:
         typer.echo(help_text(verb, [w for w in words if not w.startswith("-")]))
         return
+    fields = stage.Config.model_fields
+    switches = {f"--{key}": f"{key}=true" for key, f in fields.items() if f.annotation is bool}
+    words = [switches.get(word, word) for word in words]
     for word in words:
         if word.startswith("-"):
             raise UserError(

@@ -14,39 +14,45 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LOCAL = frozenset(
-    "manifest.parquet manifest.csv config.json store.json private checkpoints .lock".split()
+    [
+        "manifest.parquet",
+        "manifest.csv",
+        "config.json",
+        "store.json",
+        "private",
+        "checkpoints",
+        ".lock",
+    ]
 )
 PSEUDONYM = re.compile(r"(?<![^\W_])(?:p|s|st)-[0-9a-f]{10}(?![^\W_])")
+OF_CODE = (NameError, AttributeError, ImportError)  # these quote names of code, not of scans
 LONGEST_REPORT = 200
 LONGEST_NUMBER, MOST_DIGITS, MOST_LETTERS = 5, 8, 2
 COUNTING = "abcxyz"  # letters that are no initials
-NEUTRAL = frozenset(
-    """
-    abdomen abdominal abus acdc adc amos aorta apical arterial atlas axial b0 bad baseline big
-    bladder body bold bone bowel box boxes brain brats breast broken bs btcv c0 calib card
-    cardiac case cases cat cerebellum chaos chest chexpert coarse cohort colon contrast control
-    copy cor coronal cortex ct csv cta ctp cut cxr data dce dce1 dcm delayed demo derivatives dicom
-    dose double draw drr dti duplicate dwi dx early edema empty enhanced epi esophagus exam
-    example export extra femur fetal file files film films fine first flair fmri fold follow
-    followup frame frontal func gallbladder gland gli good ground gt gz half hd hdr head healthy
-    heart hepaticvessel hip hippocampus huge idri im image images imagestr imagests img input
-    inputs ints ircadb isles item ixi jpeg jpg json kidney kidneys kits knee la label labeled labels
-    labelstr labelsts large last lat late lateral left lesion lidc lits liver luna lung lungs
-    mask masks med mg mha mhd mixed mni modality mr mra mri mrs msd ncct ne neck new next nib
-    nifti nii nlst nodule nodules noise none normal notes nrrd odd old one only organ orig original
-    other out outer output pa page pair pancreas part patient patients pelvic pelvis perf pet
-    phantom phase pial pict pl plain png pool portal post pre pred prediction predictions
-    prepared prostate pt public quick raw readme real rec ref relabelled renal renamed resampled
-    rest right run runs sag sagittal sample samples scan scans scout sec seg segmentation
-    sequence series ses session sessions set sheared shifted sir site skull slice slices small
-    source spine spleen stack std stomach store study sub subj subject subjects sweep swi
-    synthetic t1 t1c t1ce t1gd t1n t1w t2 t2f t2w t3 task template test testing text thick thin
-    thorax thyroid tif tiff time tiny torso totalsegmentator train training trials tumor tumour
-    turned two txt uncut unlabeled unlabelled us val valid validation vein venous vertebra
-    vertebrae vessel view visit vol volume volumes wb weight whole worm wrist wrong xray xrays
-    zero
-    """.split()
-)
+_NEUTRAL = """
+abdomen abdominal abus acdc adc amos aorta apical arterial atlas axial b0 bad baseline big bladder
+body bold bone bowel box boxes brain brats breast broken bs btcv c0 calib card cardiac case cases
+cat cerebellum chaos chest chexpert coarse cohort colon contrast control copy cor coronal cortex ct
+csv cta ctp cut cxr data dce dce1 dcm delayed demo derivatives dicom dose double draw drr dti
+duplicate dwi dx early edema empty enhanced epi esophagus exam example export extra femur fetal
+file files film films fine first flair fmri fold follow followup frame frontal func gallbladder
+gland gli good ground gt gz half hd hdr head healthy heart hepaticvessel hip hippocampus huge idri
+im image images imagestr imagests img input inputs ints ircadb isles item ixi jpeg jpg json kidney
+kidneys kits knee la label labeled labels labelstr labelsts large last lat late lateral left lesion
+lidc lits liver luna lung lungs mask masks med mg mha mhd mixed mni modality mr mra mri mrs msd
+ncct ne neck new next nib nifti nii nlst nodule nodules noise none normal notes nrrd odd old one
+only organ orig original other out outer output pa page pair pancreas part patient patients pelvic
+pelvis perf pet phantom phase pial pict pl plain png pool portal post pre pred prediction
+predictions prepared prostate pt public quick raw readme real rec ref relabelled renal renamed
+resampled rest right run runs sag sagittal sample samples scan scans scout sec seg segmentation
+sequence series ses session sessions set sheared shifted sir site skull slice slices small source
+spine spleen stack std stomach store study sub subj subject subjects sweep swi synthetic t1 t1c
+t1ce t1gd t1n t1w t2 t2f t2w t3 task template test testing text thick thin thorax thyroid tif tiff
+time tiny torso totalsegmentator train training trials tumor tumour turned two txt uncut unlabeled
+unlabelled us val valid validation vein venous vertebra vertebrae vessel view visit vol volume
+volumes wb weight whole worm wrist wrong xray xrays zero
+"""
+NEUTRAL = frozenset(_NEUTRAL.split())
 _IMAGE = r"(?:nii(?:\.gz)?|dcm|dicom|ima|mha|mhd|nrrd|nhdr|hdr|img|png|jpe?g|tiff?|csv|parquet)"
 _MONTH, _DAY = r"(?:0?[1-9]|1[0-2])", r"(?:0?[1-9]|[12]\d|3[01])"
 _YEAR = r"(?:18|19|20)\d\d"
@@ -160,7 +166,8 @@ def error_report(error: BaseException, words: Iterable[str]) -> tuple[str, str]:
     Quoted text and what stood on the command line (`words`) are taken out of it.
     """
     text = " ".join(printable(f"{error}").split())[:LONGEST_REPORT]
-    text = re.sub(r"'[^']*'|\"[^\"]*\"", "<text>", text)
+    if not isinstance(error, OF_CODE):
+        text = re.sub(r"'[^']*'|\"[^\"]*\"", "<text>", text)
     text = scrub_names(text, [word.partition("=")[2] or word for word in words])
     package, place = Path(__file__).parent, ""
     for frame in traceback.extract_tb(error.__traceback__):

@@ -37,9 +37,7 @@ def refuse_inside(out: Path, scans: Path) -> None:
         )  # fmt: skip
 
 
-def write_atomically(
-    path: Path, write: Callable[[Path], object], private: bool = False
-) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object], private: bool = False) -> None:
     """Call `write(temporary path)`, flush it to disk, then give it its name.
 
     A `private` file is readable by its owner only, from its first byte on.

@@ -25,10 +25,10 @@ from medssl.data.subset import of_splits
 from medssl.data.targets import target_numbers
 from medssl.describe import words
 from medssl.errors import UserError
-from medssl.privacy import scrub
 from medssl.evaluation.baseline import Baseline
 from medssl.evaluation.metrics import segmentation_scores
 from medssl.evaluation.summary import differences, summary
+from medssl.privacy import scrub
 from medssl.progress import say, track
 from medssl.reports import chain
 from medssl.stages import finetune, pretrain

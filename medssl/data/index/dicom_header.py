@@ -24,20 +24,22 @@ PIP_PACKAGE = {
     "JPEG-LS": "pyjpegls", "JPEG": "pylibjpeg-libjpeg", "RLE": "pylibjpeg-rle",
 }  # fmt: skip
 # Words of the standard: a tag's text is never carried on as it stands.
-MODALITIES = frozenset(
-    "AR BI BMD CR CT DG DR DX ECG EPS ES FID GM HC HD IO IOL IVOCT IVUS KER KO LEN LS MG MR NM OAM OCT "
-    "OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTPLAN RTRECORD "
-    "RTSTRUCT SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA XC".split()
-)
+_MODALITIES = """
+AR BI BMD CR CT DG DR DX ECG EPS ES FID GM HC HD IO IOL IVOCT IVUS KER KO LEN LS MG MR NM OAM OCT
+OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTPLAN RTRECORD
+RTSTRUCT SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA XC
+"""
+MODALITIES = frozenset(_MODALITIES.split())
 PHOTOMETRIC = {
     "", "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422",
     "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT",
 }  # fmt: skip
-IMAGE_TYPES = frozenset(
-    "ORIGINAL DERIVED PRIMARY SECONDARY AXIAL LOCALIZER MPR REFORMATTED OTHER NONE M P R I MAGNITUDE "
-    "PHASE REAL IMAGINARY M_FFE P_FFE M_SE FFE SE W F WATER FAT IN_PHASE OUT_PHASE IP OP ND NORM DIS2D "
-    "DIS3D MFSPLIT ADC TRACEW DIFFUSION MOSAIC AVERAGE SUBTRACTION PROJECTION".split()
-)
+_IMAGE_TYPES = """
+ORIGINAL DERIVED PRIMARY SECONDARY AXIAL LOCALIZER MPR REFORMATTED OTHER NONE M P R I MAGNITUDE
+PHASE REAL IMAGINARY M_FFE P_FFE M_SE FFE SE W F WATER FAT IN_PHASE OUT_PHASE IP OP ND NORM DIS2D
+DIS3D MFSPLIT ADC TRACEW DIFFUSION MOSAIC AVERAGE SUBTRACTION PROJECTION
+"""
+IMAGE_TYPES = frozenset(_IMAGE_TYPES.split())
 PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 MAX_PIXELS = 200_000_000
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -210,7 +212,9 @@ def _fill_place(header: Header, dataset: pydicom.Dataset) -> None:
             header.remarks.append("pixel spacing unknown")
     if spacing is not None:
         if not np.isfinite(spacing).all() or min(spacing) <= 0:
-            raise UserError("GEOMETRY", path, f"PixelSpacing is {quoted(spacing)} mm", "export it again")
+            raise UserError(
+                "GEOMETRY", path, f"PixelSpacing is {quoted(spacing)} mm", "export it again"
+            )
         header.spacing = (spacing[0], spacing[1])
     if not header.sliced:
         return

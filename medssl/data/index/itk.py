@@ -104,7 +104,9 @@ def _affine(direction, spacing, origin) -> np.ndarray:
 def _from_itk(path: Path, error: RuntimeError) -> UserError:
     # ITK's own words repeat paths and fields of the header.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    where = re.match(r"ITK ERROR: (\w+)", lines[-1]) or re.search(r"(itk\w+|\w+ImageIO)", str(error))
+    where = re.match(r"ITK ERROR: (\w+)", lines[-1]) or re.search(
+        r"(itk\w+|\w+ImageIO)", str(error)
+    )
     cause = f"ITK refuses it ({where.group(1) if where else 'no reason given'})"
     return UserError("UNREADABLE", path, cause, "export it again")
 
@@ -191,7 +193,9 @@ def _numbers(text: str, path: Path) -> list[float]:
     try:
         return [float(word) for word in text.split()]
     except ValueError as error:
-        raise UserError("HEADER", path, f"found {quoted(text)}, expected numbers", "mend it") from error
+        raise UserError(
+            "HEADER", path, f"found {quoted(text)}, expected numbers", "mend it"
+        ) from error
 
 
 def _check_steps(steps: list[float], path: Path) -> None:
@@ -208,8 +212,8 @@ def _data_file(path: Path, name: str) -> Path:
     data = path.parent / name
     folder = path.parent.resolve()
     if "\0" in name or "\\" in name or not data.resolve().is_relative_to(folder):
-        cause = f"the data file it names lies outside the header's folder"
+        cause = "the data file it names lies outside the header's folder"
         raise UserError("OUTSIDE", path, cause, "move it beside the header")
     if not data.is_file():
-        raise UserError("MISSING", path, f"the data file it names is missing", "add it")
+        raise UserError("MISSING", path, "the data file it names is missing", "add it")
     return data
