@@ -32,25 +32,26 @@ COUNTING = "abcxyz"  # letters that are no initials
 _NEUTRAL = """
 abdomen abdominal abus acdc adc amos aorta apical arterial atlas axial b0 bad baseline big bladder
 body bold bone bowel box boxes brain brats breast broken bs btcv c0 calib card cardiac case cases
-cat cerebellum chaos chest chexpert coarse cohort colon contrast control copy cor coronal cortex ct
-csv cta ctp cut cxr data dce dce1 dcm delayed demo derivatives dicom dose double draw drr dti
-duplicate dwi dx early edema empty enhanced epi esophagus exam example export extra femur fetal
-file files film films fine first flair fmri fold follow followup frame frontal func gallbladder
-gland gli good ground gt gz half hd hdr head healthy heart hepaticvessel hip hippocampus huge idri
-im image images imagestr imagests img input inputs ints ircadb isles item ixi jpeg jpg json kidney
-kidneys kits knee la label labeled labels labelstr labelsts large last lat late lateral left lesion
-lidc lits liver luna lung lungs mask masks med mg mha mhd mixed mni modality mr mra mri mrs msd
-ncct ne neck new next nib nifti nii nlst nodule nodules noise none normal notes nrrd odd old one
-only organ orig original other out outer output pa page pair pancreas part patient patients pelvic
-pelvis perf pet phantom phase pial pict pl plain png pool portal post pre pred prediction
-predictions prepared prostate pt public quick raw readme real rec ref relabelled renal renamed
-resampled rest right run runs sag sagittal sample samples scan scans scout sec seg segmentation
-sequence series ses session sessions set sheared shifted sir site skull slice slices small source
-spine spleen stack std stomach store study sub subj subject subjects sweep swi synthetic t1 t1c
-t1ce t1gd t1n t1w t2 t2f t2w t3 task template test testing text thick thin thorax thyroid tif tiff
-time tiny torso totalsegmentator train training trials tumor tumour turned two txt uncut unlabeled
-unlabelled us val valid validation vein venous vertebra vertebrae vessel view visit vol volume
-volumes wb weight whole worm wrist wrong xray xrays zero
+cat cerebellum chaos chest chexpert coarse cohort colon contrast control copy cor coronal cortex
+csv ct cta ctp cut cxr data dce dce1 dcm delayed demo derivatives dicom dose double draw drr dti
+duplicate dwi dx early edema empty enhanced epi esophagus evaluation exam example export extra
+femur fetal file files film films fine first flair fmri fold follow followup frame frontal func
+gallbladder gland gli good ground gt gz half hd hdr head healthy heart hepaticvessel hip
+hippocampus huge idri im image images imagestr imagests img input inputs ints ircadb isles item
+items ixi jpeg jpg json kidney kidneys kits knee la label labeled labels labelstr labelsts large
+last lat late lateral left lesion lidc lits liver luna lung lungs manifest mask masks med metrics
+mg mha mhd mixed mni modality mr mra mri mrs msd ncct ne neck new next nib nifti nii nlst nodule
+nodules noise none normal notes nrrd odd old one only organ orig original other out outer output pa
+page pair pancreas part patient patients pelvic pelvis perf pet phantom phase pial pict pl plain
+png pool portal post pre pred prediction predictions prepared prostate pt public quick raw readme
+real rec ref refused relabelled renal renamed report resampled rest right run runs sag sagittal
+sample samples scan scans scores scout sec seg segmentation sequence series ses session sessions
+set sheared shifted sir site skull slice slices small source spine spleen stack std stomach store
+study sub subj subject subjects sweep swi synthetic t1 t1c t1ce t1gd t1n t1w t2 t2f t2w t3 task
+template test testing text thick thin thorax thyroid tif tiff time tiny torso totalsegmentator
+train training trials tumor tumour turned two txt uncut unlabeled unlabelled us val valid
+validation vein venous vertebra vertebrae vessel view visit vol volume volumes wb weight weights
+whole worm wrist wrong xray xrays zero
 """
 NEUTRAL = frozenset(_NEUTRAL.split())
 _IMAGE = r"(?:nii(?:\.gz)?|dcm|dicom|ima|mha|mhd|nrrd|nhdr|hdr|img|png|jpe?g|tiff?|csv|parquet)"
@@ -65,7 +66,7 @@ RULES: dict[str, re.Pattern[str]] = {
         r"(?:[^/\\\n\"'<>|{}]+[/\\])+[^\s\"'<>|:;,{}]*"
     ),
     "file": re.compile(rf"[^\s\"'<>|:;,=(){{}}\[\]]+\.{_IMAGE}(?!\w)", re.IGNORECASE),
-    "person": re.compile(r"[^\W\d_][\w'-]*(?: [^\W\d_][\w'-]*)?\^[\w'^ -]*"),
+    "person": re.compile(r"[^\W\d_][\w'-]*(?: [^\W\d_][\w'-]*)?\^+[^\W\d_][\w'^ -]*"),
     "identity": re.compile(
         r"(?i)(?:patient'?s?|subject|physician'?s?)[ _-]?(?:name|id|birth ?date)\s*(?:is|[:=])\s*"
         r"[^\s,;]+"
@@ -124,30 +125,38 @@ def quoted(value: object, limit: int = 60) -> str:
     return f"text of {len(text)} characters"
 
 
-def findings(text: str, words: Iterable[str] = ()) -> Iterator[tuple[int, int, str]]:
+def findings(text: str, words: Iterable[str] = (), but: str = "") -> Iterator[tuple[int, int, str]]:
     """(start, end, kind) of everything in a text that could tell who a patient is, in order.
 
-    `words` are known names; they count in any case. Parts of a finding are not found again.
+    `words` are known names; they count in any case. Findings that overlap come as one; one kind may
+    be left out (`but`).
     """
-    taken: list[tuple[int, int, str]] = []
     known = [re.escape(w) for w in sorted(set(words), key=len, reverse=True) if w]
-    rules = {"word": re.compile("|".join(known), re.IGNORECASE)} if known else {}
+    rules = {kind: rule for kind, rule in RULES.items() if kind != but}
+    if known:
+        rules["word"] = re.compile("|".join(known), re.IGNORECASE)
     own = Path.home().name
     if len(own) > 2 and own != "root":
         rules["user"] = re.compile(rf"(?<!\w){re.escape(own)}(?!\w)")
-    for kind, rule in {**rules, **RULES}.items():
-        for found in rule.finditer(text):
-            start, end = found.span()
-            overlaps = any(start < b and a < end for a, b, _ in taken)
-            if not overlaps and not (kind == "file" and _neutral_file(found.group())):
-                taken.append((start, end, kind))
-    yield from sorted(taken)
+    found = []
+    for rank, (kind, rule) in enumerate(rules.items()):
+        for match in rule.finditer(text):
+            if not (kind == "file" and _neutral_file(match.group())):
+                found.append((match.start(), rank, match.end(), kind))
+    merged: list[tuple[int, int, str]] = []
+    for start, _, end, kind in sorted(found):
+        if merged and start < merged[-1][1]:
+            first, last, known_as = merged[-1]
+            merged[-1] = (first, max(last, end), known_as)
+        else:
+            merged.append((start, end, kind))
+    yield from merged
 
 
-def scrub(text: str, words: Iterable[str] = ()) -> str:
-    """The text with every finding replaced by its kind in angle brackets."""
+def scrub(text: str, words: Iterable[str] = (), but: str = "") -> str:
+    """The text with every finding `but` of one kind replaced by its kind in angle brackets."""
     out, at = [], 0
-    for start, end, kind in findings(text, words):
+    for start, end, kind in findings(text, words, but):
         out += [text[at:start], f"<{kind}>"]
         at = end
     return "".join([*out, text[at:]])
@@ -156,7 +165,7 @@ def scrub(text: str, words: Iterable[str] = ()) -> str:
 def scrub_names(text: str, paths: Iterable[Path | str]) -> str:
     """The text scrubbed, and free of every piece of these paths that is not neutral."""
     pieces = {p for path in paths for p in Path(path).parts if p.strip("/\\. ")}
-    pieces |= {p.partition(".")[0] for p in pieces}
+    pieces |= {part for p in pieces for part in p.split(".")}
     return scrub(text, {p for p in pieces if len(p) > 2 and not is_neutral(p)})
 
 
@@ -165,7 +174,7 @@ def error_report(error: BaseException, words: Iterable[str]) -> tuple[str, str]:
 
     Quoted text and what stood on the command line (`words`) are taken out of it.
     """
-    text = " ".join(printable(f"{error}").split())[:LONGEST_REPORT]
+    text = " ".join(printable(f"{error}").split())
     if not isinstance(error, OF_CODE):
         text = re.sub(r"'[^']*'|\"[^\"]*\"", "<text>", text)
     text = scrub_names(text, [word.partition("=")[2] or word for word in words])
@@ -173,7 +182,7 @@ def error_report(error: BaseException, words: Iterable[str]) -> tuple[str, str]:
     for frame in traceback.extract_tb(error.__traceback__):
         if Path(frame.filename).is_relative_to(package):
             place = f"{Path(frame.filename).relative_to(package).as_posix()}, line {frame.lineno}"
-    return f"{type(error).__name__}: {text}", place
+    return f"{type(error).__name__}: {text[:LONGEST_REPORT]}", place  # cut last: half a name is one
 
 
 def _neutral_file(name: str) -> bool:

@@ -80,8 +80,8 @@ def search(folder: Path, words: set[str] = frozenset()) -> Iterator[Finding]:
     known = Words(words) if words else None
     for path in track(_files(folder), "scrub", unit="files"):
         file = path.relative_to(folder).as_posix()
-        shown = scrub(file, words)
-        if any(kind != "file" for _, _, kind in findings(file, words)):
+        shown = scrub(file, words, but="file")
+        if shown != file:
             yield Finding(shown, "name", "of the file or its folder")
         for place, text, kind in traces(path):
             if kind:
@@ -132,7 +132,7 @@ def _copy(source: Path, out: Path, words: set[str]) -> None:
         if is_local(name):
             left_out += 1
             continue
-        target = out / Path(*(scrub(part, words) for part in name.parts))
+        target = out / Path(*(scrub(part, words, but="file") for part in name.parts))
         target.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(target):
             cause = f"two files would be called {target.name} there"
