@@ -14,6 +14,7 @@ from medssl.data.labels import attach
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
+from medssl.privacy import printable
 
 SHOWN = 5
 EXPECTED = ("NOT_IMAGE", "IS_MASK", "COPY")
@@ -101,4 +102,4 @@ def _report(manifest: Manifest) -> str:
         lines.append(f"  {row['code']} {' '.join(row['path'].split())}: {row['reason']}")
     if len(faults) > SHOWN:
         lines.append(f"  ... and {len(faults) - SHOWN} more in manifest.csv")
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in "\n".join(lines).splitlines())

@@ -31,11 +31,11 @@ SHOWN = 50
 class Config(Base):
     positional: ClassVar = ("folder",)
     examples: ClassVar = (
-        "medssl scrub runs/organs/evaluation --check words=names.txt",
+        "medssl scrub runs/organs/evaluation check=true words=names.txt",
         "medssl scrub runs/organs out=to_share",
     )
     folder: Path = Field(description="any folder that medssl wrote")
-    check: bool = Field(False, description="only look, change nothing")
+    check: bool = Field(False, description="only look, change nothing; also --check")
     out: Path | None = Field(None, description="folder for a cleaned copy of what may be shared")
     words: Path | None = Field(None, description="file of known names or numbers, one a line")
 
