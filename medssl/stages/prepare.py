@@ -5,6 +5,7 @@ from the same bytes by the same recipe, is not made again. A scan that cannot be
 listed in refused.csv with the reason, and the others go on.
 """
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,7 +19,7 @@ from pydantic import Field
 
 from medssl.config import Config as Base
 from medssl.data import splits
-from medssl.data.files import alone_in, refuse_inside, write_atomically
+from medssl.data.files import alone_in, refuse_inside, write_csv
 from medssl.data.forecast import Forecast
 from medssl.data.manifest import Manifest
 from medssl.data.patients import PSEUDONYM
@@ -26,6 +27,7 @@ from medssl.data.preprocess import Recipe, prepare
 from medssl.data.processes import each
 from medssl.data.store import Store, key_of
 from medssl.errors import UserError, one_line
+from medssl.privacy import scrub_names
 from medssl.progress import say, track
 
 
@@ -43,9 +45,7 @@ class Config(Base):
 
 @dataclass
 class Outcome:
-    """`row`: of the store's items, or of refused.csv; bytes and seconds 0 if it was there.
-
-    """
+    """`row`: of the store's items, or of refused.csv; bytes and seconds 0 if it was there."""
 
     row: dict
     size: int = 0
@@ -72,7 +72,7 @@ def _write_store(manifest: Manifest, config: Config) -> Path:
     )
     good = [r for r in results if "cause" not in r]
     refused_csv = config.out / "refused.csv"
-    write_atomically(refused_csv, lambda path: refused.to_csv(path, index=False))
+    write_csv(refused_csv, refused)
     for row in refused.head(5).itertuples():
         say(f"refused {row.id}: {row.cause}. Fix: {row.fix}")
     if not good:
@@ -146,7 +146,8 @@ def _prepare(store: Store, one: Manifest) -> Outcome:
     except UserError as error:
         if error.code == "DISK":
             raise
-        return _refusal(row, error.code, error.cause, error.fix)
+        cause, fix = (scrub_names(words, _names(row)) for words in (error.cause, error.fix))
+        return _refusal(row, error.code, cause, fix)
     except OSError as error:
         if error.filename and store.folder in Path(error.filename).parents:
             raise
@@ -154,7 +155,7 @@ def _prepare(store: Store, one: Manifest) -> Outcome:
         return _refusal(row, "UNREADABLE", _which(one, row["id"], error), fix)
     except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
         # One scan that no array can be made of, such as a voxel of a metre, stops no other.
-        cause = f"{type(error).__name__}: {one_line(error)}"
+        cause = scrub_names(f"{type(error).__name__}: {one_line(error)}", _names(row))
         fix = "look at its shape and spacing, or prepare it with another recipe"
         return _refusal(row, "PREPARE", cause, fix)
 
@@ -174,6 +175,11 @@ def _which(one: Manifest, id: str, error: OSError) -> str:
         number = files.index(str(error.filename)) + 1
         return f"file {number} of {len(files)} cannot be read ({one_line(error)})"
     return f"one of its files or its mask cannot be read ({one_line(error)})"
+
+
+def _names(row) -> list[str]:
+    """Paths of a scan, no piece of which is to be repeated."""
+    return [*json.loads(row["files"]), row["label_mask"]]
 
 
 def _check_pseudonyms(manifest: Manifest) -> None:

@@ -38,7 +38,7 @@ def opened(folder: Path, config: dict) -> Iterator[None]:
             _refuse_other(folder, read_config(folder), config)
         else:  # what was asked before, if anything, has come to nothing
             text = json.dumps(config, indent=1)
-            write_atomically(folder / "config.json", lambda p: p.write_text(text))
+            write_atomically(folder / "config.json", lambda p: p.write_text(text), private=True)
         try:
             yield
         except KeyboardInterrupt:

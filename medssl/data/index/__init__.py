@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medssl.data.index import checks
-from medssl.data.index.row import Row, assign_ids, unreadable
+from medssl.data.index.row import IDS, Row, assign_ids, hide_names, unreadable
 from medssl.data.index.sniff import identify
 from medssl.data.index.walk import walk
 from medssl.data.patients import pseudonym
@@ -22,14 +22,15 @@ READERS = {
     "image2d": "medssl.data.index.image2d",
 }
 
-__all__ = ["READERS", "Row", "identify", "image2d_labels", "read", "scan"]
+__all__ = ["IDS", "READERS", "Row", "identify", "image2d_labels", "read", "scan"]
 
 
-def scan(root: Path, modality: str | None = None) -> list[Row]:
+def scan(root: Path, modality: str | None = None, ids: IDS = "auto") -> list[Row]:
     """One row a scan and one a refused file, for a folder or a single file; headers only.
 
     Every file below `root` is in the `files` of a row. `modality` is given to used scans whose
-    format does not know it. Raises UserError only if `root` does not exist.
+    format does not know it; `ids` says which file names may serve as ids (see `hide_names`).
+    Raises UserError only if `root` does not exist.
     """
     root = Path(root)
     files, closed = walk(root)
@@ -49,7 +50,7 @@ def scan(root: Path, modality: str | None = None) -> list[Row]:
     rows = [row for row in rows if row.used or not used.issuperset(row.files)]
     claimed = {path for row in rows for path in row.files}
     rows += [row for row in others if row.files[0] not in claimed]
-    return _completed(rows, root if root.is_dir() else root.parent, modality)
+    return _completed(rows, root if root.is_dir() else root.parent, modality, ids)
 
 
 def image2d_labels(path: Path) -> Volume:
@@ -84,9 +85,10 @@ def _reader(format: str):
     return importlib.import_module(READERS[format])
 
 
-def _completed(rows: list[Row], root: Path, modality: str | None) -> list[Row]:
+def _completed(rows: list[Row], root: Path, modality: str | None, ids: IDS) -> list[Row]:
     rows.sort(key=lambda row: [str(file) for file in row.files[:1]])
     assign_ids(rows, root)
+    hide_names(rows, ids)
     for row in rows:
         if row.used:
             row.modality = row.modality or (modality or "").upper()

@@ -9,6 +9,7 @@ import pydicom
 
 from medssl.data.index import checks
 from medssl.errors import UserError, one_line
+from medssl.privacy import quoted
 
 IDENTITY = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID",
@@ -108,7 +109,7 @@ def integer(dataset: pydicom.Dataset, name: str, path: Path, default: int | None
     try:
         return int(words)
     except ValueError as error:
-        cause = f"{name} is {words[:40] or 'missing'}, expected a whole number"
+        cause = f"{name} is {quoted(words) or 'missing'}, expected a whole number"
         raise UserError("HEADER", path, cause, "export the file again") from error
 
 
@@ -122,6 +123,6 @@ def floats(dataset: pydicom.Dataset, name: str, count: int, path: Path) -> list[
     except (ValueError, TypeError, OverflowError):
         numbers = []
     if len(numbers) != count:
-        cause = f"{name} is {text(dataset, name)[:60]!r}, expected {count} numbers"
+        cause = f"{name} is {quoted(text(dataset, name))}, expected {count} numbers"
         raise UserError("HEADER", path, cause, "export the file again")
     return numbers

@@ -1,5 +1,6 @@
 """MetaImage (.mha, .mhd + raw) and NRRD (.nrrd, .nhdr + raw)."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -93,5 +94,10 @@ def _affine(direction, spacing, origin) -> np.ndarray:
 
 
 def _from_itk(path: Path, error: RuntimeError) -> UserError:
+    # ITK's own words repeat paths and fields of the header.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return UserError("UNREADABLE", path, f"ITK: {lines[-1][:160]}", "export it again")
+    where = re.match(r"ITK ERROR: (\w+)", lines[-1]) or re.search(
+        r"(itk\w+|\w+ImageIO)", str(error)
+    )
+    cause = f"ITK refuses it ({where.group(1) if where else 'no reason given'})"
+    return UserError("UNREADABLE", path, cause, "export it again")

@@ -7,9 +7,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from typing import Literal
 
+from medssl.data.patients import pseudonym
 from medssl.errors import UserError, one_line
+from medssl.privacy import PSEUDONYM, is_neutral
 from medssl.progress import track
 
 IMAGE_SUFFIXES = (
@@ -17,6 +21,9 @@ IMAGE_SUFFIXES = (
     ".png", ".jpeg", ".jpg", ".tiff", ".tif", ".dcm", ".dicom", ".ima",
 )  # fmt: skip
 LONGEST_ID = 120
+BURNED_IN = "text is burned into the pixels"
+RESERVED = re.compile(r"(?i)con|prn|aux|nul|(com|lpt)\d")  # devices, on Windows
+IDS = Literal["auto", "names", "pseudonyms"]
 
 
 @dataclass
@@ -114,6 +121,8 @@ def stem(name: str) -> str:
 def slug(text: str) -> str:
     """Text of [A-Za-z0-9._-] that may name a file, at most 120 characters."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".-") or "_"
+    if RESERVED.fullmatch(plain.partition(".")[0]):
+        plain = f"_{plain}"
     return plain if len(plain) <= LONGEST_ID else f"{plain[: LONGEST_ID - 7]}-{_short_hash(text)}"
 
 
@@ -131,6 +140,26 @@ def assign_ids(rows: list[Row], root: Path) -> None:
                 alike[_base(row).casefold()].append(row)
         for group in alike.values():
             _name_group(group, root, taken)
+
+
+def hide_names(rows: list[Row], ids: str) -> None:
+    """Replace ids that could tell who a patient is by salted ones.
+
+    `ids` is "names" (keep all), "pseudonyms" (replace all but salted ones) or "auto" (keep those of
+    neutral words and short numbers). An id comes from the name it replaces: the same in every run.
+    """
+    taken = {row.id.casefold() for row in rows}
+    for row in rows:
+        keep = ids == "names" or (ids == "auto" and is_neutral(row.id))
+        if not keep and not PSEUDONYM.fullmatch(row.id):
+            numbers = (neutral_id(row.id, n) for n in count(1))
+            row.id = next(id for id in numbers if id not in taken)
+            taken.add(row.id)
+
+
+def neutral_id(name: str, number: int = 1) -> str:
+    """The salted id for a name; `number` parts names whose ids are alike by chance."""
+    return pseudonym(f"name:{name}" + (f"|{number}" if number > 1 else ""), "s")
 
 
 def _base(row: Row) -> str:
