@@ -19,12 +19,12 @@ def manifest(cohort, tmp_path_factory):
     image = nib.load(root / "in/case_0.nii.gz")
     turned = image.as_reoriented(np.array([[1, 1], [0, -1], [2, 1]]))
     nib.save(
-        nib.Nifti1Image(turned.get_fdata(dtype=np.float64), turned.affine), root / "in/copy.nii"
+        nib.Nifti1Image(turned.get_fdata(dtype=np.float64), turned.affine), root / "in/case_90.nii"
     )
     torn = (root / "in/case_1.nii.gz").read_bytes()
-    (root / "in/torn.nii.gz").write_bytes(torn[:-9] + b"\0" + torn[-8:])
+    (root / "in/case_91.nii.gz").write_bytes(torn[:-9] + b"\0" + torn[-8:])
     splits = pd.read_csv(cohort / "splits.csv")
-    splits.loc[len(splits)] = ["copy", "P9", "test", 1]
+    splits.loc[len(splits)] = ["case_90", "P9", "test", 1]
     splits.to_csv(root / "splits.csv", index=False)
     call("index", scans=root / "in", modality="MR", labels=[root / "splits.csv"], out=root / "m")
     return root / "m"
@@ -33,8 +33,8 @@ def manifest(cohort, tmp_path_factory):
 def test_copies_that_contradict_stand_first_and_broken_voxels_are_named(manifest, tmp_path):
     out = call("qc", manifest=manifest, out=tmp_path / "qc", thumbnails=3)
     found = json.loads((out / "findings.json").read_text())
-    assert found["copies"] == [{"ids": ["case_0", "copy"], "differ": ["patient", "split", "odd"]}]
-    assert list(found["unreadable"]) == ["torn"] and found["n_used"] == 12
+    assert found["copies"] == [{"ids": ["case_0", "case_90"], "differ": ["patient", "split", "odd"]}]
+    assert list(found["unreadable"]) == ["case_91"] and found["n_used"] == 12
     page = (out / "qc.html").read_text()
     assert "Copies of 1 of the scans have another odd or patient or split" in page
     assert "UNREADABLE" in page

@@ -12,6 +12,7 @@ import numpy as np
 from medssl.data.index import checks
 from medssl.data.index.row import join
 from medssl.errors import UserError
+from medssl.privacy import quoted
 
 HEADER_LIMIT = 1 << 20
 META_TYPES = {
@@ -90,7 +91,7 @@ def _meta(path: Path, head: bytes) -> Text:
         raise UserError("CUT", path, "the header has no ElementDataFile", "fetch it again")
     kind = fields.get("elementtype", "")
     if kind not in META_TYPES or fields.get("elementnumberofchannels", "1") != "1":
-        cause = f"ElementType is {kind or 'missing'}, expected one real number a voxel"
+        cause = f"ElementType is {quoted(kind) or 'missing'}, expected one real number a voxel"
         raise UserError("DTYPE", path, cause, "save it as MET_SHORT or MET_FLOAT")
     steps = _numbers(fields.get("elementspacing") or fields.get("elementsize") or "", path)
     _check_steps(steps, path)
@@ -125,7 +126,7 @@ def _nrrd(path: Path, head: bytes) -> Text:
     where = fields.get("data file") or fields.get("datafile")
     encoding = fields.get("encoding", "missing").lower()
     if encoding not in NRRD_PACKINGS or _whole(fields.get("line skip", "0"), path):
-        cause = f"encoding {encoding} with line skip {fields.get('line skip', '0')} is not read"
+        cause = f"encoding {quoted(encoding)} with line skip {quoted(fields.get('line skip', '0'))} is not read"
         raise UserError("UNSUPPORTED", path, cause, "save it with encoding gzip or raw")
     dtype = _nrrd_dtype(fields.get("type", "missing"), path)
     steps = _numbers(fields.get("spacings", ""), path)
@@ -149,7 +150,7 @@ def _nrrd_dtype(name: str, path: Path) -> np.dtype:
     plain = words.removeprefix("unsigned ")
     plain = plain[1:] if plain.startswith("u") else plain
     if plain not in NRRD_TYPES:
-        cause = f"type is {name}, expected one real number a voxel"
+        cause = f"type is {quoted(name)}, expected one real number a voxel"
         raise UserError("DTYPE", path, cause, "save it as short or float")
     kind = NRRD_TYPES[plain]
     return np.dtype(kind if plain == words else kind.replace("i", "u"))
@@ -165,7 +166,7 @@ def _key(line: bytes, between: str) -> tuple[str, str]:
 def _add(fields: dict[str, str], name: str, value: str, path: Path) -> None:
     """Two readers may not see two headers: the same name twice, in any case, is refused."""
     if name.lower() in fields:
-        raise UserError("HEADER", path, f"{name[:40]!r} is given twice", "export it again")
+        raise UserError("HEADER", path, f"{quoted(name)} is given twice", "export it again")
     fields[name.lower()] = value
 
 
@@ -173,14 +174,14 @@ def _numbers(text: str, path: Path) -> list[float]:
     try:
         return [float(word) for word in text.split()]
     except ValueError as error:
-        raise UserError("HEADER", path, f"found {text!r}, expected numbers", "mend it") from error
+        raise UserError("HEADER", path, f"found {quoted(text)}, expected numbers", "mend it") from error
 
 
 def _whole(text: str, path: Path) -> int:
     try:
         return int(text)
     except ValueError as error:
-        cause = f"found {text!r}, expected a whole number"
+        cause = f"found {quoted(text)}, expected a whole number"
         raise UserError("HEADER", path, cause, "mend it") from error
 
 
@@ -198,8 +199,8 @@ def _data_file(path: Path, name: str) -> Path:
     data = path.parent / name
     folder = path.parent.resolve()
     if "\0" in name or "\\" in name or not data.resolve().is_relative_to(folder):
-        cause = f"the data file {name!r} lies outside the header's folder"
+        cause = "the data file it names lies outside the header's folder"
         raise UserError("OUTSIDE", path, cause, "move it beside the header")
     if not data.is_file():
-        raise UserError("MISSING", path, f"the data file {name!r} is missing", "add it")
+        raise UserError("MISSING", path, "the data file it names is missing", "add it")
     return data
