@@ -176,12 +176,11 @@ def _state(files: list[Path]) -> list[tuple[int, int]]:
 
 def _check_as_indexed(row: pd.Series, scan: Volume, still: bool) -> None:
     """Raise UserError CHANGED if a scan is not what was indexed, or changed while it was read."""
-    indexed = sorted(int(n) for n in row["shape"].split("x"))
-    if not still or sorted(scan.shape) != indexed:
+    cause = "" if still else "its files changed while they were read"
+    if row["shape"] and sorted(scan.shape) != sorted(int(n) for n in row["shape"].split("x")):
         found = "x".join(map(str, scan.shape))
-        cause = "its files changed while they were read" if not still else (
-            f"its files have changed since they were indexed: {found} now, {row['shape']} then"
-        )  # fmt: skip
+        cause = f"its files have changed since they were indexed: {found} now, {row['shape']} then"
+    if cause:
         raise UserError("CHANGED", row["id"], cause, "index the folder again when it is at rest")
 
 
