@@ -20,5 +20,5 @@ def test_duration():
 
 
 def test_bytes_are_told_in_the_unit_that_fits():
-    told = [amount(n) for n in (0, 512, 1234, 999_600, 34_500_000_000, 2e15)]
+    told = [progress.amount(n) for n in (0, 512, 1234, 999_600, 34_500_000_000, 2e15)]
     assert told == ["0 B", "512 B", "1.23 kB", "1 MB", "34.5 GB", "2e+03 TB"]
