@@ -7,15 +7,18 @@ import typer
 
 from medssl import __version__
 from medssl.errors import UserError, one_line
+from medssl.privacy import error_report
 
 VERBS = {
     "index": "list what is there, whose it is, how it was acquired, and what is broken and why",
+    "qc": "look at a cohort before training: outliers, copies, refusals, thumbnails",
     "prepare": "reorient, resample and normalise scans into a store that crops are read from",
     "pretrain": "pretrain a backbone on scans without labels",
     "probe": "ask whether a pretrained representation is any good",
     "finetune": "train a head for segmentation or classification on labelled scans",
     "evaluate": "score a fine-tuned model on held-out patients, with intervals, and report",
     "predict": "predict new scans, in their own geometry",
+    "scrub": "look for what could tell who a patient is, and clean what is passed on",
     "demo": "run the whole chain on an embedded phantom cohort, in minutes",
     "doctor": "say what is installed, what is missing and the command that mends it",
     "presets": "list the shipped presets and pipelines",
@@ -65,9 +68,10 @@ def _command(verb: str):
         except Exception as error:
             if debug:
                 raise
-            what = f"{type(error).__name__}: {one_line(error)}"
+            what, place = error_report(error, words)
             fix = (
                 "run it again with --debug: if the fault is not in a module of your own, report it"
+                + (f" ({place})" if place else "")
             )
             typer.echo(str(UserError("INTERNAL", f"medssl {verb}", what, fix)), err=True)
             raise typer.Exit(1) from error
@@ -93,6 +97,9 @@ def execute(verb: str, words: list[str]) -> None:
     if "--help" in words or "-h" in words:
         typer.echo(help_text(verb, [w for w in words if not w.startswith("-")]))
         return
+    fields = stage.Config.model_fields
+    switches = {f"--{key}": f"{key}=true" for key, f in fields.items() if f.annotation is bool}
+    words = [switches.get(word, word) for word in words]
     for word in words:
         if word.startswith("-"):
             raise UserError(

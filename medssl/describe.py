@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from medssl.config import Config, Keys, Part, flat
+from medssl.privacy import scrub
 
 # Folders that say nothing without the one above.
 PARTS_OF_A_RUN = ("evaluation", "model")
@@ -103,8 +104,8 @@ def shareable(config: type[Config], values: dict[str, Any]) -> dict[str, Any]:
             return [short(v, is_path) for v in value]
         is_path = isinstance(value, str) and (is_path or os.path.isabs(value))
         if not is_path or not Path(value).name:
-            return value
+            return scrub(value) if isinstance(value, str) else value
         path = Path(value)
-        return "/".join(path.parts[-2:]) if path.name in PARTS_OF_A_RUN else path.name
+        return scrub("/".join(path.parts[-2:]) if path.name in PARTS_OF_A_RUN else path.name)
 
     return {key: short(value, key in paths) for key, value in values.items()}

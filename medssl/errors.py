@@ -1,5 +1,7 @@
 """The one error type that a user is meant to read."""
 
+from medssl.privacy import printable
+
 
 class UserError(Exception):
     """Something the user can mend: `CODE where: cause. Fix: what to do`.
@@ -11,7 +13,8 @@ class UserError(Exception):
 
     def __init__(self, code: str, where: object, cause: str, fix: str):
         self.code, self.where, self.cause, self.fix = code, str(where), cause.rstrip("."), fix
-        super().__init__(f"{code} {self.where}: {self.cause}. Fix: {fix}")
+        where = printable(self.where)  # a file's name may hold line breaks or steer a terminal
+        super().__init__(f"{code} {where}: {printable(self.cause)}. Fix: {printable(fix)}")
 
     def __reduce__(self):
         return type(self), (self.code, self.where, self.cause, self.fix)
@@ -20,5 +23,4 @@ class UserError(Exception):
 def one_line(error: BaseException, limit: int = 200) -> str:
     """An exception as one printable line: control characters and line breaks become spaces."""
     words = getattr(error, "strerror", None) or f"{error}" or type(error).__name__
-    text = "".join(c if c.isprintable() else " " for c in words)
-    return " ".join(text.split())[:limit]
+    return " ".join(printable(words).split())[:limit]

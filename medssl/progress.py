@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from medssl.privacy import printable
+
 T = TypeVar("T")
 QUIET_SECONDS = 2.0
 PLAIN_SECONDS = 10.0
@@ -12,7 +14,7 @@ PLAIN_SECONDS = 10.0
 
 def say(text: str) -> None:
     """One line to standard error, where progress and remarks go."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -18,6 +18,7 @@ LAYERS = (
         "progress",
         "config",
         "describe",
+        "privacy",
         "shipped",
         "torchvision_import",
         "trainable",

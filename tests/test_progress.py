@@ -9,9 +9,10 @@ def test_quick_work_prints_nothing_and_yields_all(capsys):
 def test_long_work_shows_throughput_and_time_left_as_plain_lines(capsys, monkeypatch):
     now = iter(range(0, 1000, 11))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
-    list(progress.track(range(4), "work", unit="scans"))
+    list(progress.track(range(4), "work", unit="scans", note=lambda: "loss 0.5"))
     lines = capsys.readouterr().err.splitlines()
-    assert "work: 1/4 scans" in lines[0] and "/s" in lines[0] and "left" in lines[0]
+    assert "work: 1/4 scans" in lines[0] and "/s" in lines[0] and "left" not in lines[0]
+    assert "work: 2/4 scans" in lines[1] and lines[1].endswith("left, loss 0.5")
     assert lines[-1].startswith("work: 4 scans in ") and "\x1b" not in "".join(lines)
 
 

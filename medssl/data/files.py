@@ -8,12 +8,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
+
 from medssl.errors import UserError, one_line
 from medssl.progress import amount
 
 LEFTOVER = re.compile(r"\.\d+\.")
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # some network file systems know none
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+FORMULA = re.compile(r"^([=+\-@\t\r])")
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Text that a spreadsheet would run as a formula gets a leading quote; numbers stay numbers."""
+    table = table.copy()
+    for column in table.select_dtypes(["str", "object"]):
+        text = table[column].map(lambda value: isinstance(value, str))
+        table.loc[text, column] = table.loc[text, column].str.replace(FORMULA, r"'\1", regex=True)
+    return table
+
+
+def write_csv(path: Path, table: pd.DataFrame, private: bool = False) -> None:
+    """A table as CSV, without formulas."""
+    safe = without_formulas(table)
+    write_atomically(path, lambda p: safe.to_csv(p, index=False), private)
 
 
 def refuse_inside(out: Path, scans: Path) -> None:
@@ -26,13 +45,16 @@ def refuse_inside(out: Path, scans: Path) -> None:
         )  # fmt: skip
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object], private: bool = False) -> None:
     """Call `write(temporary path)`, flush it to disk, then give it its name.
 
+    A `private` file is readable by its owner only, from its first byte on.
     Raises UserError DISK when there is no room; the old file, if any, is then untouched.
     """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
+        if private:
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         write(temporary)
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())

@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from medssl.data.files import write_atomically
+from medssl.data.files import write_atomically, write_csv
 from medssl.data.index import Row, identify, image2d_labels, read
+from medssl.data.index.row import stamp
 from medssl.data.patients import pseudonym
 from medssl.data.volume import Volume, same_grid
 from medssl.errors import UserError
@@ -23,7 +24,7 @@ NAME = "manifest.parquet"
 LARGEST_LABEL = 65535
 COLUMNS = (
     "id", "patient", "study", "path", "files", "format", "modality", "shape", "spacing",
-    "orientation", "split", "label_mask", "boxes", "remarks", "verdict", "code", "reason",
+    "orientation", "split", "label_mask", "boxes", "remarks", "verdict", "code", "reason", "stamp",
 )  # fmt: skip
 
 
@@ -60,7 +61,10 @@ class Manifest:
         return cls(root, table.to_pandas(), about["notes"])
 
     def write(self, folder: Path) -> Path:
-        """Write `manifest.parquet` and, to be looked at, `manifest.csv`. Returns the folder."""
+        """Write `manifest.parquet` and, to be looked at, `manifest.csv`. Returns the folder.
+
+        They hold the paths of scans, so only their owner may read them.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         root = os.path.relpath(self.root, os.path.realpath(folder))
@@ -68,10 +72,10 @@ class Manifest:
         table = pyarrow.Table.from_pandas(self.table, preserve_index=False)
         metadata = {**(table.schema.metadata or {}), b"medssl": json.dumps(about).encode()}
         table = table.replace_schema_metadata(metadata)
-        write_atomically(folder / NAME, lambda path: pyarrow.parquet.write_table(table, path))
         write_atomically(
-            folder / "manifest.csv", lambda path: _harmless(self.table).to_csv(path, index=False)
+            folder / NAME, lambda path: pyarrow.parquet.write_table(table, path), private=True
         )
+        write_csv(folder / "manifest.csv", self.table, private=True)
         return folder
 
     @property
@@ -105,7 +109,11 @@ class Manifest:
         if row["verdict"] != "used":
             cause = f"the scan is refused ({row['code']}: {row['reason']})"
             raise UserError("REFUSED", id, cause, "choose a used scan")
-        volume = read(self.files(id), row["format"])
+        files = self.files(id)
+        if row.get("stamp") and stamp(files) != row["stamp"]:
+            cause = f"{row['path']} has changed or gone since it was indexed"
+            raise UserError("STALE", id, cause, "run `medssl index` again")
+        volume = read(files, row["format"])
         return replace(volume, modality=volume.modality or row["modality"])
 
     def mask(self, id: str, scan: Volume | None = None) -> Volume | None:
@@ -162,14 +170,6 @@ class Manifest:
         shown = self.used.drop(columns=["files", "code", "reason", "verdict"]).head(10)
         text = html.escape(self.summary()).replace("\n", "<br>")
         return f"<p>{text}</p>{shown.to_html(index=False, escape=True)}"
-
-
-def _harmless(table: pd.DataFrame) -> pd.DataFrame:
-    """Text that a spreadsheet would run as a formula gets a leading quote."""
-    table = table.copy()
-    for column in table.select_dtypes(["str", "object"]):
-        table[column] = table[column].str.replace(r"^([=+\-@\t\r])", r"'\1", regex=True)
-    return table
 
 
 def _labels(array: np.ndarray, film: bool, path: Path) -> np.ndarray:

@@ -6,6 +6,7 @@ flipped, never rotated, so any axis order of one scan prepares to the same array
 """
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +25,7 @@ LABELS_MAX = 32
 SMALLEST_MM = 0.001
 AXIS_OF = str.maketrans("RLAPSI", "001122")
 SAMPLE = 200_000
+BYTES_A_VOXEL = 12  # float32, three times: resampled, smoothed and in the tensor
 
 
 class Recipe(Keys):
@@ -90,7 +92,7 @@ class Recipe(Keys):
         scaled = self.intensity != "hu"
         effective = {
             "modality": self.modality,
-            "orientation": self.orientation,
+            "orientation": "" if self.size and len(self.size) == 2 else self.orientation,
             "spacing": self.spacing and f"{_short(self.spacing, 'x')} mm",
             "size": self.size and _short(self.size, "x"),
             "intensity": self.intensity,
@@ -135,7 +137,7 @@ def prepare(
     """Apply a recipe; the image comes out as float32 within `recipe.value_range`.
 
     `mask` holds integer labels on the scan's grid and is resampled by nearest neighbour.
-    Raises UserError for a wrong modality or a scan without contrast.
+    Raises UserError for a wrong modality, a scan without contrast, or a grid beyond the memory.
     """
     if recipe.modality and scan.modality and scan.modality != recipe.modality:
         raise UserError(
@@ -148,10 +150,12 @@ def prepare(
     image = scan.array.astype(np.float32)
     body = _foreground(image[0], recipe)
     low, high = _box(body, scan, recipe)
+    shape = _target_shape(scan, low, high, recipe)
+    _refuse_flood(scan, shape, name)
     _normalise(image, body, recipe, name)
     scan = scan.with_array(image)  # what was read, and its foreground, need no room any more
     del body
-    grid = Grid(scan.shape, low, high, _target_shape(scan, low, high, recipe))
+    grid = Grid(scan.shape, low, high, shape)
     out = _to_grid(scan, grid, smooth=True, fill=float(image.min()))
     if mask is not None:
         mask = _to_grid(reorient(mask, codes), grid, smooth=False, fill=0)
@@ -216,7 +220,7 @@ def _to_grid(volume: Volume, grid: Grid, smooth: bool, fill: float) -> Volume:
     offset = np.eye(4)
     offset[: volume.ndim, 3] = [-b for b in before]
     affine = resized_affine(part.affine @ offset, array.shape[1:], grid.shape)
-    return Volume(resize(array, grid.shape, smooth), affine, volume.modality)
+    return Volume(resize(array, grid.shape, smooth), affine, volume.modality, volume.remarks)
 
 
 def _few_whole_numbers(array: np.ndarray) -> bool:
@@ -274,6 +278,16 @@ def _target_shape(scan: Volume, low, high, recipe: Recipe) -> tuple[int, ...]:
     return tuple(extent)
 
 
+def _refuse_flood(scan: Volume, shape: tuple[int, ...], name: str) -> None:
+    """Raises UserError TOO_LARGE for a grid that this machine cannot hold."""
+    needed = math.prod(shape) * len(scan.array) * BYTES_A_VOXEL
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        cause = f"the grid {'x'.join(map(str, shape))} needs {needed / 2**30:.3g} GiB of memory, "
+        cause += f"there are {there / 2**30:.3g} (voxels of {_short(list(scan.spacing), 'x')} mm)"
+        raise UserError("TOO_LARGE", name, cause, "mend its voxel size, or enlarge recipe.spacing")
+
+
 def _check_axes(key: str, values, scan: Volume) -> None:
     if len(values) != scan.ndim:
         raise UserError(
@@ -285,7 +299,14 @@ def _check_axes(key: str, values, scan: Volume) -> None:
 def _normalise(image: np.ndarray, body: np.ndarray, recipe: Recipe, name: str) -> None:
     """Scale (C, *space) in place, to spare the memory of a big volume's copies."""
     if recipe.intensity == "hu":
-        return _scale(image, *recipe.window)
+        low, high = recipe.window
+        if image.max() <= low or image.min() >= high or image.min() == image.max():
+            raise UserError(
+                "CONSTANT", name, f"all voxels ({image.min():g} to {image.max():g} HU) look alike "
+                f"in the window {low:g} to {high:g} HU",
+                "leave this scan out, or choose another recipe.window",
+            )  # fmt: skip
+        return _scale(image, low, high)
     for channel in image:
         inside = channel[body] if body.any() and not body.all() else channel.reshape(-1)
         low, high = np.percentile(inside[:: max(1, inside.size // SAMPLE)], recipe.percentiles)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from medssl.config import Keys
 from medssl.data.files import write_atomically
+from medssl.data.index.row import BURNED_IN
 from medssl.data.manifest import Manifest
 from medssl.data.packed import open_packed, pack, quantised, read_box, restored
 from medssl.data.preprocess import Grid, Prepared, Recipe
@@ -94,8 +95,8 @@ class Store:
         }
         items = self.items.reset_index(drop=True)
         write_atomically(self.folder / "items.parquet", lambda p: items.to_parquet(p, index=False))
-        text = json.dumps(about, indent=1)
-        write_atomically(self.folder / "store.json", lambda p: p.write_text(text))
+        text = json.dumps(about, indent=1)  # says where the scans are
+        write_atomically(self.folder / "store.json", lambda p: p.write_text(text), private=True)
 
     def check_current(self, manifest: Manifest) -> None:
         """Raise UserError STALE if patients, splits or labels were indexed anew since."""
@@ -186,6 +187,7 @@ class Store:
             "floor": floor,
             "grid": json.dumps({k: list(map(int, v)) for k, v in asdict(prepared.grid).items()}),
             "like_labels": prepared.like_labels,
+            "remarks": "; ".join(image.remarks),
             "bytes": sizes,
         }
         return sum(sizes.values()) + self._write(key, "json", json.dumps(about).encode())
@@ -211,8 +213,10 @@ class Store:
             **{c: row[c] for c in kept},
             "key": key,
             "source": source,
+            "remarks": "",
             **about,
             "has_mask": bool(row.get("label_mask", "")),
+            "burned_in": BURNED_IN in row.get("remarks", ""),
         }
 
     def _repr_html_(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from medssl.data.index.row import stem
+from medssl.data.index.row import neutral_id, slug, stem
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
@@ -94,9 +94,10 @@ class Places:
         return []
 
     def named(self, name: str) -> list[int]:
-        """The row of an id or, failing that, all rows of a file stem."""
-        if name in self.by_id:
-            return [self.by_id[name]]
+        """The row of an id, as it stands or as the name behind a salted one, or of a file stem."""
+        for id in (name, neutral_id(slug(name))):
+            if id in self.by_id:
+                return [self.by_id[id]]
         return self.by_stem.get(stem(PurePosixPath(name.replace("\\", "/")).name), [])
 
 

@@ -13,11 +13,13 @@ class Volume:
     `array` has shape (C, X, Y, Z) for volumes and (C, rows, columns) for 2D films. `affine` is 4x4
     and maps voxel indices to RAS millimetres; for a film it holds the pixel spacing of rows and
     columns and no orientation. `modality` is the DICOM word: CT, MR, CR, DX, ... or "" if unknown.
+    `remarks` say what was odd when its voxels were read.
     """
 
     array: np.ndarray
     affine: np.ndarray
     modality: str = ""
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.array.ndim not in (3, 4):

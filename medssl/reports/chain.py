@@ -8,6 +8,7 @@ import pandas as pd
 from medssl.data.preprocess import Recipe
 from medssl.evaluation.metrics import undefined
 from medssl.reports import charts, figures
+from medssl.reports.cohort import by_split
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
 from medssl.reports.style import as_png
@@ -17,7 +18,6 @@ PICTURES = 2
 # with 30. Under this many the report says so.
 FEW = 10
 HEADLINE = 4
-SPLITS = ["train", "val", "test"]  # the order of the table; others follow
 COLLAPSE = ("spread", "rank")
 MEASURES = {
     "nsd": "NSD", "auroc": "AUROC", "auprc": "AUPRC",
@@ -207,12 +207,7 @@ def _cohort(cohort: pd.DataFrame, card: dict) -> Section:
         "refused files": len(refused),
         "modality": ", ".join(sorted(m for m in used["modality"].unique() if m)) or "not said",
     }
-    by_split = used.assign(split=used["split"].replace("", "none")).groupby("split")
-    table = by_split.agg(scans=("id", "size"), patients=("patient", "nunique"))
-    known = [s for s in SPLITS if s in table.index]
-    order = known + [s for s in table.index if s not in SPLITS]
-    table = table.loc[order].reset_index()
-    tables = [(table, "Scans used, by split.")]
+    tables = [(by_split(used), "Scans used, by split.")]
     recipe = str(Recipe(**card["recipe"])).replace("-", "\N{MINUS SIGN}")
     return Section("Cohort", f"Prepared with {recipe}.", facts=facts, tables=tables)
 

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from medssl.reports.style import BLUE, FAINT, INK, LINES, ORANGE, SOFT, styled
 
 SMOOTHED = 40  # a log with more points than this is drawn smoothed, the raw values behind it
+BINS = 24
 SLOPES = 40  # more pairs than this are drawn as points instead of lines
 
 
@@ -138,6 +139,32 @@ def paired(a: np.ndarray, b: np.ndarray, names: tuple[str, str], label: str = ""
         axis.set_ylabel(label)
     higher, lower = int((b > a).sum()), int((b < a).sum())
     axis.set_title(f"{names[1]} higher in {higher}, lower in {lower} of {len(a)}", fontsize=8)
+    return figure
+
+
+@styled
+def histograms(panels: dict[str, Sequence[float]]) -> Figure:
+    """Counts of values, two panels a line; a panel of fewer than two values is left out."""
+    panels = {name: np.asarray(v, float) for name, v in panels.items() if len(set(v)) > 1}
+    if not panels:
+        return _nothing("all values are alike")
+    lines = -(-len(panels) // 2)
+    figure = Figure(figsize=(6.4, 1.75 * lines), layout="constrained")
+    axes = figure.subplots(lines, 2, squeeze=False).ravel()
+    for axis, (name, values) in zip(axes, panels.items(), strict=False):
+        if (values == values.round()).all() and np.ptp(values) <= BINS:
+            edges = np.arange(values.min() - 0.5, values.max() + 1)
+        else:
+            edges = np.histogram_bin_edges(values, bins=BINS)
+        axis.hist(values, edges, color=BLUE, rwidth=0.92)
+        axis.set_xlabel(name)
+        axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axis.xaxis.set_major_locator(
+            MaxNLocator(6, integer=len(edges) < BINS and edges[0] % 1 == 0.5)
+        )
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    axes[0].set_ylabel("scans")
     return figure
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import Field
 
 from medssl.config import Config as Base
+from medssl.data.files import write_csv
 from medssl.data.leakage import overlap, refuse_overlap
 from medssl.data.manifest import Manifest
 from medssl.data.preprocess import restore
@@ -27,6 +28,7 @@ from medssl.errors import UserError
 from medssl.evaluation.baseline import Baseline
 from medssl.evaluation.metrics import segmentation_scores
 from medssl.evaluation.summary import differences, summary
+from medssl.privacy import scrub
 from medssl.progress import say, track
 from medssl.reports import chain
 from medssl.stages import finetune, pretrain
@@ -85,14 +87,14 @@ def run(config: Config) -> Path:
         cases, shown = _classification(task, store, items, about), []
     else:
         cases = _segmentation(task, store, manifest, items, config)
-        shown = _examples(task, store, cases, config.examples_shown)
+        shown = _examples(task, store, _drawable(cases, items), config.examples_shown)
     cases.to_parquet(out / "cases.parquet", index=False)
-    cases.to_csv(out / "cases.csv", index=False)
+    write_csv(out / "cases.csv", cases)
     bootstrapped = {"n": config.resamples, "seed": config.seed}
     metrics = summary(cases, **bootstrapped)
     compared = differences(cases, baseline.cases, **bootstrapped) if baseline else {}
     result = {
-        "run": config.run.name,
+        "run": scrub(config.run.resolve().name),
         "start": about["start"],
         "trained_on": about["trained_on"],
         "split": config.split,
@@ -172,6 +174,14 @@ def _segmentation(
         about = {"id": item, "patient": items.at[item, "patient"]}
         rows += [{**about, **row} for row in each]
     return pd.DataFrame(rows)
+
+
+def _drawable(cases: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    """Cases that a report may show: a name written into the pixels would be passed on with it."""
+    marked = set(items.index[items.get("burned_in", pd.Series(False, index=items.index))])
+    if marked:
+        say(f"remark: {len(marked)} scans with text in their pixels are scored, and not drawn")
+    return cases[~cases["id"].isin(marked)]
 
 
 def _examples(task, store: Store, cases: pd.DataFrame, n: int) -> list[dict]:

@@ -9,11 +9,12 @@ from pydantic import Field
 from medssl import config
 from medssl.data import splits
 from medssl.data.files import refuse_inside
-from medssl.data.index import scan
+from medssl.data.index import IDS, scan
 from medssl.data.labels import attach
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
+from medssl.privacy import printable
 
 SHOWN = 5
 EXPECTED = ("NOT_IMAGE", "IS_MASK", "COPY")
@@ -30,6 +31,11 @@ class Config(config.Config):
     scans: Path = Field(description="folder or file of DICOM, NIfTI, MetaImage, NRRD or 2D images")
     out: Path = Field(Path("manifest"), description="folder for manifest.parquet and manifest.csv")
     labels: list[Path] = Field([], description="folders of masks, CSV tables, COCO JSON files")
+    ids: IDS = Field(
+        "auto",
+        description="what scans are called in all that follows: names (of files), pseudonyms (keyed "
+        "hashes) or auto (a name only where it is neutral words and short numbers)",
+    )
     splits: Path | None = Field(None, description="CSV with id or path, and split")
     modality: str = Field("", description="modality of formats that do not know it (CT, MR, ...)")
     patient_pattern: str = Field(
@@ -44,7 +50,7 @@ def run(config: Config) -> Path:
     """
     refuse_inside(config.out, config.scans)
     pattern = _pattern(config.patient_pattern)
-    manifest = Manifest.from_rows(config.scans, scan(config.scans, config.modality))
+    manifest = Manifest.from_rows(config.scans, scan(config.scans, config.modality, config.ids))
     if pattern:
         _name_patients(manifest, pattern)
     attach(manifest, config.labels)
@@ -96,4 +102,4 @@ def _report(manifest: Manifest) -> str:
         lines.append(f"  {row['code']} {' '.join(row['path'].split())}: {row['reason']}")
     if len(faults) > SHOWN:
         lines.append(f"  ... and {len(faults) - SHOWN} more in manifest.csv")
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in "\n".join(lines).splitlines())

@@ -5,6 +5,7 @@ from the same bytes by the same recipe, is not made again. A scan that cannot be
 listed in refused.csv with the reason, and the others go on.
 """
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,15 +19,15 @@ from pydantic import Field
 
 from medssl.config import Config as Base
 from medssl.data import splits
-from medssl.data.files import alone_in, refuse_inside, write_atomically
+from medssl.data.files import alone_in, refuse_inside, write_csv
 from medssl.data.forecast import Forecast
-from medssl.data.manifest import NAME, Manifest
+from medssl.data.manifest import Manifest
 from medssl.data.patients import PSEUDONYM
 from medssl.data.preprocess import Recipe, prepare
 from medssl.data.processes import each
 from medssl.data.store import Store, key_of
-from medssl.data.volume import Volume
 from medssl.errors import UserError, one_line
+from medssl.privacy import scrub_names
 from medssl.progress import say, track
 
 
@@ -44,15 +45,11 @@ class Config(Base):
 
 @dataclass
 class Outcome:
-    """`row`: of the store's items, or of refused.csv; bytes and seconds 0 if it was there.
-
-    `newer`: its files have been written since they were indexed.
-    """
+    """`row`: of the store's items, or of refused.csv; bytes and seconds 0 if it was there."""
 
     row: dict
     size: int = 0
     seconds: float = 0.0
-    newer: bool = False
 
 
 def run(config: Config) -> Path:
@@ -75,7 +72,7 @@ def _write_store(manifest: Manifest, config: Config) -> Path:
     )
     good = [r for r in results if "cause" not in r]
     refused_csv = config.out / "refused.csv"
-    write_atomically(refused_csv, lambda path: refused.to_csv(path, index=False))
+    write_csv(refused_csv, refused)
     for row in refused.head(5).itertuples():
         say(f"refused {row.id}: {row.cause}. Fix: {row.fix}")
     if not good:
@@ -86,6 +83,9 @@ def _write_store(manifest: Manifest, config: Config) -> Path:
     store.items = pd.DataFrame(good).set_index("id", drop=False).rename_axis(None)
     _check_alike(store)
     store.write_about()
+    for remark, items in store.items.groupby("remarks")["id"]:
+        if remark:
+            say(f"remark on {len(items)} scans ({', '.join(items[:3])}): {remark}")
     odd = list(store.items.index[store.items["like_labels"]])
     if odd:
         say(
@@ -103,19 +103,13 @@ def _prepare_all(manifest: Manifest, store: Store, config: Config) -> list[dict]
     say(forecast.limit())
     # A scan's own row is all a worker needs; the whole table would be sent with every scan.
     ones = (Manifest(manifest.root, scans.iloc[i : i + 1]) for i in range(len(scans)))
-    work = partial(_prepare, store, _written(config.manifest))
-    rows, newer = [], []
+    work = partial(_prepare, store)
+    rows = []
     with closing(_until_full(each(work, ones, config.workers), forecast)) as outcomes:
         for outcome in track(outcomes, "prepare", len(scans), "scans"):
             rows.append(outcome.row)
-            newer += [outcome.row["id"]] * outcome.newer
             if words := forecast.observe(outcome.size, outcome.seconds):
                 say(words)
-    if newer:
-        say(
-            f"remark: files of {len(newer)} scans have been written since they were indexed "
-            f"({', '.join(newer[:3])}); index again if their labels may have changed with them"
-        )
     return rows
 
 
@@ -128,32 +122,32 @@ def _until_full(outcomes: Iterator[Outcome], forecast: Forecast) -> Iterator[Out
         raise forecast.stopped(error) from error
 
 
-def _written(manifest: Path) -> int:
-    return (manifest / NAME if manifest.is_dir() else manifest).stat().st_mtime_ns
-
-
-def _prepare(store: Store, indexed: int, one: Manifest) -> Outcome:
+def _prepare(store: Store, one: Manifest) -> Outcome:
     """Prepare a manifest's one scan; what is wrong with the scan becomes its row in refused.csv."""
     row, began = one.table.iloc[0], time.monotonic()
     try:
         files = one.files(row["id"])
         before = _state(files)
-        newer = max(modified for _, modified in before) > indexed
         key, source = key_of(one, row["id"], store.recipe)
         if store.has(key, bool(row["label_mask"])):
-            return Outcome(store.describe(row, key, source), newer=newer)
+            return Outcome(store.describe(row, key, source))
         scan = one.volume(row["id"])
         mask = one.mask(row["id"], scan)
-        _check_as_indexed(row, scan, before == _state(files))
+        if before != _state(files):
+            raise UserError(
+                "CHANGED", row["id"], "its files changed while they were read",
+                "index the folder again when it is at rest",
+            )  # fmt: skip
         prepared = prepare(scan, store.recipe, mask, name=row["id"])
         del scan, mask
         size = store.add(key, prepared)
         seconds = time.monotonic() - began
-        return Outcome(store.describe(row, key, source), size, seconds, newer)
+        return Outcome(store.describe(row, key, source), size, seconds)
     except UserError as error:
         if error.code == "DISK":
             raise
-        return _refusal(row, error.code, error.cause, error.fix)
+        cause, fix = (scrub_names(words, _names(row)) for words in (error.cause, error.fix))
+        return _refusal(row, error.code, cause, fix)
     except OSError as error:
         if error.filename and store.folder in Path(error.filename).parents:
             raise
@@ -161,7 +155,7 @@ def _prepare(store: Store, indexed: int, one: Manifest) -> Outcome:
         return _refusal(row, "UNREADABLE", _which(one, row["id"], error), fix)
     except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
         # One scan that no array can be made of, such as a voxel of a metre, stops no other.
-        cause = f"{type(error).__name__}: {one_line(error)}"
+        cause = scrub_names(f"{type(error).__name__}: {one_line(error)}", _names(row))
         fix = "look at its shape and spacing, or prepare it with another recipe"
         return _refusal(row, "PREPARE", cause, fix)
 
@@ -174,16 +168,6 @@ def _state(files: list[Path]) -> list[tuple[int, int]]:
     return [(s.st_size, s.st_mtime_ns) for s in (file.stat() for file in files)]
 
 
-def _check_as_indexed(row: pd.Series, scan: Volume, still: bool) -> None:
-    """Raise UserError CHANGED if a scan is not what was indexed, or changed while it was read."""
-    cause = "" if still else "its files changed while they were read"
-    if row["shape"] and sorted(scan.shape) != sorted(int(n) for n in row["shape"].split("x")):
-        found = "x".join(map(str, scan.shape))
-        cause = f"its files have changed since they were indexed: {found} now, {row['shape']} then"
-    if cause:
-        raise UserError("CHANGED", row["id"], cause, "index the folder again when it is at rest")
-
-
 def _which(one: Manifest, id: str, error: OSError) -> str:
     """Which of a scan's files an error is about, by number: paths may hold names of people."""
     files = [str(file) for file in one.files(id)]
@@ -191,6 +175,11 @@ def _which(one: Manifest, id: str, error: OSError) -> str:
         number = files.index(str(error.filename)) + 1
         return f"file {number} of {len(files)} cannot be read ({one_line(error)})"
     return f"one of its files or its mask cannot be read ({one_line(error)})"
+
+
+def _names(row) -> list[str]:
+    """Paths of a scan, no piece of which is to be repeated."""
+    return [*json.loads(row["files"]), row["label_mask"]]
 
 
 def _check_pseudonyms(manifest: Manifest) -> None:

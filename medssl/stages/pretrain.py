@@ -80,12 +80,17 @@ def run(config: Config) -> Path:
             f"pretrain {config.method.name} on {len(items)} scans of {items['patient'].nunique()} patients"
         )
 
+        burned_in = "burned_in" in items and items["burned_in"].any()
+        if burned_in:
+            say("remark: some scans have text in their pixels; no pictures of crops are kept")
+
         def read(first: int, last: int):
             return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
 
         for at in fit(method, read, config.fit, config.optim, config.out):
             at.log.write(at.step, **_health(method, crops))
-            for i, picture in enumerate(method.pictures(at.batch, at.step)):
+            drawn = [] if burned_in else method.pictures(at.batch, at.step)
+            for i, picture in enumerate(drawn):
                 path = config.out / "pictures" / f"step-{at.step:08d}-{i}.png"
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(as_png(method_picture(picture)))

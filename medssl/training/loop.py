@@ -106,7 +106,7 @@ def fit(
             log.time(step + 1, seconds=time.monotonic() - began, samples=seen)
             with _evaluating(trainable, average):
                 yield Moment(step + 1, batch, trainable, log)
-            state = {"optimizer": optimizer.state_dict()}
+            state = {"optimizer": optimizer.state_dict(), "threads": torch.get_num_threads()}
             if average:
                 state["average"] = average.tensors
             checkpoint.save_state(folder / "checkpoints", step + 1, trainable, state)
@@ -129,6 +129,12 @@ def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> int:
     if found is None:
         return 0
     weights, trainer = found
+    threads, had = torch.get_num_threads(), trainer["threads"]
+    if threads != had:
+        say(
+            f"remark: {threads} CPU threads, the run had {had}: sums are added up in another order, "
+            f"and the last bits of the result may differ (fit.threads={had} keeps them)"
+        )
     trainable.load_state_dict(weights)
     optimizer.load_state_dict(trainer["optimizer"])
     if average:

@@ -10,7 +10,8 @@ from medssl.data.files import write_atomically
 from medssl.errors import UserError, one_line
 from medssl.progress import say
 
-# What may differ between a run and its continuation without changing a bit of the result.
+# What may differ between a run and its continuation: of these only another number of threads can
+# change bits of the result, which the loop then says.
 FREE = {"out", "fit.workers", "fit.threads"}
 
 
@@ -37,7 +38,7 @@ def opened(folder: Path, config: dict) -> Iterator[None]:
             _refuse_other(folder, read_config(folder), config)
         else:  # what was asked before, if anything, has come to nothing
             text = json.dumps(config, indent=1)
-            write_atomically(folder / "config.json", lambda p: p.write_text(text))
+            write_atomically(folder / "config.json", lambda p: p.write_text(text), private=True)
         try:
             yield
         except KeyboardInterrupt:

@@ -1,11 +1,13 @@
 import errno
 import os
+import stat
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
-from medssl.data.files import alone_in, write_atomically
+from medssl.data.files import alone_in, write_atomically, write_csv
 from medssl.errors import UserError
 
 
@@ -53,3 +55,12 @@ def test_a_folder_is_held_by_one_process_and_what_killed_ones_left_is_removed(tm
     with alone_in(tmp_path):
         pass
     assert sorted(p.name for p in tmp_path.iterdir()) == [".hidden.txt", ".lock", "a.b2nd"]
+
+
+def test_tables_run_no_formula_and_private_ones_are_for_their_owner(tmp_path):
+    table = pd.DataFrame({"id": ["=HYPERLINK(1)", "+1", "-x", "@x", "\tx", "a=b"], "n": [-1.5] * 6})
+    write_csv(tmp_path / "t.csv", table)
+    found = pd.read_csv(tmp_path / "t.csv")
+    assert [v[0] for v in found["id"]] == ["'"] * 5 + ["a"] and found["n"].tolist() == [-1.5] * 6
+    write_csv(tmp_path / "p.csv", table, private=True)
+    assert stat.S_IMODE((tmp_path / "p.csv").stat().st_mode) == 0o600

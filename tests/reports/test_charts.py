@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from medssl.reports.charts import dots_with_intervals, loss_curve, paired, roc
+from medssl.reports.charts import dots_with_intervals, histograms, loss_curve, paired, roc
 from medssl.reports.style import BLUE, ORANGE, as_png
 
 
@@ -106,3 +106,13 @@ def test_area_under_the_drawn_curve_is_the_auroc():
 
 def test_roc_of_one_class_says_so():
     assert "not defined" in roc(np.ones(4), np.ones(4)).texts[0].get_text()
+
+
+def test_histograms_count_every_value_and_leave_out_what_is_alike():
+    draw = np.random.default_rng(0)
+    panels = {"many": draw.normal(size=300), "few": [1, 2, 2, 5], "alike": [3.0] * 9, "none": []}
+    figure = histograms(panels)
+    shown = {a.get_xlabel(): sum(p.get_height() for p in a.patches) for a in figure.axes}
+    assert {k: v for k, v in shown.items() if k} == {"many": 300, "few": 4}
+    assert drawn(figure).std() > 5
+    assert "alike" in histograms({"a": [1.0]}).texts[0].get_text()

@@ -68,6 +68,7 @@ def test_all_48_axis_orders_predict_the_same_place(segmented, cohort, tmp_path):
         run=segmented / "tuned",
         scans=tmp_path / "in",
         modality="MR",
+        ids="names",
         out=tmp_path / "out",
     )
     reference = _turned(nib.load(out / "RAS.nii.gz"), "RAS")

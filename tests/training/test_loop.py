@@ -86,6 +86,16 @@ def test_a_run_that_is_complete_is_not_trained_again(tmp_path):
     assert float(module.backbone.weight.detach()) == pytest.approx(3, abs=0.15)
 
 
+def test_another_number_of_threads_is_told(tmp_path, capsys, monkeypatch):
+    train(tmp_path)
+    capsys.readouterr()
+    train(tmp_path)
+    assert "remark" not in capsys.readouterr().err
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 96)
+    train(tmp_path)
+    assert "remark: 96 CPU threads, the run had" in capsys.readouterr().err
+
+
 def test_a_gpu_that_is_not_there_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="torch sees no GPU here"):

@@ -3,9 +3,11 @@
 import importlib
 import warnings
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
-from medssl.data.index.row import Row, assign_ids, unreadable
+from medssl.data.index import checks
+from medssl.data.index.row import IDS, Row, assign_ids, hide_names, unreadable
 from medssl.data.index.sniff import identify
 from medssl.data.index.walk import walk
 from medssl.data.patients import pseudonym
@@ -20,14 +22,15 @@ READERS = {
     "image2d": "medssl.data.index.image2d",
 }
 
-__all__ = ["READERS", "Row", "identify", "image2d_labels", "read", "scan"]
+__all__ = ["IDS", "READERS", "Row", "identify", "image2d_labels", "read", "scan"]
 
 
-def scan(root: Path, modality: str | None = None) -> list[Row]:
+def scan(root: Path, modality: str | None = None, ids: IDS = "auto") -> list[Row]:
     """One row a scan and one a refused file, for a folder or a single file; headers only.
 
     Every file below `root` is in the `files` of a row. `modality` is given to used scans whose
-    format does not know it. Raises UserError only if `root` does not exist.
+    format does not know it; `ids` says which file names may serve as ids (see `hide_names`).
+    Raises UserError only if `root` does not exist.
     """
     root = Path(root)
     files, closed = walk(root)
@@ -42,9 +45,12 @@ def scan(root: Path, modality: str | None = None) -> list[Row]:
         warnings.simplefilter("ignore")  # what matters of them comes back as remarks
         for format, paths in sorted(by_format.items()):
             rows += _reader(format).inspect(paths)
+    # The raw data of a used header can look like the start of another format.
+    used = {path for row in rows if row.used for path in row.files}
+    rows = [row for row in rows if row.used or not used.issuperset(row.files)]
     claimed = {path for row in rows for path in row.files}
     rows += [row for row in others if row.files[0] not in claimed]
-    return _completed(rows, root if root.is_dir() else root.parent, modality)
+    return _completed(rows, root if root.is_dir() else root.parent, modality, ids)
 
 
 def image2d_labels(path: Path) -> Volume:
@@ -53,7 +59,7 @@ def image2d_labels(path: Path) -> Volume:
 
 
 def read(files: Row | list[Path], format: str | None = None) -> Volume:
-    """The voxels of one scan. Without `format` the first file's content tells it.
+    """The voxels of one scan, all finite. Without `format` the first file's content tells it.
 
     Raises UserError for anything that cannot be read.
     """
@@ -66,7 +72,9 @@ def _guarded(paths: list[Path], read_with, what) -> Volume:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return read_with(what)
+            volume = read_with(what)
+            checks.finite(volume.array, paths[0])
+            return replace(volume, remarks=(*volume.remarks, *checks.values(volume.array)))
     except UserError:
         raise
     except Exception as error:  # a hostile file can raise anything inside a peer library
@@ -77,9 +85,10 @@ def _reader(format: str):
     return importlib.import_module(READERS[format])
 
 
-def _completed(rows: list[Row], root: Path, modality: str | None) -> list[Row]:
+def _completed(rows: list[Row], root: Path, modality: str | None, ids: IDS) -> list[Row]:
     rows.sort(key=lambda row: [str(file) for file in row.files[:1]])
     assign_ids(rows, root)
+    hide_names(rows, ids)
     for row in rows:
         if row.used:
             row.modality = row.modality or (modality or "").upper()

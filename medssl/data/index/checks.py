@@ -11,6 +11,8 @@ BOMB_BYTES, BOMB_RATIO = 256 << 20, 200
 DEFLATE_LIMIT = 1100  # deflate cannot pack tighter than about 1032:1
 MAX_BYTES = 64 << 30
 USUAL_MM = (0.02, 20.0)
+OUTLIER = 1e6
+SAMPLE = 200_000
 
 
 def affine(matrix: np.ndarray, path: Path) -> list[str]:
@@ -45,8 +47,19 @@ def size(expected: int, stored: int, packed: bool, path: Path) -> None:
     if stored * (DEFLATE_LIMIT if packed else 1) < expected:
         cause = f"found {stored} bytes, expected {expected}"
         raise UserError("CUT", path, f"{cause} after unpacking" if packed else cause, fix)
-    bomb = packed and expected > BOMB_BYTES and expected > BOMB_RATIO * stored
-    if bomb or expected > MAX_BYTES:
+    if packed:
+        bomb(expected, stored, path)
+    if expected > MAX_BYTES:
+        cause = f"{expected} bytes of voxels, at most {MAX_BYTES} are read"
+        raise UserError("TOO_LARGE", path, cause, "split it")
+
+
+def bomb(expected: int, stored: int, path: Path, least: int | None = None) -> None:
+    """Raises UserError TOO_LARGE if `stored` bytes unpack to more than any genuine scan does.
+
+    Nothing below `least` bytes unpacked (256 MiB if not given) is a bomb.
+    """
+    if expected > max(BOMB_RATIO * stored, BOMB_BYTES if least is None else least):
         cause = f"{stored} bytes would unpack to {expected}"
         raise UserError("TOO_LARGE", path, cause, "unpack it first if it is genuine")
 
@@ -57,6 +70,20 @@ def finite(array: np.ndarray, path: Path) -> None:
         count = int((~np.isfinite(array)).sum())
         cause = f"{count} of {array.size} voxels are NaN or infinite"
         raise UserError("NONFINITE", path, cause, "replace them by a value that means outside")
+
+
+def values(array: np.ndarray) -> list[str]:
+    """Remarks on finite but odd voxels: all alike, or one far beyond all others."""
+    low, high = (float(v) for v in (array.min(), array.max()))
+    if low == high:
+        return [f"all voxels have the value {low:g}"]
+    if array.dtype.kind != "f":
+        return []
+    step = max(1, array.size // SAMPLE)
+    usual = float(np.percentile(np.abs(array.ravel()[::step]), 99, method="lower"))
+    if max(-low, high) > OUTLIER * max(usual, 1.0):
+        return [f"voxels reach from {low:g} to {high:g}, 99 % of them stay below {usual:g}"]
+    return []
 
 
 def compact(array: np.ndarray, path: Path) -> np.ndarray:

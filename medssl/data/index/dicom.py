@@ -68,6 +68,14 @@ def read(paths: list[Path]) -> Volume:
     return Volume(array[None], affine, first.modality)
 
 
+def picture(path: Path) -> np.ndarray:
+    """The pixels (rows, columns) of one file alone, whatever its series lacks. Raises UserError."""
+    header = read_header(path)
+    if header.fault:
+        raise header.fault
+    return decode(header)
+
+
 def _remark_broken(rows: list[Row], series: dict[tuple, list[Header]]) -> None:
     """A file too broken to name its series may be a missing slice of one beside it."""
     broken = Counter(row.files[0].parent for row in rows if row.code != "NOT_IMAGE")

@@ -1,6 +1,7 @@
 """What one DICOM file says about itself, read without its pixels."""
 
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pydicom
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
+from medssl.data.index.dicom_codestream import declared_size
 from medssl.data.index.dicom_tags import floats, integer, load, text
+from medssl.data.index.row import BURNED_IN
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
+from medssl.privacy import quoted
 
 SLICED = {"CT", "MR", "PT", "NM"}
 MODALITY_OF = {"CT Image Storage": "CT", "MR Image Storage": "MR"}
@@ -20,6 +24,23 @@ PIP_PACKAGE = {
     "JPEG 2000": "pylibjpeg-openjpeg", "High-Throughput": "pylibjpeg-openjpeg",
     "JPEG-LS": "pyjpegls", "JPEG": "pylibjpeg-libjpeg", "RLE": "pylibjpeg-rle",
 }  # fmt: skip
+# Words of the standard: a tag's text is never carried on as it stands.
+_MODALITIES = """
+AR BI BMD CR CT DG DR DX ECG EPS ES FID GM HC HD IO IOL IVOCT IVUS KER KO LEN LS MG MR NM OAM OCT
+OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTPLAN RTRECORD
+RTSTRUCT SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA XC
+"""
+MODALITIES = frozenset(_MODALITIES.split())
+PHOTOMETRIC = {
+    "", "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422",
+    "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT",
+}  # fmt: skip
+_IMAGE_TYPES = """
+ORIGINAL DERIVED PRIMARY SECONDARY AXIAL LOCALIZER MPR REFORMATTED OTHER NONE M P R I MAGNITUDE
+PHASE REAL IMAGINARY M_FFE P_FFE M_SE FFE SE W F WATER FAT IN_PHASE OUT_PHASE IP OP ND NORM DIS2D
+DIS3D MFSPLIT ADC TRACEW DIFFUSION MOSAIC AVERAGE SUBTRACTION PROJECTION
+"""
+IMAGE_TYPES = frozenset(_IMAGE_TYPES.split())
 PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 MAX_PIXELS = 200_000_000
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -67,18 +88,23 @@ def read_header(path: Path) -> Header:
     dataset, remarks = load(path, pixels=False)
     sop = UID(text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID"))
     is_image = "Image Storage" in sop.name or any(name in dataset for name in PIXEL_DATA)
-    if not is_image or sop.name in DERIVED:
-        name = sop.name if sop else "DICOM object without a SOP class"
+    kind = known_name(sop)
+    if not is_image or kind in DERIVED:
+        name = kind if sop else "DICOM object without a SOP class"
         raise UserError("NOT_IMAGE", path, f"{name}, no scan", "")
     patient, study = text(dataset, "PatientID"), text(dataset, "StudyInstanceUID")
     if not patient:
         remarks.append("PatientID is empty; the study stands for the patient")
+    modality = text(dataset, "Modality")
+    if modality and modality not in MODALITIES:
+        modality = ""
+        remarks.append("Modality is no word of the standard; taken as not given")
     header = Header(
         path, pseudonym(patient or f"study:{study or path.parent}", "p"),
         pseudonym(study or f"folder:{path.parent}", "st"),
         text(dataset, "SeriesInstanceUID") or f"folder:{path.parent}",
-        text(dataset, "SOPInstanceUID"), text(dataset, "Modality") or MODALITY_OF.get(sop.name, ""),
-        sop.name, remarks=remarks,
+        text(dataset, "SOPInstanceUID"), modality or MODALITY_OF.get(kind, ""), kind,
+        remarks=remarks,
     )  # fmt: skip
     try:
         _fill_pixels(header, dataset)
@@ -88,6 +114,18 @@ def read_header(path: Path) -> Header:
     return header
 
 
+def known_name(uid: UID) -> str:
+    """What the standard calls a UID; one that it does not know is not repeated."""
+    return uid.name if uid.name != str(uid) else "a UID of no standard"
+
+
+def _mark(value: str) -> str:
+    """A tag's value to tell series apart by: numbers and words of the standard, else a salted id."""
+    words = re.findall(r"[^\[\]', ]+", value)
+    known = all(word in IMAGE_TYPES for word in words) or quoted(value) == value
+    return value if known else pseudonym(value, "v")
+
+
 def _fill_pixels(header: Header, dataset: pydicom.Dataset) -> None:
     path = header.path
     if not any(name in dataset for name in PIXEL_DATA):
@@ -95,7 +133,8 @@ def _fill_pixels(header: Header, dataset: pydicom.Dataset) -> None:
         raise UserError("CUT", path, cause, "fetch the file again")
     header.rows, header.columns = integer(dataset, "Rows", path), integer(dataset, "Columns", path)
     header.samples = integer(dataset, "SamplesPerPixel", path, 1)
-    header.photometric = text(dataset, "PhotometricInterpretation")
+    photometric = text(dataset, "PhotometricInterpretation")
+    header.photometric = photometric if photometric in PHOTOMETRIC else "colour of no known kind"
     if min(header.rows, header.columns) < 1:
         cause = f"Rows {header.rows}, Columns {header.columns} must be positive"
         raise UserError("HEADER", path, cause, "export it again")
@@ -115,13 +154,20 @@ def _fill_pixels(header: Header, dataset: pydicom.Dataset) -> None:
         header.remarks.append("RescaleSlope is missing; stored values taken as HU")
     if slopes is not None and not (np.isfinite(slopes[0]) and slopes[0] != 0):
         raise UserError("SCALE", path, f"RescaleSlope is {slopes[0]}", "export it again")
+    shift = floats(dataset, "RescaleIntercept", 1, path)
+    if slopes is not None and shift is None:
+        header.remarks.append("RescaleIntercept is missing; taken as 0")
+    if shift is not None and not np.isfinite(shift[0]):
+        raise UserError("SCALE", path, f"RescaleIntercept is {shift[0]}", "export it again")
+    if "PixelPaddingValue" in dataset:
+        header.remarks.append("pixels of PixelPaddingValue take the lowest of the other values")
     if header.samples > 1 or header.photometric == "PALETTE COLOR":
         if header.sliced:
             cause = f"a colour image ({header.photometric}) among {header.modality} slices"
             raise UserError("COLOUR", path, cause, "keep screenshots out of the scans")
         header.remarks.append(f"{header.photometric} read as one grey channel")
     if text(dataset, "BurnedInAnnotation") == "YES":
-        header.remarks.append("text is burned into the pixels")
+        header.remarks.append(BURNED_IN)
     _check_syntax(header, dataset)
     _check_length(header, dataset, bits)
 
@@ -141,15 +187,15 @@ def _check_syntax(header: Header, dataset: pydicom.Dataset) -> None:
     if not available:
         package = next((p for word, p in PIP_PACKAGE.items() if word in syntax.name), "")
         fix = f"pip install {package}" if package else "export it uncompressed"
-        raise UserError("CODEC", header.path, f"no decoder for {syntax.name}", fix)
+        raise UserError("CODEC", header.path, f"no decoder for {known_name(syntax)}", fix)
 
 
 def _check_length(header: Header, dataset: pydicom.Dataset, bits: int) -> None:
-    """Bytes found against bytes expected, for pixels that are not compressed."""
+    """Bytes found against bytes expected, or the size that a compressed stream declares."""
     path = header.path
     pixels = dataset.get_item("PixelData", keep_deferred=True)
     if pixels.length == UNDEFINED_LENGTH:
-        return
+        return _check_codestream(header, pixels.value_tell)
     share = 2 / 3 if header.photometric == "YBR_FULL_422" else 1
     expected = math.floor(header.rows * header.columns * header.samples * bits // 8 * share)
     syntax = dataset.file_meta.get("TransferSyntaxUID")
@@ -159,6 +205,16 @@ def _check_length(header: Header, dataset: pydicom.Dataset, bits: int) -> None:
     if found < expected:
         cause = f"found {found} bytes of pixels, expected {expected}"
         raise UserError("CUT", path, cause, "fetch the file again")
+    if found > expected + expected % 2 and share == 1:
+        header.remarks.append(f"{found - expected} bytes after the pixels ignored")
+
+
+def _check_codestream(header: Header, at: int) -> None:
+    declared = declared_size(header.path, at)
+    if declared not in (None, (header.rows, header.columns)):
+        cause = f"the compressed image is {declared[0]}x{declared[1]}, "
+        cause += f"Rows and Columns say {header.rows}x{header.columns}"
+        raise UserError("HEADER", header.path, cause, "export it again")
 
 
 def _fill_place(header: Header, dataset: pydicom.Dataset) -> None:
@@ -174,7 +230,9 @@ def _fill_place(header: Header, dataset: pydicom.Dataset) -> None:
             header.remarks.append("pixel spacing unknown")
     if spacing is not None:
         if not np.isfinite(spacing).all() or min(spacing) <= 0:
-            raise UserError("GEOMETRY", path, f"PixelSpacing is {spacing} mm", "export it again")
+            raise UserError(
+                "GEOMETRY", path, f"PixelSpacing is {quoted(spacing)} mm", "export it again"
+            )
         header.spacing = (spacing[0], spacing[1])
     if not header.sliced:
         return
@@ -193,6 +251,6 @@ def _fill_place(header: Header, dataset: pydicom.Dataset) -> None:
         cause = f"position {position} and orientation {axes} are no right-angled frame"
         raise UserError("GEOMETRY", path, cause, "export it again")
     names = ("TemporalPositionIdentifier", "AcquisitionNumber", "EchoTime", "ImageType")
-    header.apart = {name: text(dataset, name) for name in ("EchoNumbers", *names)}
+    header.apart = {name: _mark(text(dataset, name)) for name in ("EchoNumbers", *names)}
     in_acquisition = text(dataset, "ImagesInAcquisition")
     header.in_acquisition = int(in_acquisition) if in_acquisition.isdigit() else 0

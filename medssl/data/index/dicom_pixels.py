@@ -4,9 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom.encaps import generate_frames
 from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
+from medssl.data.index.dicom_codestream import is_cut, rle_pixels
 from medssl.data.index.dicom_header import Header
 from medssl.data.index.dicom_tags import floats, load
 from medssl.data.index.row import unreadable
@@ -19,13 +26,18 @@ FEW_BITS = 2**15
 def decode(header: Header) -> np.ndarray:
     """Values of one image (rows, columns): HU for CT, as scaled by the header elsewhere.
 
+    Pixels that hold PixelPaddingValue get the lowest of the other values.
     int16 or int32 where the rescale keeps integers, else float32. A film in MONOCHROME1 is
     inverted, so that after reading high means bright means dense. Raises UserError.
     """
     dataset, _ = load(header.path, pixels=True)
     _complete_meta(dataset)
     try:
-        stored = pixel_array(dataset)
+        _refuse_cut(dataset, header.path)
+        # Unused bits are dropped below: pydicom would drop the highest ones, wherever HighBit is.
+        stored = pixel_array(dataset, correct_unused_bits=False)
+    except UserError:
+        raise
     except Exception as error:  # codecs raise anything on a broken stream
         raise unreadable(header.path, error) from error
     if stored.shape[:2] != (header.rows, header.columns):
@@ -36,9 +48,14 @@ def decode(header: Header) -> np.ndarray:
     if stored.ndim == 3:
         return _grey(stored)
     stored = _stored_bits(stored, dataset)
+    padded = _padded(stored, dataset, header.path)
     if header.photometric == "MONOCHROME1" and not header.sliced:
         stored = _inverted(stored, dataset)
-    return _rescaled(stored, dataset, header.path)
+    values = _rescaled(stored, dataset, header.path)
+    if padded.any() and not padded.all():
+        values = values.copy()
+        values[padded] = values[~padded].min()
+    return values
 
 
 def _complete_meta(dataset: pydicom.Dataset) -> None:
@@ -46,6 +63,24 @@ def _complete_meta(dataset: pydicom.Dataset) -> None:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+
+
+def _refuse_cut(dataset: pydicom.Dataset, path: Path) -> None:
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    if dataset.file_meta.TransferSyntaxUID.is_deflated:
+        return
+    stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    if dataset.file_meta.TransferSyntaxUID == RLELossless:
+        found, expected = rle_pixels(stream), int(dataset.Rows) * int(dataset.Columns)
+        if not expected <= found <= expected + expected % 2:
+            cause = f"the compressed image has {found} pixels, Rows x Columns are {expected}"
+            raise UserError(
+                "CUT" if found < expected else "HEADER", path, cause, "fetch or export it again"
+            )
+    if is_cut(stream):
+        cause = f"the compressed image of {len(stream)} bytes has no end marker"
+        raise UserError("CUT", path, cause, "fetch the file again")
 
 
 def _grey(colours: np.ndarray) -> np.ndarray:
@@ -58,11 +93,23 @@ def _stored_bits(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
     """Drop overlay planes in unused high bits and extend the sign from the highest stored bit."""
     allocated, bits = stored.dtype.itemsize * 8, int(dataset.BitsStored)
     high = int(dataset.get("HighBit", bits - 1))
-    if bits >= allocated or not bits - 1 <= high < allocated:
+    if bits >= allocated:
         return stored
-    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+    if not bits - 1 <= high < allocated or dataset.file_meta.TransferSyntaxUID.is_compressed:
         high = bits - 1  # decoders align values to the lowest bit
     return np.right_shift(np.left_shift(stored, allocated - 1 - high), allocated - bits)
+
+
+def _padded(stored: np.ndarray, dataset: pydicom.Dataset, path: Path) -> np.ndarray:
+    """Where pixels lie outside the field of view, as PixelPaddingValue and its range limit say."""
+    ends = []
+    for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        value = floats(dataset, name, 1, path)
+        if value is not None and np.isfinite(value[0]):  # unsigned words may mean signed pixels
+            ends.append(int(np.array(int(value[0])).astype(stored.dtype)))
+    if not ends:
+        return np.zeros(stored.shape, bool)
+    return (stored >= min(ends)) & (stored <= max(ends))
 
 
 def _inverted(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:

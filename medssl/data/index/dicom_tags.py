@@ -1,13 +1,15 @@
 """The few DICOM tags that are read, taken one by one so that a bad tag harms nobody else."""
 
+import io
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pydicom
-from pydicom.errors import InvalidDicomError
 
 from medssl.data.index import checks
 from medssl.errors import UserError, one_line
+from medssl.privacy import quoted
 
 IDENTITY = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID",
@@ -21,46 +23,72 @@ GEOMETRY = (
 PIXELS = (
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames",
-    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "PixelData", "FloatPixelData",
+    "RescaleSlope", "RescaleIntercept", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "ModalityLUTSequence", "PixelData", "FloatPixelData",
     "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
     "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
     "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
 )  # fmt: skip
 TAGS = [*IDENTITY, *GEOMETRY, *PIXELS]
-DEFLATED = b"1.2.840.10008.1.2.1.99"
-META_LENGTH_AT = 132
+MOST_PIECES = 300_000
+ITEM = b"\xfe\xff\x00\xe0"
 DEFER = 1024
+PROGRAMS = {
+    b"MZ": "a Windows program", b"\x7fELF": "a Linux program", b"#!": "a script",
+    b"PK\x03\x04": "a zip archive", b"%PDF": "a PDF", b"\xca\xfe\xba\xbe": "a Mac program",
+    b"\xcf\xfa\xed\xfe": "a Mac program", b"<": "a web page",
+}  # fmt: skip
+
+
+class Bounded(io.BufferedReader):
+    """A file that pydicom can neither inflate without limit nor walk through for ever."""
+
+    pieces = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As of any file. Raises UserError TOO_LARGE for bombs."""
+        self.pieces += 1
+        if self.pieces > MOST_PIECES:
+            raise _too_many(Path(self.name))
+        if size is None or size < 0:  # pydicom reads the whole rest only to inflate it
+            start = self.tell()
+            _refuse_bomb(super().read, Path(self.name))
+            self.seek(start)
+        return super().read(size)
 
 
 def load(path: Path, pixels: bool) -> tuple[pydicom.Dataset, list[str]]:
     """The dataset with the tags needed here, and remarks. Raises UserError."""
-    _refuse_bomb(path)
     options = {"specific_tags": TAGS, "defer_size": None if pixels else DEFER}
     try:
-        return pydicom.dcmread(path, **options), []
-    except InvalidDicomError:
-        dataset = pydicom.dcmread(path, force=True, **options)
-        return dataset, ["no DICOM preamble or file meta; read all the same"]
+        with Bounded(io.FileIO(str(path))) as stream:
+            dataset = pydicom.dcmread(stream, force=True, **options)
     except OSError as error:
         cause = f"cannot be read ({error.strerror or one_line(error)})"
         raise UserError("UNREADABLE", path, cause, "mend the file or its permissions") from error
+    if dataset.preamble is None:
+        return dataset, ["no DICOM preamble or file meta; read all the same"]
+    what = [what for magic, what in PROGRAMS.items() if dataset.preamble.startswith(magic)]
+    return dataset, [f"the preamble looks like {what[0]}"] if what else []
 
 
-def _refuse_bomb(path: Path) -> None:
-    """Inflate a deflated dataset block by block, because pydicom would inflate it whole."""
-    with open(path, "rb") as stream:
-        head = stream.read(DEFER)
-        if DEFLATED not in head:
-            return
-        length = int.from_bytes(head[META_LENGTH_AT + 8 : META_LENGTH_AT + 12], "little")
-        stream.seek(META_LENGTH_AT + 12 + length)
-        inflate, size, stored = zlib.decompressobj(-15), 0, path.stat().st_size
-        block = stream.read(DEFER)
-        while block and not inflate.eof:
-            size += len(inflate.decompress(block, checks.BOMB_BYTES >> 4))
-            checks.size(size, stored, True, path)
-            block = inflate.unconsumed_tail or stream.read(DEFER)
+def _too_many(path: Path) -> UserError:
+    cause = f"the header holds more than {MOST_PIECES} elements or sequence items"
+    return UserError("TOO_LARGE", path, cause, "export it again without private sequences")
+
+
+def _refuse_bomb(read: Callable[[int], bytes], path: Path) -> None:
+    inflate, stored = zlib.decompressobj(-15), path.stat().st_size
+    size = items = 0
+    block = read(DEFER)
+    while block and not inflate.eof:
+        part = inflate.decompress(block, checks.BOMB_BYTES >> 4)
+        size, items = size + len(part), items + part.count(ITEM)
+        checks.bomb(size, stored, path)
+        if items > MOST_PIECES:
+            raise _too_many(path)
+        block = inflate.unconsumed_tail or read(DEFER)
 
 
 def text(dataset: pydicom.Dataset, name: str) -> str:
@@ -81,7 +109,7 @@ def integer(dataset: pydicom.Dataset, name: str, path: Path, default: int | None
     try:
         return int(words)
     except ValueError as error:
-        cause = f"{name} is {words[:40] or 'missing'}, expected a whole number"
+        cause = f"{name} is {quoted(words) or 'missing'}, expected a whole number"
         raise UserError("HEADER", path, cause, "export the file again") from error
 
 
@@ -95,6 +123,6 @@ def floats(dataset: pydicom.Dataset, name: str, count: int, path: Path) -> list[
     except (ValueError, TypeError, OverflowError):
         numbers = []
     if len(numbers) != count:
-        cause = f"{name} is {text(dataset, name)[:60]!r}, expected {count} numbers"
+        cause = f"{name} is {quoted(text(dataset, name))}, expected {count} numbers"
         raise UserError("HEADER", path, cause, "export the file again")
     return numbers

@@ -1,6 +1,7 @@
 """PNG, JPEG and TIFF films through Pillow, as one grey channel (1, rows, columns)."""
 
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from medssl.errors import UserError
 
 MAX_PIXELS = 200_000_000
 GREY = ("1", "L", "I", "I;16", "I;16B", "I;16L", "F")
+BOMB_BYTES = 50 << 20  # a genuine film of this size is never packed 200:1
+PNG_SIGNATURE, BLOCK = 8, 1 << 16
 EXIF_ORIENTATION = 0x0112
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 
@@ -47,7 +50,6 @@ def _film(array: np.ndarray, path: Path) -> Volume:
     if array.dtype == np.int32 and array.min() >= 0 and array.max() < 2**16:
         array = array.astype(np.uint16)
     array = checks.compact(array, path)
-    checks.finite(array, path)
     return Volume(np.ascontiguousarray(array[None]), spacing_affine((1, 1)))
 
 
@@ -80,6 +82,8 @@ def _open(path: Path) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         cause = f"{image.width}x{image.height} pixels, at most {MAX_PIXELS} are read"
         raise UserError("TOO_LARGE", path, cause, "cut or shrink it")
+    unpacked = image.width * image.height * len(image.getbands())
+    checks.bomb(unpacked, path.stat().st_size, path, least=BOMB_BYTES)
     pages = getattr(image, "n_frames", 1)
     if pages > 1 and image.format != "JPEG":
         cause = f"holds {pages} pages, and which of them is meant cannot be told"
@@ -89,6 +93,8 @@ def _open(path: Path) -> Image.Image:
 
 def _decoded(path: Path) -> Image.Image:
     with _open(path) as image:
+        if image.format == "PNG":
+            _check_png(path)
         try:
             return ImageOps.exif_transpose(image)
         except (OSError, SyntaxError, ValueError) as error:
@@ -98,6 +104,22 @@ def _decoded(path: Path) -> Image.Image:
 def _png_depth(path: Path) -> int:
     with open(path, "rb") as stream:
         return stream.read(25)[24]
+
+
+def _check_png(path: Path) -> None:
+    """Raises UserError CRC if the checksum of a chunk is wrong; Pillow leaves those of IDAT out."""
+    with open(path, "rb") as stream:
+        stream.seek(PNG_SIGNATURE)
+        while len(start := stream.read(8)) == 8:
+            found = zlib.crc32(start[4:])
+            left = int.from_bytes(start[:4], "big")
+            while left and (block := stream.read(min(left, BLOCK))):
+                found, left = zlib.crc32(block, found), left - len(block)
+            if left or found != int.from_bytes(stream.read(4), "big"):
+                cause = f"the checksum of PNG chunk {start[4:]!r} is wrong"
+                raise UserError("CRC", path, cause, "fetch the file again")
+            if start[4:] == b"IEND":
+                return
 
 
 def _check_end(path: Path, format: str | None) -> None:

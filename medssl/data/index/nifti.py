@@ -10,8 +10,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from medssl.data.index import checks
-from medssl.data.index.row import Row, each, join, unreadable
+from medssl.data.index import checks, stored
+from medssl.data.index.row import Row, each, join
 from medssl.data.volume import Volume
 from medssl.errors import UserError
 
@@ -52,18 +52,11 @@ def read(paths: list[Path]) -> Volume:
     Integers stay integers unless the header scales them by a fraction. Raises UserError.
     """
     header = read_header(paths[0])
-    if header.packed:
-        raw = _unpack(header.data, header.expected)
-    else:
-        with open(header.data, "rb") as stream:
-            raw = stream.read(header.expected)
-    if len(raw) < header.expected:
-        checks.size(header.expected, len(raw), False, header.data)
+    raw, remarks = stored.voxels(header.data, 0, header.expected, header.packed)
     count = int(np.prod(header.shape))
     array = np.frombuffer(raw, header.dtype, count, header.offset).reshape(header.shape, order="F")
     array = checks.compact(_scaled(array, *header.scale), header.path)
-    checks.finite(array, header.path)
-    return Volume(array[None], header.affine)
+    return Volume(array[None], header.affine, remarks=tuple(remarks))
 
 
 def read_header(path: Path) -> Header:
@@ -73,20 +66,23 @@ def read_header(path: Path) -> Header:
     kind = nib.Nifti2Header if two else nib.Nifti1Header
     header = kind(head[: kind.template_dtype.itemsize], check=False)
     single = header["magic"].item()[:3] in (b"n+1", b"n+2")
+    start = _start(header, path, single)
     data = path if single else _image_file(path)
     if int(header["intent_code"]) in CIFTI:
         raise UserError("NOT_IMAGE", path, "a CIFTI matrix, no image", "")
     remarks = _suffix_remarks(path, packed, single)
     affine = _affine(header, path, remarks)
     result = Header(
-        path, data, _is_packed(data), _shape(header, path), _dtype(header, path),
-        max(int(header["vox_offset"]), 0), _scale(header, path), affine, remarks,
+        path, data, stored.is_gzip(data), _shape(header, path), _dtype(header, path),
+        start, _scale(header, path), affine, remarks,
         int(header["sform_code"]) or int(header["qform_code"]),
     )  # fmt: skip
-    stored = data.stat().st_size
-    checks.size(result.expected, stored, result.packed, data)
-    if not result.packed and stored > result.expected:
-        remarks.append(f"{stored - result.expected} bytes after the voxels ignored")
+    found = data.stat().st_size
+    checks.size(result.expected, found, result.packed, data)
+    if not result.packed and found > result.expected:
+        remarks.append(f"{found - result.expected} bytes after the voxels ignored")
+    if result.packed and _trailer(data) != result.expected % 2**32:
+        remarks.append("the gzip trailer gives another size than the header")
     return result
 
 
@@ -100,14 +96,9 @@ def _inspect_one(path: Path) -> Row:
     )  # fmt: skip
 
 
-def _is_packed(path: Path) -> bool:
-    with open(path, "rb") as stream:
-        return stream.read(2) == b"\x1f\x8b"
-
-
 def _head(path: Path) -> tuple[bool, bytes]:
     with open(path, "rb") as stream:
-        head = stream.read(BLOCK if _is_packed(path) else HEADER_BYTES)
+        head = stream.read(BLOCK if stored.is_gzip(path) else HEADER_BYTES)
     packed = head[:2] == b"\x1f\x8b"
     if packed:
         head = zlib.decompressobj(31).decompress(head, HEADER_BYTES)
@@ -115,6 +106,26 @@ def _head(path: Path) -> tuple[bool, bytes]:
         cause = f"the header has {len(head)} bytes, expected 348"
         raise UserError("CUT", path, cause, "fetch the file again")
     return packed, head
+
+
+def _start(header, path: Path, single: bool) -> int:
+    """Where the voxels begin, in bytes. Raises UserError HEADER for a place inside the header."""
+    size, start = int(header["sizeof_hdr"]), float(header["vox_offset"])
+    least = header.template_dtype.itemsize + 4 if single else 0
+    if size != header.template_dtype.itemsize:
+        cause = f"sizeof_hdr is {size}, expected {header.template_dtype.itemsize}"
+        raise UserError("HEADER", path, cause, "fetch or export it again")
+    if not (start >= least and start.is_integer()):
+        cause = f"vox_offset is {start:g}, expected {least} or more"
+        raise UserError("HEADER", path, cause, "fetch or export it again")
+    return int(start)
+
+
+def _trailer(path: Path) -> int:
+    """The unpacked size (modulo 2^32) that a gzip file ends with."""
+    with open(path, "rb") as stream:
+        stream.seek(-4, 2)
+        return int.from_bytes(stream.read(4), "little")
 
 
 def _image_file(path: Path) -> Path:
@@ -193,32 +204,24 @@ def _affine(header, path: Path, remarks: list[str]) -> np.ndarray:
     codes = int(header["sform_code"]), int(header["qform_code"])
     if codes == (0, 0):
         remarks.append("orientation unknown (sform and qform codes are 0)")
-    elif min(codes) > 0 and min(codes) == max(codes):
-        off = np.abs(header.get_qform() - affine)[:3] @ [*header["dim"][1:4], 1]
-        if off.max() > 0.1 * min(abs(s) for s in steps):
-            remarks.append(f"qform and sform disagree by up to {off.max():.1f} mm; sform used")
+    elif min(codes) > 0:
+        remarks += _contradiction(header, affine, same_space=min(codes) == max(codes))
     unit = header.get_xyzt_units()[0] if int(header["xyzt_units"]) & 7 in (0, 1, 2, 3) else "odd"
     if unit not in ("mm", "unknown"):
         remarks.append(f"the header's length unit is {unit}; read as mm")
     return affine
 
 
-def _unpack(path: Path, expected: int) -> bytearray:
-    """The first `expected` bytes of a gzip file, whose members are read to their checksums."""
-    out, inflate = bytearray(), zlib.decompressobj(31)
-    with open(path, "rb") as stream:
-        pending = stream.read(BLOCK)
-        try:
-            while True:
-                part = inflate.decompress(pending, BLOCK * 8)
-                out += part[: max(expected - len(out), 0)]
-                pending = inflate.unconsumed_tail or inflate.unused_data or stream.read(BLOCK)
-                if inflate.eof:
-                    if pending[:2] != b"\x1f\x8b":
-                        return out  # anything after the last member is no part of it
-                    inflate = zlib.decompressobj(31)
-                elif not pending and not part:
-                    cause = f"the gzip stream ends early, after {len(out)} of {expected} bytes"
-                    raise UserError("CUT", path, cause, "fetch the file again")
-        except zlib.error as error:
-            raise unreadable(path, error) from error
+def _contradiction(header, affine: np.ndarray, same_space: bool) -> list[str]:
+    """A remark if qform and sform lead to one space but differ, or mirror each other."""
+    try:
+        other = header.get_qform()
+    except (ValueError, nib.spatialimages.HeaderDataError):
+        return ["the qform holds no rotation; sform used"]
+    corners = np.array([[*at, 1] for at in np.ndindex(2, 2, 2)]) * [*header["dim"][1:4], 1]
+    off = np.linalg.norm(((other - affine) @ corners.T)[:3], axis=0).max()
+    mirrored = np.linalg.det(other[:3, :3]) * np.linalg.det(affine[:3, :3]) < 0
+    if mirrored or same_space and not off <= 0.1 * min(abs(s) for s in header["pixdim"][1:4]):
+        what = " and mirror each other" if mirrored else ""
+        return [f"qform and sform disagree by up to {off:.1f} mm{what}; sform used"]
+    return []

@@ -7,9 +7,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from typing import Literal
 
+from medssl.data.patients import pseudonym
 from medssl.errors import UserError, one_line
+from medssl.privacy import PSEUDONYM, is_neutral
 from medssl.progress import track
 
 IMAGE_SUFFIXES = (
@@ -17,6 +21,9 @@ IMAGE_SUFFIXES = (
     ".png", ".jpeg", ".jpg", ".tiff", ".tif", ".dcm", ".dicom", ".ima",
 )  # fmt: skip
 LONGEST_ID = 120
+BURNED_IN = "text is burned into the pixels"
+RESERVED = re.compile(r"(?i)con|prn|aux|nul|(com|lpt)\d")  # devices, on Windows
+IDS = Literal["auto", "names", "pseudonyms"]
 
 
 @dataclass
@@ -40,7 +47,7 @@ class Row:
     @classmethod
     def refused(cls, files: list[Path], error: UserError, format: str = "", **known) -> "Row":
         """A row for files that are not used, with the error's code, cause and fix."""
-        reason = f"{error.cause}; {error.fix}" if error.fix else error.cause
+        reason = f"{error.cause}. Fix: {error.fix}" if error.fix else error.cause
         return cls(files, format, verdict="refused", code=error.code, reason=reason, **known)
 
     @property
@@ -59,6 +66,7 @@ class Row:
             "shape": self.shape, "spacing": self.spacing, "orientation": self.orientation,
             "split": "", "label_mask": "", "boxes": "", "remarks": "; ".join(self.remarks),
             "verdict": self.verdict, "code": self.code, "reason": self.reason,
+            "stamp": stamp(self.files) if self.used else "",
         }  # fmt: skip
 
 
@@ -66,6 +74,16 @@ def relative(path: Path, root: Path) -> str:
     """`path` seen from `root`, with slashes; bytes that are no UTF-8 come out escaped."""
     text = os.path.relpath(path, root).replace(os.sep, "/")
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def stamp(files: list[Path]) -> str:
+    """Sizes and times (in whole seconds, as copies keep them) of files, hashed to 16 hex digits.
+
+    A file that is gone has neither.
+    """
+    found = [file.stat() if file.exists() else None for file in files]
+    about = [(s.st_size, int(s.st_mtime)) if s else () for s in found]
+    return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
 
 
 def join(numbers) -> str:
@@ -103,6 +121,8 @@ def stem(name: str) -> str:
 def slug(text: str) -> str:
     """Text of [A-Za-z0-9._-] that may name a file, at most 120 characters."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".-") or "_"
+    if RESERVED.fullmatch(plain.partition(".")[0]):
+        plain = f"_{plain}"
     return plain if len(plain) <= LONGEST_ID else f"{plain[: LONGEST_ID - 7]}-{_short_hash(text)}"
 
 
@@ -120,6 +140,26 @@ def assign_ids(rows: list[Row], root: Path) -> None:
                 alike[_base(row).casefold()].append(row)
         for group in alike.values():
             _name_group(group, root, taken)
+
+
+def hide_names(rows: list[Row], ids: str) -> None:
+    """Replace ids that could tell who a patient is by salted ones.
+
+    `ids` is "names" (keep all), "pseudonyms" (replace all but salted ones) or "auto" (keep those of
+    neutral words and short numbers). An id comes from the name it replaces: the same in every run.
+    """
+    taken = {row.id.casefold() for row in rows}
+    for row in rows:
+        keep = ids == "names" or (ids == "auto" and is_neutral(row.id))
+        if not keep and not PSEUDONYM.fullmatch(row.id):
+            numbers = (neutral_id(row.id, n) for n in count(1))
+            row.id = next(id for id in numbers if id not in taken)
+            taken.add(row.id)
+
+
+def neutral_id(name: str, number: int = 1) -> str:
+    """The salted id for a name; `number` parts names whose ids are alike by chance."""
+    return pseudonym(f"name:{name}" + (f"|{number}" if number > 1 else ""), "s")
 
 
 def _base(row: Row) -> str:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from medssl.data.index.row import IMAGE_SUFFIXES, unreadable
 from medssl.errors import UserError
+from medssl.privacy import is_neutral
 
 HEAD = 1024
+LONGEST_SUFFIX = 5
 NIFTI_MAGIC = {b"n+1\0": 344, b"ni1\0": 344, b"n+2\0": 4, b"ni2\0": 4}
 META_KEY = re.compile(rb"^\s*(ObjectType|NDims)\s*=", re.MULTILINE)
 VR = re.compile(rb"[A-Z]{2}")
@@ -97,7 +99,9 @@ def _refusal(path: Path, head: bytes) -> UserError:
     if suffix:
         cause = f"the suffix says {suffix[1:]}, the content is {_content(head)}"
         return UserError("UNREADABLE", path, cause, "fetch the file again")
-    kind = f"a {path.suffix[1:].lower()} file" if path.suffix else f"{_content(head)}"
+    # A dot may also stand before a name.
+    said = path.suffix if is_neutral(path.suffix) or len(path.suffix) <= LONGEST_SUFFIX else ""
+    kind = f"a {said[1:].lower()} file" if said else f"{_content(head)}"
     return UserError("NOT_IMAGE", path, f"{kind}, no image", "")
 
 

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -146,3 +148,23 @@ def test_no_identity_is_written(slice_of, save):
     row = one(inspect(save(slice_of(k, **secret) for k in range(3))), verdict="used")
     text = repr(row.record(row.files[0].parent))
     assert "CANARY" not in text and "9.8.7" not in text
+
+
+def test_a_hostile_uid_names_no_file_and_a_program_in_front_is_told(save, slice_of):
+    slices = [slice_of(k, SOPInstanceUID=f"/tmp/pwn{k}", SeriesInstanceUID="../../x" * 40)
+              for k in range(3)]  # fmt: skip
+    slices[1].preamble = b"MZ".ljust(128, b"\0")
+    (row,) = inspect(save(slices))
+    assert re.fullmatch("s-[0-9a-f]{10}", row.id)
+    assert any("Windows program" in remark for remark in row.remarks)
+
+
+def test_a_tag_s_own_words_are_not_repeated(save, slice_of):
+    series = [slice_of(k, Modality="MUELLER") for k in range(3)]
+    assert all(r.modality == "CT" and "MUELLER" not in str(r) for r in inspect(save(series, "a")))
+    twice = [
+        slice_of(k % 3, ImageType=["ORIGINAL", "MUELLER" if k > 2 else "PRIMARY"]) for k in range(6)
+    ]
+    rows = inspect(save(twice, "b"))
+    assert len(rows) == 2 and not any("MUELLER" in str(row) for row in rows)
+    assert any("PRIMARY" in str(row) for row in rows)

@@ -152,13 +152,6 @@ def test_unknown_and_contradicting_orientation_are_remarked(saved):
     assert "qform and sform disagree" in " ".join(inspect([both])[0].remarks)
 
 
-def test_nan_voxels_are_refused_at_reading(saved):
-    array = np.zeros((3, 4, 5), np.float32)
-    array[1, 1, 1] = np.nan
-    with pytest.raises(UserError, match="NONFINITE.*1 of 60"):
-        read([saved(array)])
-
-
 def test_a_header_without_its_image_file(saved):
     path = saved(name="a.hdr", kind=nib.Nifti1Pair)
     path.with_suffix(".img").unlink()

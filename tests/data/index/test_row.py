@@ -1,7 +1,9 @@
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
-from medssl.data.index.row import Row, assign_ids, each, join, slug, stem
+from medssl.data.index.row import Row, assign_ids, each, hide_names, join, neutral_id, slug, stem
 from medssl.errors import UserError
 
 
@@ -58,5 +60,24 @@ def test_each_turns_any_exception_into_a_refusal(tmp_path):
 
     rows = each([tmp_path / "a", tmp_path / "b"], "nifti", inspect_one)
     assert [(row.code, row.format) for row in rows] == [("CUT", "nifti"), ("UNREADABLE", "nifti")]
-    assert rows[0].reason == "too short; mend it"
+    assert rows[0].reason == "too short. Fix: mend it"
     assert "ValueError: line one line two" in rows[1].reason
+
+
+def test_ids_that_may_be_a_person_are_salted_alike_in_every_run(tmp_path):
+    rows = [Row([tmp_path / name], "nifti") for name in ("case_1.nii", "DOE.nii", "x.nii")]
+    assign_ids(rows, tmp_path)
+    for ids, kept in (("names", 3), ("auto", 2), ("pseudonyms", 0)):
+        made = [replace(row) for row in rows]
+        hide_names(made, ids)
+        again = [replace(row) for row in rows]
+        hide_names(again, ids)
+        assert [row.id for row in made] == [row.id for row in again]
+        assert len({row.id for row in made}) == 3
+        assert sum(not re.fullmatch("s-[0-9a-f]{10}", row.id) for row in made) == kept
+    hide_names(made, "pseudonyms")
+    assert made[1].id == neutral_id("DOE")
+
+
+def test_names_of_windows_devices_are_no_ids():
+    assert slug("CON") == "_CON" and slug("com1.x") == "_com1.x" and slug("content") == "content"

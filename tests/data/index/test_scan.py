@@ -77,3 +77,26 @@ def test_every_reader_refuses_noise(tmp_path, format):
     assert [row.verdict for row in rows] == ["refused"]
     with pytest.raises(UserError):
         read(Row([path], format))
+
+
+def test_nan_voxels_are_refused_and_odd_ones_remarked_in_every_format(tmp_path):
+    array = np.ones((3, 4, 5), np.float32)
+    for value, code in ((np.nan, "NONFINITE"), (3e38, ""), (1.0, "")):
+        array[1, 1, 1] = value
+        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "a.nii")
+        if code:
+            with pytest.raises(UserError, match="NONFINITE.*1 of 60"):
+                read([tmp_path / "a.nii"])
+        else:
+            assert len(read([tmp_path / "a.nii"]).remarks) == 1
+
+
+def test_raw_data_that_looks_like_another_format_belongs_to_its_header(tmp_path):
+    raw = np.arange(60, dtype=np.uint8)
+    raw[:8] = [8, 0, 5, 0, 10, 0, 0, 0]  # as an implicit DICOM dataset begins
+    array = raw.reshape(3, 4, 5, order="F")
+    nib.save(nib.Nifti1Pair(array, np.eye(4)), tmp_path / "a.hdr")
+    assert index.identify(tmp_path / "a.img") == "dicom"
+    assert [(row.format, row.used, len(row.files)) for row in scan(tmp_path)] == [
+        ("nifti", True, 2)
+    ]

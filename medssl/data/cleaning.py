@@ -1,0 +1,98 @@
+"""Files rewritten without what could tell who a patient is; all else in them stays as it is."""
+
+import gzip
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+
+from medssl.data.traces import DATA_URI, NIFTI_TEXT, PLAIN, PNG_MAGIC, PNG_TEXT, nifti_head
+from medssl.privacy import scrub
+
+
+def clean(source: Path, target: Path, words: Iterable[str] = ()) -> None:
+    """Write a cleaned copy: text, Parquet, PNG, NIfTI and safetensors; others are copied."""
+    words = frozenset(words)
+    name, suffix = source.name.lower(), source.suffix.lower()
+    if suffix == ".json":
+        value = json.loads(source.read_text())
+        target.write_text(json.dumps(_mapped(value, lambda text: scrub(text, words)), indent=1))
+    elif suffix in PLAIN:
+        target.write_text(_visible(source.read_text(encoding="utf-8"), words), encoding="utf-8")
+    elif suffix == ".parquet":
+        _parquet(source, target, words)
+    elif suffix == ".png":
+        target.write_bytes(_without_text(source.read_bytes()))
+    elif name.endswith((".nii", ".nii.gz")):
+        _nifti(source, target)
+    elif suffix == ".safetensors":
+        _safetensors(source, target)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _mapped(value, change: Callable[[str], str]):
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {change(key): _mapped(inner, change) for key, inner in value.items()}
+    return [_mapped(inner, change) for inner in value] if isinstance(value, list) else value
+
+
+def _visible(text: str, words: frozenset[str]) -> str:
+    """Text scrubbed line by line, the data of pictures in a page left alone."""
+    pieces = re.split(f"({DATA_URI.pattern})", text)
+    for i in range(0, len(pieces), 2):
+        lines = pieces[i].splitlines(keepends=True)
+        pieces[i] = "".join(scrub(line.rstrip("\n"), words) + "\n" * line.endswith("\n")
+                            for line in lines)  # fmt: skip
+    return "".join(pieces)
+
+
+def _parquet(source: Path, target: Path, words: frozenset[str]) -> None:
+    table = pyarrow.parquet.read_table(source).replace_schema_metadata(None)
+    for number, field in enumerate(table.schema):
+        if pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type):
+            values = [
+                None if v is None else scrub(v, words) for v in table.column(number).to_pylist()
+            ]
+            table = table.set_column(number, field, pyarrow.array(values, field.type))
+    pyarrow.parquet.write_table(table.rename_columns([scrub(n, words) for n in table.column_names]),
+                                target)  # fmt: skip
+
+
+def _without_text(png: bytes) -> bytes:
+    out, at = [PNG_MAGIC], len(PNG_MAGIC)
+    while at < len(png):
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
+        if png[at + 4 : at + 8] not in PNG_TEXT:
+            out.append(png[at:end])
+        at = end if png[at + 4 : at + 8] != b"IEND" else len(png)
+    return b"".join(out)
+
+
+def _nifti(source: Path, target: Path) -> None:
+    head, size = nifti_head(source)
+    clean = bytearray(head)
+    for _, start, length in NIFTI_TEXT[size]:
+        clean[start : start + length] = bytes(length)
+    clean[size:] = bytes(len(clean) - size)  # no extensions; the voxels keep their place
+    data = source.read_bytes()
+    packed = data[:2] == b"\x1f\x8b"
+    data = gzip.decompress(data) if packed else data
+    data = bytes(clean) + data[len(clean) :]
+    target.write_bytes(gzip.compress(data, mtime=0) if packed else data)
+
+
+def _safetensors(source: Path, target: Path) -> None:
+    with open(source, "rb") as old, open(target, "wb") as new:
+        header = json.loads(old.read(int.from_bytes(old.read(8), "little")))
+        header["__metadata__"] = {"format": "pt"}
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        new.write(len(text).to_bytes(8, "little") + text)
+        shutil.copyfileobj(old, new)

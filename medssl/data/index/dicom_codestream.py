@@ -1,0 +1,64 @@
+"""The image size that a compressed DICOM stream itself declares, before any codec allocates it."""
+
+from pathlib import Path
+
+LOOK = 1 << 16
+ITEM = b"\xfe\xff\x00\xe0"
+SOC_SIZ = b"\xff\x4f\xff\x51"
+END = b"\xff\xd9"
+SOI = b"\xff\xd8"
+FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+
+
+def declared_size(path: Path, at: int) -> tuple[int, int] | None:
+    """(rows, columns) of the first JPEG, JPEG-LS or JPEG 2000 stream; None if it names none.
+
+    `at` is where the value of the encapsulated PixelData begins in the file.
+    """
+    with open(path, "rb") as stream:
+        stream.seek(at)
+        table = stream.read(8)
+        if table[:4] != ITEM:
+            return None
+        stream.seek(int.from_bytes(table[4:], "little"), 1)
+        head = stream.read(8 + LOOK)[8:]
+    if head.startswith(SOI):
+        return _jpeg(head)
+    siz = head.find(SOC_SIZ, 0, 1024)  # a JP2 file has boxes before it
+    if siz < 0 or len(head) < siz + 24:
+        return None
+    right, bottom, left, top = (
+        int.from_bytes(head[siz + i : siz + i + 4], "big") for i in (8, 12, 16, 20)
+    )
+    return bottom - top, right - left
+
+
+def is_cut(stream: bytes) -> bool:
+    """Whether a JPEG, JPEG-LS or JPEG 2000 stream lacks the marker that ends it.
+
+    Decoders pass over that, and JPEG-LS fills the rest with noise. A few bytes of padding may follow.
+    """
+    return stream.startswith((SOI, SOC_SIZ)) and END not in stream[-16:]
+
+
+def rle_pixels(stream: bytes) -> int:
+    """How many pixels the first segment of an RLE frame (PS3.5 annex G) unpacks to."""
+    begin, end = (int.from_bytes(stream[i : i + 4], "little") for i in (4, 8))
+    segment, at, count = stream[begin : end or len(stream)], 0, 0
+    while at + 1 < len(segment):
+        run = segment[at]
+        if run < 128:
+            at, count = at + run + 2, count + run + 1
+        else:
+            at, count = at + (2 if run > 128 else 1), count + (257 - run if run > 128 else 0)
+    return count
+
+
+def _jpeg(head: bytes) -> tuple[int, int] | None:
+    at = 2
+    while at + 9 <= len(head) and head[at] == 0xFF:
+        marker, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
+        if marker in FRAME_HEADERS:
+            return tuple(int.from_bytes(head[at + i : at + i + 2], "big") for i in (5, 7))
+        at += 1 if marker == 0xFF else 2 + length
+    return None

@@ -1,0 +1,132 @@
+"""Look at a cohort before anything is trained on it: one page, qc.html.
+
+What is there (modalities, voxel sizes, scans of a patient, thumbnails), what was refused and why,
+the same pixels under several names, values that belie their modality, unusual voxel sizes. Every
+used scan is read once. findings.json holds the same for programs. Pictures show pixels as they are,
+burned-in text included: look at them before the page is passed on, or leave them out with
+thumbnails=0.
+"""
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from medssl.config import Config as Base
+from medssl.data.duplicates import contradictions, groups, pixel_fingerprint
+from medssl.data.files import refuse_inside
+from medssl.data.index import dicom, read
+from medssl.data.manifest import Manifest
+from medssl.data.outliers import modality_doubt, spacing_outliers
+from medssl.data.volume import Volume, reorient
+from medssl.errors import UserError
+from medssl.progress import say, track
+from medssl.reports import cohort
+from medssl.seeding import generator
+
+LONGEST_SIDE = 256
+
+
+class Config(Base):
+    positional: ClassVar = ("manifest",)
+    examples: ClassVar = (
+        "medssl qc manifest out=qc",
+        "medssl qc manifest thumbnails=0 workers=8",
+    )
+    manifest: Path = Field(Path("manifest"), description="folder that `medssl index` wrote")
+    out: Path = Field(Path("qc"), description="folder to write to")
+    thumbnails: int = Field(24, description="pictures of used scans, drawn by chance", ge=0)
+    workers: int = Field(0, description="processes that read side by side; 0: none", ge=0)
+    seed: int = Field(0, description="which scans are drawn", ge=0)
+
+
+def run(config: Config) -> Path:
+    manifest = Manifest.read(config.manifest)
+    if not config.manifest.resolve().is_relative_to(manifest.root):
+        refuse_inside(config.out, manifest.root)
+    used = manifest.used.set_index("id", drop=False).rename_axis(None)
+    order = generator(config.seed, "thumbnails").permutation(len(used))
+    drawn = set(used.index[order[: config.thumbnails]])
+    work = partial(_look, manifest, drawn)
+    if config.workers:
+        with ProcessPoolExecutor(config.workers) as pool:
+            results = list(track(pool.map(work, used.index), "look", len(used), "scans"))
+    else:
+        results = [work(id) for id in track(list(used.index), "look", unit="scans")]
+    seen = pd.DataFrame(results, columns=["id", "fingerprint", "doubt", "picture", "unreadable"])
+    seen = seen.set_index("id", drop=False).rename_axis(None)
+
+    unreadable = seen[seen["unreadable"] != ""]
+    copies = [
+        {"ids": ids, "differ": contradictions(ids, used)}
+        for ids in groups(seen["fingerprint"][seen["fingerprint"] != ""])
+    ]
+    findings = {
+        "n_used": len(used),
+        "n_refused": len(manifest.refused),
+        "unreadable": unreadable["unreadable"].to_dict(),
+        "copies": sorted(copies, key=lambda c: -len(c["differ"])),
+        "modality_doubts": seen["doubt"][seen["doubt"] != ""].to_dict(),
+        "unusual_spacing": spacing_outliers(used).to_dict("records"),
+    }
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / "findings.json").write_text(json.dumps(findings, indent=1))
+    pictures = [(id, p) for id, p in seen["picture"].items() if p is not None]
+    page = cohort.write(
+        config.out / "qc.html", manifest.table, findings, pictures,
+        _refused_pictures(manifest) if config.thumbnails else [],
+    )  # fmt: skip
+    told = ("unreadable", "copies", "modality_doubts", "unusual_spacing")
+    say(", ".join(f"{name.replace('_', ' ')}: {len(findings[name])}" for name in told))
+    say(f"report: {page}")
+    return config.out
+
+
+def _look(manifest: Manifest, drawn: set[str], id: str) -> tuple:
+    """(id, fingerprint, doubt, picture or None, why it cannot be read) of one scan."""
+    try:
+        volume = manifest.volume(id)
+    except UserError as error:
+        return id, "", "", None, f"{error.code}: {error.cause}"
+    picture = _middle(volume) if id in drawn else None
+    return id, pixel_fingerprint(volume), modality_doubt(volume), picture, ""
+
+
+def _middle(volume: Volume) -> np.ndarray:
+    """The middle axial slice as a radiologist sees it, or the film."""
+    if volume.ndim == 2:
+        return _thinned(volume.array.mean(0))
+    array = reorient(volume, "RAS").array[0]
+    return _thinned(array[::-1, ::-1, array.shape[2] // 2].T)
+
+
+def _refused_pictures(manifest: Manifest) -> list[tuple[str, str, np.ndarray]]:
+    """(id, code, picture) of refused scans of which the middle file, at least, can be read."""
+    found = []
+    for row in manifest.refused.itertuples():
+        if len(found) == cohort.MOST_REFUSED:
+            break
+        if row.format and row.code not in ("IS_MASK", "COPY"):
+            files = json.loads(row.files)
+            picture = _readable(manifest.root / files[len(files) // 2], row.format)
+            found += [(row.id, row.code, picture)] if picture is not None else []
+    return found
+
+
+def _readable(path: Path, format: str) -> np.ndarray | None:
+    """The picture in a file, or None if there is none: the table says why it was refused."""
+    try:
+        return _thinned(dicom.picture(path)) if format == "dicom" else _middle(read([path]))
+    except (UserError, OSError):
+        return None
+
+
+def _thinned(image: np.ndarray) -> np.ndarray:
+    """Every n-th pixel, so that no side is longer than 256."""
+    step = -(-max(image.shape) // LONGEST_SIDE)
+    return np.ascontiguousarray(image[::step, ::step], np.float32)

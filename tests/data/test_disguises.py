@@ -1,0 +1,41 @@
+import base64
+import gzip
+import os
+import zlib
+
+import pytest
+
+from medssl.data.disguises import Words, base64_forms
+from medssl.errors import UserError
+
+WORD = b"MUELLER^HANS"
+DISGUISES = {
+    "text": [WORD, WORD.lower()],
+    "UTF-16": [WORD.decode().encode("utf-16-le"), WORD.decode().encode("utf-16-be")],
+    "base64": [f(b"\xff" * n + WORD) for n in range(3)
+               for f in (base64.b64encode, base64.urlsafe_b64encode)],
+    "text in zlib": [zlib.compress(b"pixels" + WORD, level) for level in (1, 6, 9)],
+    "text in gzip": [gzip.compress(WORD), gzip.compress(WORD * 9)[:-9]],
+    "text in zlib in base64": [b"base64," + base64.b64encode(zlib.compress(b"a picture " + WORD))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", DISGUISES)
+def test_every_disguise_is_found_wherever_it_lies(how):
+    words = Words(["SCHMIDT^EVA", WORD.decode()])
+    for data in DISGUISES[how]:
+        for before in range(4):
+            found = {(w, h) for w, h, _ in words.find(b"\0" * before + data + b"\0")}
+            assert (WORD.decode(), how) in found, (data, before)
+
+
+def test_noise_holds_none_of_many_words():
+    words = Words([f"CANARY{i:05d}" for i in range(5000)])
+    assert list(words.find(os.urandom(1 << 20))) == []
+
+
+def test_short_words_are_refused_and_short_codes_left_out():
+    with pytest.raises(UserError, match="3 characters") as error:
+        Words(["Doe"])
+    assert "Doe" not in str(error.value)
+    assert base64_forms(b"Jane") == set() and len(base64_forms(WORD)) == 3

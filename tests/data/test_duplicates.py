@@ -1,0 +1,39 @@
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from medssl.data.duplicates import contradictions, groups, pixel_fingerprint
+from medssl.data.volume import Volume, reorient
+
+DRAW = np.random.default_rng(0)
+ARRAY = DRAW.integers(-1000, 1000, (1, 6, 7, 8)).astype(np.int16)
+
+
+def test_type_and_axis_order_do_not_matter_and_one_voxel_does():
+    scan = Volume(ARRAY, np.diag([-1.0, -1, 2, 1]))
+    same = pixel_fingerprint(scan)
+    assert pixel_fingerprint(Volume(ARRAY.astype(np.float32), scan.affine)) == same
+    for codes in ("RAS", "PSL", "IRA"):
+        assert pixel_fingerprint(reorient(scan, codes)) == same
+        assert nib.aff2axcodes(reorient(scan, codes).affine) == tuple(codes)
+    changed = ARRAY.copy()
+    changed[0, 3, 3, 3] += 1
+    assert pixel_fingerprint(Volume(changed, scan.affine)) != same
+    assert pixel_fingerprint(Volume(ARRAY.reshape(1, 7, 6, 8), scan.affine)) != same
+
+
+def test_minus_zero_is_zero():
+    film = np.zeros((1, 4, 4), np.float32)
+    assert pixel_fingerprint(Volume(film, np.eye(4))) == pixel_fingerprint(Volume(-film, np.eye(4)))
+
+
+def test_groups_and_what_their_members_say_differently():
+    assert groups(pd.Series({"a": "1", "b": "2", "c": "1", "d": "3", "e": "2"})) == [
+        ["a", "c"], ["b", "e"]
+    ]  # fmt: skip
+    used = pd.DataFrame(
+        {"patient": ["p", "p", "q"], "split": ["train", "test", "train"], "label_y": [1, 1, None],
+         "label_mask": ["m", "", ""], "path": list("abc")}, index=list("abc"),
+    )  # fmt: skip
+    assert contradictions(["a", "b"], used) == ["split"]
+    assert contradictions(["a", "c"], used) == ["patient", "y"]

@@ -1,0 +1,137 @@
+"""Good files of every format, to be spoilt by a test."""
+
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.uid import (
+    CTImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+)
+
+SHAPE = (12, 10, 8)
+AFFINE = np.diag([-1.0, -1.5, 2.0, 1.0])
+
+
+def voxels(shape=SHAPE, dtype=np.int16) -> np.ndarray:
+    """Noise that no compression shortens much."""
+    return np.random.default_rng(0).integers(1, 2000, shape).astype(dtype)
+
+
+def nifti(folder: Path, name="a.nii", array=None, affine=AFFINE, edit=None) -> Path:
+    """A NIfTI-1 file (or pair, by its suffix); `edit` changes the image before it is saved."""
+    kind = nib.Nifti1Pair if name.endswith((".hdr", ".img")) else nib.Nifti1Image
+    image = kind(voxels() if array is None else array, affine)
+    if edit:
+        edit(image)
+    nib.save(image, folder / name)
+    return folder / name
+
+
+def itk(folder: Path, name="a.mha", packed=False, array=None) -> Path:
+    """A MetaImage or NRRD file, by its suffix."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(voxels() if array is None else array)
+    image.SetSpacing((1.0, 1.5, 2.0))
+    sitk.WriteImage(image, folder / name, packed)
+    return folder / name
+
+
+def picture(folder: Path, name="a.png", array=None, mode=None, **options) -> Path:
+    """A PNG, JPEG or TIFF."""
+    image = Image.fromarray(voxels((40, 50), np.uint8) if array is None else array)
+    (image.convert(mode) if mode else image).save(folder / name, **options)
+    return folder / name
+
+
+def dicom(pixels: np.ndarray, **tags) -> pydicom.Dataset:
+    """One image; `tags` are set last, None deletes."""
+    d = pydicom.Dataset()
+    d.file_meta = pydicom.dataset.FileMetaDataset()
+    d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    d.PatientID, d.StudyInstanceUID, d.SeriesInstanceUID = "PAT 1", "1.2.3", "1.2.3.4"
+    d.SOPInstanceUID = pydicom.uid.generate_uid()
+    d.Rows, d.Columns, d.SamplesPerPixel = *pixels.shape[:2], 1
+    d.PhotometricInterpretation = "MONOCHROME2"
+    d.BitsAllocated = d.BitsStored = pixels.dtype.itemsize * 8
+    d.HighBit, d.PixelRepresentation = d.BitsStored - 1, int(pixels.dtype.kind == "i")
+    d.PixelData = pixels.tobytes()
+    for name, value in tags.items():
+        if value is not None:
+            setattr(d, name, value)
+        elif name in d:
+            delattr(d, name)
+    d.file_meta.MediaStorageSOPClassUID = d.get("SOPClassUID", CTImageStorage)
+    d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID
+    return d
+
+
+def film(folder: Path, pixels=None, name="a.dcm", save=True, **tags) -> Path | pydicom.Dataset:
+    """A DX film of 40 x 50 pixels of 16 bits, 0.2 mm."""
+    pixels = voxels((40, 50), np.uint16) if pixels is None else pixels
+    kind = {
+        "SOPClassUID": DigitalXRayImageStorageForPresentation,
+        "Modality": "DX",
+        "PixelSpacing": [0.2, 0.2],
+    }
+    d = dicom(pixels, **{**kind, **tags})
+    if not save:
+        return d
+    d.save_as(folder / name, enforce_file_format=True)
+    return folder / name
+
+
+def ct(folder: Path, odd: int | None = None, count=5, pixels=None, spoil=None, **tags) -> Path:
+    """A CT series; `tags` and `spoil` (of the dataset) go to slice `odd` only, or to all."""
+    for k in range(count):
+        here = odd is None or k == odd
+        place = {
+            "SOPClassUID": CTImageStorage,
+            "Modality": "CT",
+            "ImagePositionPatient": [-10.0, -20.0, 30.0 + 2 * k],
+            "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+            "PixelSpacing": [0.5, 0.7],
+            "RescaleSlope": 1,
+            "RescaleIntercept": -1024,
+            "InstanceNumber": k + 1,
+        }
+        array = voxels((16, 20)) + 100 * k if pixels is None else pixels[k]
+        d = dicom(array.astype(np.int16), **{**place, **(tags if here else {})})
+        if spoil and here:
+            spoil(d)
+        d.save_as(folder / f"slice{k}.dcm", enforce_file_format=True)
+    return folder / f"slice{odd or 0}.dcm"
+
+
+def cut(path: Path, share: float) -> Path:
+    """Keep the first share of a file."""
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(len(raw) * share)])
+    return path
+
+
+def patch(path: Path, offset: int, new: bytes) -> Path:
+    """Overwrite bytes; a negative offset counts from the end."""
+    raw = bytearray(path.read_bytes())
+    offset %= len(raw)
+    raw[offset : offset + len(new)] = new
+    path.write_bytes(raw)
+    return path
+
+
+def replace(path: Path, old: bytes, new: bytes) -> Path:
+    """Replace bytes, which must occur."""
+    raw = path.read_bytes()
+    assert old in raw, f"{old!r} is not in {path.name}"
+    path.write_bytes(raw.replace(old, new))
+    return path
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """A PNG chunk with its checksum."""
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")

@@ -1,0 +1,61 @@
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from medssl.data.phantom import make
+from medssl.errors import UserError
+from medssl.stages import call
+
+
+@pytest.fixture(scope="module")
+def manifest(cohort, tmp_path_factory):
+    """The cohort, with a copy of a training scan in the test split, of another type and order."""
+    root = tmp_path_factory.mktemp("qc")
+    shutil.copytree(cohort / "images", root / "in")
+    image = nib.load(root / "in/case_0.nii.gz")
+    turned = image.as_reoriented(np.array([[1, 1], [0, -1], [2, 1]]))
+    nib.save(
+        nib.Nifti1Image(turned.get_fdata(dtype=np.float64), turned.affine), root / "in/copy.nii"
+    )
+    torn = (root / "in/case_1.nii.gz").read_bytes()
+    (root / "in/torn.nii.gz").write_bytes(torn[:-9] + b"\0" + torn[-8:])
+    splits = pd.read_csv(cohort / "splits.csv")
+    splits.loc[len(splits)] = ["copy", "P9", "test", 1]
+    splits.to_csv(root / "splits.csv", index=False)
+    call("index", scans=root / "in", modality="MR", labels=[root / "splits.csv"], out=root / "m")
+    return root / "m"
+
+
+def test_copies_that_contradict_stand_first_and_broken_voxels_are_named(manifest, tmp_path):
+    out = call("qc", manifest=manifest, out=tmp_path / "qc", thumbnails=3)
+    found = json.loads((out / "findings.json").read_text())
+    assert found["copies"] == [{"ids": ["case_0", "copy"], "differ": ["patient", "split", "odd"]}]
+    assert list(found["unreadable"]) == ["torn"] and found["n_used"] == 12
+    page = (out / "qc.html").read_text()
+    assert "Copies of 1 of the scans have another odd or patient or split" in page
+    assert "UNREADABLE" in page
+    assert page.count("<img") == 2 and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_workers_and_repetition_change_nothing(manifest, tmp_path):
+    for name, workers in (("a", 0), ("b", 2)):
+        call("qc", manifest=manifest, out=tmp_path / name, thumbnails=2, workers=workers)
+    for file in ("findings.json", "qc.html"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_refused_series_is_shown_and_the_scans_are_left_alone(tmp_path):
+    make(tmp_path / "scans", ct=1, formats=("dicom",), seed=1)
+    series = min((tmp_path / "scans/ct/dicom").iterdir())
+    files = sorted(series.rglob("*.dcm"))
+    files[len(files) // 3].unlink()
+    call("index", scans=series, out=tmp_path / "m")
+    out = call("qc", manifest=tmp_path / "m", out=tmp_path / "qc")
+    page = (out / "qc.html").read_text()
+    assert "GAP" in page and "pictures of refused series" in page
+    with pytest.raises(UserError, match="among the scans"):
+        call("qc", manifest=tmp_path / "m", out=series / "qc")
