@@ -12,6 +12,9 @@ torchio  `Queue` of 10 patches a volume over compressed NIfTI; where torchio is 
          own overhead
 packed   `nibabel.load(...).dataobj[crop]` of compressed NIfTI
 
+Two runs found the store 47 and 62 times as fast as monai, 30 and 26 times torchio's way by hand, 206
+and 183 times packed, and 2.5 times slower than mapped, at 0.39 of its size.
+
 What was tried for the store, on one such volume at 16-bit depth (size relative to int16, time
 relative to the memory map; two cores of an AMD EPYC, 2026):
 
