@@ -18,3 +18,8 @@ def test_long_work_shows_throughput_and_time_left_as_plain_lines(capsys, monkeyp
 
 def test_duration():
     assert progress.duration(61) == "1m01s" and progress.duration(7260) == "2h01m"
+
+
+def test_bytes_are_told_in_the_unit_that_fits():
+    told = [progress.amount(n) for n in (0, 512, 1234, 999_600, 34_500_000_000, 2e15)]
+    assert told == ["0 B", "512 B", "1.23 kB", "1 MB", "34.5 GB", "2e+03 TB"]

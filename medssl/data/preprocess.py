@@ -76,7 +76,7 @@ class Recipe(Keys):
         """Steps into which `value_range` is divided in the store.
 
         8192, or a quarter HU each, so that whole HU come back exactly. Finer steps would store
-        noise: at 65535 levels a CT takes half as much room again and twice the time to read.
+        noise: at 65535 levels a resampled CT takes a third more room.
         """
         if self.intensity != "hu":
             return LEVELS

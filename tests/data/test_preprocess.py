@@ -124,3 +124,12 @@ def test_a_recipe_in_words_holds_what_has_an_effect():
     assert "percentiles" not in hu
     scaled = str(Recipe())
     assert "percentiles 0.5 to 99.5" in scaled and "HU" not in scaled and "margin" not in scaled
+
+
+def test_levels_are_quarter_units_unless_there_would_be_too_few_or_too_many():
+    def levels(low, high):
+        return Recipe(intensity="hu", window=[low, high]).levels
+
+    assert levels(-175, 250) == 425 * 4 and levels(-1024, 3071) == 4095 * 4
+    assert levels(0, 1) == 1024 and levels(-30000, 30000) == 60000
+    assert Recipe(intensity="zscore").levels == 8192
