@@ -38,6 +38,7 @@ class Config(config.Config):
     )
     splits: Path | None = Field(None, description="CSV with id or path, and split")
     modality: str = Field("", description="modality of formats that do not know it (CT, MR, ...)")
+    workers: int = Field(0, description="processes that read headers side by side; 0: none", ge=0)
     patient_pattern: str = Field(
         "", description="regular expression on the relative path; its first group is the patient"
     )
@@ -50,7 +51,9 @@ def run(config: Config) -> Path:
     """
     refuse_inside(config.out, config.scans)
     pattern = _pattern(config.patient_pattern)
-    manifest = Manifest.from_rows(config.scans, scan(config.scans, config.modality, config.ids))
+    manifest = Manifest.from_rows(
+        config.scans, scan(config.scans, config.modality, config.ids, config.workers)
+    )
     if pattern:
         _name_patients(manifest, pattern)
     attach(manifest, config.labels)

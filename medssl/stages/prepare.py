@@ -105,7 +105,7 @@ def _prepare_all(manifest: Manifest, store: Store, config: Config) -> list[dict]
     ones = (Manifest(manifest.root, scans.iloc[i : i + 1]) for i in range(len(scans)))
     work = partial(_prepare, store)
     rows = []
-    with closing(_until_full(each(work, ones, config.workers), forecast)) as outcomes:
+    with closing(_until_full(each(work, ones, config.workers, "torch"), forecast)) as outcomes:
         for outcome in track(outcomes, "prepare", len(scans), "scans"):
             rows.append(outcome.row)
             if words := forecast.observe(outcome.size, outcome.seconds):

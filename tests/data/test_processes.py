@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from medssl.data.processes import each
+from medssl.data.processes import CHUNK, each, in_chunks
 from medssl.errors import UserError
 
 
@@ -40,6 +40,12 @@ def test_results_come_in_the_order_of_the_items_which_are_taken_up_as_needed(wor
 def test_an_error_ends_it(workers):
     with pytest.raises(UserError, match="make room"):
         list(each(fail_at_five, range(100), workers))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_chunks_are_put_together_in_order(workers):
+    items = range(2 * CHUNK + 7)
+    assert list(in_chunks(str, items, workers)) == [str(n) for n in items]
 
 
 def test_a_killed_process_is_told():

@@ -33,7 +33,9 @@ def manifest(cohort, tmp_path_factory):
 def test_copies_that_contradict_stand_first_and_broken_voxels_are_named(manifest, tmp_path):
     out = call("qc", manifest=manifest, out=tmp_path / "qc", thumbnails=3)
     found = json.loads((out / "findings.json").read_text())
-    assert found["copies"] == [{"ids": ["case_0", "case_90"], "differ": ["patient", "split", "odd"]}]
+    assert found["copies"] == [
+        {"ids": ["case_0", "case_90"], "differ": ["patient", "split", "odd"]}
+    ]
     assert list(found["unreadable"]) == ["case_91"] and found["n_used"] == 12
     page = (out / "qc.html").read_text()
     assert "Copies of 1 of the scans have another odd or patient or split" in page

@@ -11,6 +11,7 @@ from medssl.data.index.row import IDS, Row, assign_ids, hide_names, unreadable
 from medssl.data.index.sniff import identify
 from medssl.data.index.walk import walk
 from medssl.data.patients import pseudonym
+from medssl.data.processes import in_chunks
 from medssl.data.volume import Volume
 from medssl.errors import UserError
 from medssl.progress import track
@@ -25,32 +26,41 @@ READERS = {
 __all__ = ["IDS", "READERS", "Row", "identify", "image2d_labels", "read", "scan"]
 
 
-def scan(root: Path, modality: str | None = None, ids: IDS = "auto") -> list[Row]:
+def scan(root: Path, modality: str | None = None, ids: IDS = "auto", workers: int = 0) -> list[Row]:
     """One row a scan and one a refused file, for a folder or a single file; headers only.
 
     Every file below `root` is in the `files` of a row. `modality` is given to used scans whose
-    format does not know it; `ids` says which file names may serve as ids (see `hide_names`).
+    format does not know it; `ids` says which file names may serve as ids (see `hide_names`);
+    `workers` processes read headers side by side, or 0 for this one, to the same rows.
     Raises UserError only if `root` does not exist.
     """
     root = Path(root)
     files, closed = walk(root)
     rows = [Row.refused([path], error) for path, error in closed]
     by_format, others = defaultdict(list), []
-    for path in track(files, "look into files", unit="files"):
-        try:
-            by_format[identify(path)].append(path)
-        except UserError as error:
-            others.append(Row.refused([path], error))
+    kinds = track(in_chunks(_kind, files, workers), "look into files", len(files), "files")
+    for path, kind in zip(files, kinds, strict=True):
+        if isinstance(kind, UserError):
+            others.append(Row.refused([path], kind))
+        else:
+            by_format[kind].append(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters of them comes back as remarks
         for format, paths in sorted(by_format.items()):
-            rows += _reader(format).inspect(paths)
+            rows += _reader(format).inspect(paths, workers)
     # The raw data of a used header can look like the start of another format.
     used = {path for row in rows if row.used for path in row.files}
     rows = [row for row in rows if row.used or not used.issuperset(row.files)]
     claimed = {path for row in rows for path in row.files}
     rows += [row for row in others if row.files[0] not in claimed]
     return _completed(rows, root if root.is_dir() else root.parent, modality, ids)
+
+
+def _kind(path: Path) -> str | UserError:
+    try:
+        return identify(path)
+    except UserError as error:
+        return error
 
 
 def image2d_labels(path: Path) -> Volume:

@@ -10,34 +10,28 @@ from medssl.data.index import checks
 from medssl.data.index.dicom_header import Header, read_header
 from medssl.data.index.dicom_pixels import decode
 from medssl.data.index.dicom_series import duplicates, grid, split
-from medssl.data.index.row import Row, join, unreadable
+from medssl.data.index.row import Row, each, join
 from medssl.data.patients import pseudonym
 from medssl.data.volume import Volume, spacing_affine
 from medssl.errors import UserError
-from medssl.progress import track
 
 MEND_SERIES = {"CUT", "CODEC", "HEADER", "GEOMETRY", "DTYPE", "SCALE"}
 
 
-def inspect(paths: list[Path]) -> list[Row]:
+def inspect(paths: list[Path], workers: int = 0) -> list[Row]:
     """One row a series of slices or a film, from headers only, and one a refused file or series.
 
     A series with a faulty slice is refused as a whole: it must never silently become shorter.
     """
     rows, films, series = [], [], defaultdict(list)
-    for path in track(paths, "DICOM headers", unit="files"):
-        try:
-            header = read_header(path)
-        except UserError as error:
-            rows.append(Row.refused([path], error, "dicom"))
-        except Exception as error:  # a hostile file can raise anything inside pydicom
-            rows.append(Row.refused([path], unreadable(path, error), "dicom"))
+    for header in each(paths, "dicom", read_header, workers):
+        if isinstance(header, Row):
+            rows.append(header)
+        elif not header.sliced or (header.fault and header.fault.code not in MEND_SERIES):
+            films.append(header)
         else:
-            if not header.sliced or (header.fault and header.fault.code not in MEND_SERIES):
-                films.append(header)
-            else:
-                key = (header.patient, header.study, header.series, header.modality)
-                series[key].append(header)
+            key = (header.patient, header.study, header.series, header.modality)
+            series[key].append(header)
     _remark_broken(rows, series)
     films, copies = _without_copies(films)
     rows += copies + [_film(header) for header in films]

@@ -20,9 +20,9 @@ EXIF_ORIENTATION = 0x0112
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
-def inspect(paths: list[Path]) -> list[Row]:
+def inspect(paths: list[Path], workers: int = 0) -> list[Row]:
     """One row a file, from headers only; such a file does not know its modality or pixel size."""
-    return each(paths, "image2d", _inspect_one)
+    return list(each(paths, "image2d", _inspect_one, workers))
 
 
 def read(paths: list[Path]) -> Volume:

@@ -14,9 +14,9 @@ from medssl.errors import UserError
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def inspect(paths: list[Path]) -> list[Row]:
+def inspect(paths: list[Path], workers: int = 0) -> list[Row]:
     """One row a file, from headers only; these formats do not know their modality."""
-    return each(paths, "itk", _inspect_one)
+    return list(each(paths, "itk", _inspect_one, workers))
 
 
 def read(paths: list[Path]) -> Volume:

@@ -174,7 +174,9 @@ def _numbers(text: str, path: Path) -> list[float]:
     try:
         return [float(word) for word in text.split()]
     except ValueError as error:
-        raise UserError("HEADER", path, f"found {quoted(text)}, expected numbers", "mend it") from error
+        raise UserError(
+            "HEADER", path, f"found {quoted(text)}, expected numbers", "mend it"
+        ) from error
 
 
 def _whole(text: str, path: Path) -> int:

@@ -41,9 +41,9 @@ class Header:
         return self.offset + int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
 
 
-def inspect(paths: list[Path]) -> list[Row]:
+def inspect(paths: list[Path], workers: int = 0) -> list[Row]:
     """One row a file, from headers only; NIfTI does not know its modality."""
-    return each(paths, "nifti", _inspect_one)
+    return list(each(paths, "nifti", _inspect_one, workers))
 
 
 def read(paths: list[Path]) -> Volume:

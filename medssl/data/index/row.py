@@ -5,13 +5,15 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from medssl.data.patients import pseudonym
+from medssl.data.processes import in_chunks
 from medssl.errors import UserError, one_line
 from medssl.privacy import PSEUDONYM, is_neutral
 from medssl.progress import track
@@ -21,6 +23,7 @@ IMAGE_SUFFIXES = (
     ".png", ".jpeg", ".jpg", ".tiff", ".tif", ".dcm", ".dicom", ".ima",
 )  # fmt: skip
 LONGEST_ID = 120
+T = TypeVar("T")
 BURNED_IN = "text is burned into the pixels"
 RESERVED = re.compile(r"(?i)con|prn|aux|nul|(com|lpt)\d")  # devices, on Windows
 IDS = Literal["auto", "names", "pseudonyms"]
@@ -91,17 +94,21 @@ def join(numbers) -> str:
     return "x".join(str(round(n, 4)) if isinstance(n, float) else str(n) for n in numbers)
 
 
-def each(paths: list[Path], format: str, inspect_one: Callable[[Path], Row]) -> list[Row]:
-    """One row a file; whatever goes wrong in a file becomes its refusal."""
-    rows = []
-    for path in track(paths, f"{format} headers", unit="files"):
-        try:
-            rows.append(inspect_one(path))
-        except UserError as error:
-            rows.append(Row.refused([path], error, format))
-        except Exception as error:  # a hostile file can raise anything inside a peer library
-            rows.append(Row.refused([path], unreadable(path, error), format))
-    return rows
+def each(
+    paths: list[Path], format: str, look: Callable[[Path], T], workers: int = 0
+) -> Iterator[T | Row]:
+    """`look(path)` of every file, in order; whatever goes wrong in a file becomes its refusal."""
+    found = in_chunks(partial(_looked, format, look), paths, workers)
+    return track(found, f"{format} headers", len(paths), "files")
+
+
+def _looked(format: str, look: Callable[[Path], T], path: Path) -> T | Row:
+    try:
+        return look(path)
+    except UserError as error:
+        return Row.refused([path], error, format)
+    except Exception as error:  # a hostile file can raise anything inside a peer library
+        return Row.refused([path], unreadable(path, error), format)
 
 
 def unreadable(path: Path, error: BaseException) -> UserError:

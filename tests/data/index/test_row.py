@@ -58,7 +58,7 @@ def test_each_turns_any_exception_into_a_refusal(tmp_path):
             raise UserError("CUT", path, "too short", "mend it")
         raise ValueError("line one\nline two")
 
-    rows = each([tmp_path / "a", tmp_path / "b"], "nifti", inspect_one)
+    rows = list(each([tmp_path / "a", tmp_path / "b"], "nifti", inspect_one))
     assert [(row.code, row.format) for row in rows] == [("CUT", "nifti"), ("UNREADABLE", "nifti")]
     assert rows[0].reason == "too short. Fix: mend it"
     assert "ValueError: line one line two" in rows[1].reason

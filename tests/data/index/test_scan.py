@@ -5,6 +5,7 @@ from PIL import Image
 
 from medssl.data import index
 from medssl.data.index import READERS, Row, read, scan
+from medssl.data.phantom import make
 from medssl.errors import UserError
 
 
@@ -100,3 +101,10 @@ def test_raw_data_that_looks_like_another_format_belongs_to_its_header(tmp_path)
     assert [(row.format, row.used, len(row.files)) for row in scan(tmp_path)] == [
         ("nifti", True, 2)
     ]
+
+
+def test_workers_give_the_same_rows(tmp_path):
+    make(tmp_path, ct=3, films=2, formats=("dicom", "nifti"), seed=3)
+    (tmp_path / "torn.dcm").write_bytes(bytes(128) + b"DICM" + b"\0" * 30)
+    rows = [[row.record(tmp_path) for row in scan(tmp_path, workers=workers)] for workers in (0, 2)]
+    assert rows[0] == rows[1] and sum(len(row["files"]) > 300 for row in rows[0]) > 0
