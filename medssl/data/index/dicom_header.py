@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ class Header:
         """Whether it is one slice of a volume, and not a film."""
         return self.modality in SLICED
 
-    @property
+    @cached_property
     def normal(self) -> np.ndarray:
         return np.cross(*self.axes)
 

@@ -3,11 +3,16 @@
 import io
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import pydicom
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
+from pydicom.tag import BaseTag
 
 from medssl.data.index import checks
+from medssl.data.index.dicom_elements import ordinary
 from medssl.errors import UserError, one_line
 from medssl.privacy import quoted
 
@@ -30,7 +35,8 @@ PIXELS = (
     "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
 )  # fmt: skip
-TAGS = [*IDENTITY, *GEOMETRY, *PIXELS]
+TAGS = {name: BaseTag(tag_for_keyword(name)) for name in (*IDENTITY, *GEOMETRY, *PIXELS)}
+WANTED = frozenset(TAGS.values())
 MOST_PIECES = 300_000
 ITEM = b"\xfe\xff\x00\xe0"
 DEFER = 1024
@@ -60,10 +66,15 @@ class Bounded(io.BufferedReader):
 
 def load(path: Path, pixels: bool) -> tuple[pydicom.Dataset, list[str]]:
     """The dataset with the tags needed here, and remarks. Raises UserError."""
-    options = {"specific_tags": TAGS, "defer_size": None if pixels else DEFER}
     try:
-        with Bounded(io.FileIO(str(path))) as stream:
-            dataset = pydicom.dcmread(stream, force=True, **options)
+        with io.FileIO(str(path)) as stream:
+            dataset = None if pixels else ordinary(stream, WANTED, DEFER)
+            if dataset is None:
+                stream.seek(0)
+                defer = None if pixels else DEFER
+                dataset = pydicom.dcmread(
+                    Bounded(stream), force=True, specific_tags=[*WANTED], defer_size=defer
+                )
     except OSError as error:
         cause = f"cannot be read ({error.strerror or one_line(error)})"
         raise UserError("UNREADABLE", path, cause, "mend the file or its permissions") from error
@@ -94,11 +105,27 @@ def _refuse_bomb(read: Callable[[int], bytes], path: Path) -> None:
 def text(dataset: pydicom.Dataset, name: str) -> str:
     """A tag as text, "" if absent or empty; a value that breaks its type comes out as stored."""
     try:
-        value = dataset.get(name)
+        value = _value(dataset, name)
     except (ValueError, TypeError, OverflowError, UnicodeError, NotImplementedError):
         raw = dataset.get_item(name).value
         value = raw.decode("latin-1") if isinstance(raw, bytes) else raw
     return "" if value is None else str(value).strip(" \0")
+
+
+def _value(dataset: pydicom.Dataset, name: str) -> object:
+    """As dataset.get(name), but what was converted for one slice is known for the next."""
+    raw = dataset.get_item(TAGS[name]) if name in TAGS else None
+    if not isinstance(raw, RawDataElement) or not raw.value or raw.VR in ("SQ", "UN"):
+        return dataset.get(name)
+    charset = dataset.original_character_set
+    charset = charset if isinstance(charset, str) else tuple(charset)
+    return _converted(raw[:4] + (0,) + raw[5:], charset)
+
+
+@lru_cache
+def _converted(raw: tuple, charset: str | tuple[str, ...]) -> object:
+    charset = charset if isinstance(charset, str) else [*charset]
+    return convert_raw_data_element(RawDataElement(*raw), encoding=charset).value
 
 
 def integer(dataset: pydicom.Dataset, name: str, path: Path, default: int | None = None) -> int:
@@ -116,7 +143,7 @@ def integer(dataset: pydicom.Dataset, name: str, path: Path, default: int | None
 def floats(dataset: pydicom.Dataset, name: str, count: int, path: Path) -> list[float] | None:
     """`count` numbers, None if absent or empty. Raises UserError HEADER naming tag and value."""
     try:
-        value = dataset.get(name)
+        value = _value(dataset, name)
         if value is None or value == "":
             return None
         numbers = [float(v) for v in ([value] if count == 1 else value)]
