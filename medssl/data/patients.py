@@ -9,6 +9,7 @@ from pathlib import Path
 
 from medssl.errors import UserError
 
+KEY = "~/.config/medssl/patient.key"
 KEY_BYTES = 32
 DIGITS = 10
 PSEUDONYM = rf"p-[0-9a-f]{{{DIGITS}}}"
@@ -17,10 +18,10 @@ PSEUDONYM = rf"p-[0-9a-f]{{{DIGITS}}}"
 def key(path: Path | None = None) -> bytes:
     """The 32 secret bytes behind all pseudonyms, drawn on first use and readable by the user only.
 
-    They lie in `~/.config/medssl/patient.key`; sites that must agree on pseudonyms share the file.
+    They lie in `KEY`; sites that must agree on pseudonyms share the file.
     Raises UserError KEY if the file cannot be made or is no key.
     """
-    return _read(Path(path) if path else Path.home() / ".config" / "medssl" / "patient.key")
+    return _read(os.fspath(path) if path else os.path.expanduser(KEY))
 
 
 def pseudonym(text: str, prefix: str, path: Path | None = None) -> str:
@@ -31,7 +32,8 @@ def pseudonym(text: str, prefix: str, path: Path | None = None) -> str:
 
 
 @lru_cache
-def _read(path: Path) -> bytes:
+def _read(name: str) -> bytes:
+    path = Path(name)
     try:
         if not path.exists():
             _create(path)

@@ -28,6 +28,7 @@ DEEPEST = 8
 MOST_PIECES = 20_000
 UNDEFINED = 0xFFFFFFFF
 SYNTAX, CHARSET = 0x00020010, 0x00080005
+NOTHING = frozenset()
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
@@ -41,8 +42,9 @@ _long = struct.Struct("<I").unpack_from
 def ordinary(stream: io.FileIO, wanted: frozenset[int], longest: int) -> FileDataset | None:
     """The wanted elements up to the pixels, as raw elements of a dataset, or None.
 
-    Values over `longest` bytes are deferred, as pydicom does; the pixels are always. None says that pydicom must read the file: no preamble, another byte
-    order, deflated, elements out of order, lengths beyond the end or unusually many elements.
+    Values over `longest` bytes are deferred, as pydicom does; the pixels are always. None says that
+    pydicom must read the file: no preamble, another byte order, deflated, elements out of order,
+    lengths beyond the end or unusually many elements.
     """
     size = os.fstat(stream.fileno()).st_size
     walk = _Walk(stream, size)
@@ -55,9 +57,8 @@ def ordinary(stream: io.FileIO, wanted: frozenset[int], longest: int) -> FileDat
             return None
         walk.implicit = syntax == ImplicitVRLittleEndian
         found = {}
-        for tag, vr, length, at in walk.elements(walk.at, size):
-            if tag in wanted or tag == CHARSET:
-                found[tag] = walk.element(tag, vr, length, at, longest)
+        for tag, vr, length, at in walk.elements(walk.at, size, wanted | {CHARSET}):
+            found[tag] = walk.element(tag, vr, length, at, longest)
             if tag in PIXELS and length != UNDEFINED:
                 break
     except (_Odd, KeyError, UnicodeDecodeError):
@@ -78,43 +79,50 @@ class _Walk:
         self.at = self.pieces = 0
         self.implicit = False
 
+    def place(self, at: int, count: int) -> int:
+        """Where the block holds `at`; it holds `count` bytes from there on, fewer at the file's end."""
+        place = at - self.start
+        if place < 0 or place + count > len(self.block):
+            self.stream.seek(at)
+            self.start, self.block, place = at, self.stream.read(max(BLOCK, count)), 0
+        return place
+
     def piece(self, at: int, count: int) -> bytes:
         """`count` bytes at `at`; fewer at the end of the file."""
-        if not self.start <= at <= at + count <= self.start + len(self.block):
-            self.stream.seek(at)
-            self.start, self.block = at, self.stream.read(max(BLOCK, count))
-        return self.block[at - self.start : at - self.start + count]
+        place = self.place(at, count)
+        return self.block[place : place + count]
 
     def elements(
-        self, at: int, end: int, depth: int = 0
+        self, at: int, end: int, wanted: frozenset[int] | None, depth: int = 0
     ) -> Iterator[tuple[int, bytes | None, int, int]]:
-        """(tag, VR, length, place of the value) of each element, in ascending order of tags.
+        """(tag, VR, length, place of the value) of each wanted element, or all, in order of tags.
 
         Ends at `end`, or at the mark that closes an item. Raises _Odd for all that is not ordinary.
         """
         last = -1
         while at < end:
-            head = self.piece(at, 12)
+            place = self.place(at, 12)
             self.pieces += 1
-            if len(head) < 8 or self.pieces > MOST_PIECES:
+            if len(self.block) - place < 8 or self.pieces > MOST_PIECES:
                 raise _Odd
-            group, element, vr, length = _explicit(head)
+            group, element, vr, length = _explicit(self.block, place)
             tag, at = group << 16 | element, at + 8
             if depth and tag == ITEM_END:
                 break
-            if self.implicit:
-                vr, length = None, _long(head, 4)[0]
-            elif vr in LONG and len(head) == 12 and not length:
-                length, at = _long(head, 8)[0], at + 4
-            elif vr not in SHORT:
-                raise _Odd
             if tag <= last or group == 0xFFFE:
                 raise _Odd
             last = tag
+            if self.implicit:
+                vr, length = None, _long(self.block, place + 4)[0]
+            elif vr not in SHORT:
+                if vr not in LONG or length or len(self.block) - place < 12:
+                    raise _Odd
+                length, at = _long(self.block, place + 8)[0], at + 4
             # What is cut off among the pixels is for the reader to count.
             if length != UNDEFINED and tag not in PIXELS and at + length > end:
                 raise _Odd
-            yield tag, vr, length, at
+            if wanted is None or tag in wanted:
+                yield tag, vr, length, at
             at = self._items_end(at, depth) if length == UNDEFINED else at + length
         self.at = at
 
@@ -131,7 +139,7 @@ class _Walk:
             if tag != ITEM:
                 break
             if length == UNDEFINED:
-                for _ in self.elements(at, self.size, depth + 1):
+                for _ in self.elements(at, self.size, NOTHING, depth + 1):
                     pass
                 at = self.at
             else:
@@ -161,7 +169,7 @@ def _meta(walk: _Walk) -> dict[int, RawDataElement]:
     end = first + _long(walk.piece(META + 8, 4))[0]
     found = {
         tag: walk.element(tag, vr, length, at, BLOCK)
-        for tag, vr, length, at in walk.elements(first, min(end, walk.size))
+        for tag, vr, length, at in walk.elements(first, min(end, walk.size), None)
     }
     if walk.at != end or any(tag >> 16 != 2 for tag in found):
         raise _Odd

@@ -75,7 +75,9 @@ class Row:
 
 def relative(path: Path, root: Path) -> str:
     """`path` seen from `root`, with slashes; bytes that are no UTF-8 come out escaped."""
-    text = os.path.relpath(path, root).replace(os.sep, "/")
+    text, top = os.fspath(path), os.path.join(root, "")
+    text = text[len(top) :] if text.startswith(top) else os.path.relpath(path, root)
+    text = text.replace(os.sep, "/")
     return text.encode("utf-8", "backslashreplace").decode()
 
 
