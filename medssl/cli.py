@@ -58,7 +58,7 @@ def _command(verb: str):
             if debug:
                 raise
             typer.echo(str(error), err=True)
-            raise typer.Exit(2) from error
+            raise typer.Exit(error.status) from error
         except OSError as error:
             if debug:
                 raise

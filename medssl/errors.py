@@ -8,8 +8,10 @@ class UserError(Exception):
 
     `code` is a stable upper-case word (`CONFIG`, `CUT`, `GEOMETRY`, ...), `where` the file, key,
     case or patient concerned, `cause` says what was found and what was expected, `fix` the way out.
-    The command line prints the message without a traceback and leaves with exit status 2.
+    The command line prints the message without a traceback and leaves with the exit status.
     """
+
+    status = 2
 
     def __init__(self, code: str, where: object, cause: str, fix: str):
         self.code, self.where, self.cause, self.fix = code, str(where), cause.rstrip("."), fix
@@ -18,6 +20,21 @@ class UserError(Exception):
 
     def __reduce__(self):
         return type(self), (self.code, self.where, self.cause, self.fix)
+
+
+class TooManyBad(UserError):
+    """The work is done and written, but more of the input was refused than the user allows."""
+
+    status = 3
+
+
+def check_bad(bad: int, total: int, allowed: float, where: object) -> None:
+    """Raise TooManyBad if the share of refused inputs is over `allowed`; `where` lists them."""
+    if bad > allowed * total:
+        cause = f"{bad} of {total} were refused, max_bad={allowed:g} allows {int(allowed * total)}"
+        raise TooManyBad(
+            "TOO_MANY_BAD", where, cause, "mend the files listed there, or raise max_bad"
+        )
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

@@ -17,6 +17,7 @@ LOCAL = frozenset(
     [
         "manifest.parquet",
         "manifest.csv",
+        "quarantine.csv",
         "config.json",
         "store.json",
         "private",

@@ -60,6 +60,13 @@ def test_faults_of_the_user_end_with_two_and_one_line():
         assert "Fix: " in result.output and "Traceback" not in result.output
 
 
+def test_too_many_bad_inputs_end_with_three(tmp_path):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "a.dcm").write_bytes(b"")
+    result = medssl("index", f"{tmp_path}/scans", f"out={tmp_path}/m", "max_bad=0.5")
+    assert result.exit_code == 3 and "TOO_MANY_BAD" in result.output and "Fix: " in result.output
+
+
 def test_misspelt_key_names_the_nearest():
     assert "did you mean 'fit.steps'" in medssl("pretrain", "mae", "fit.stepz=4").output
 

@@ -1,19 +1,23 @@
-"""List what is there, whose it is, how it was acquired, and what is broken and why."""
+"""List what is there, whose it is, how it was acquired, and what is broken and why.
+
+Broken files are listed once more in quarantine.csv: code, path, what is wrong and how to mend it.
+"""
 
 import re
 from pathlib import Path
 from typing import ClassVar
 
+import pandas as pd
 from pydantic import Field
 
 from medssl import config
 from medssl.data import splits
-from medssl.data.files import refuse_inside
+from medssl.data.files import refuse_inside, write_csv
 from medssl.data.index import IDS, scan
 from medssl.data.labels import attach
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
-from medssl.errors import UserError
+from medssl.errors import UserError, check_bad
 from medssl.privacy import printable
 
 SHOWN = 5
@@ -38,6 +42,9 @@ class Config(config.Config):
     )
     splits: Path | None = Field(None, description="CSV with id or path, and split")
     modality: str = Field("", description="modality of formats that do not know it (CT, MR, ...)")
+    max_bad: config.Share = Field(
+        1.0, description="leave with exit status 3 if more is broken; a share of the entries"
+    )
     workers: int = Field(0, description="processes that read headers side by side; 0: none", ge=0)
     patient_pattern: str = Field(
         "", description="regular expression on the relative path; its first group is the patient"
@@ -68,6 +75,11 @@ def run(config: Config) -> Path:
             f"patients of {len(guessed)} scans are not known: each counts as a patient of its own; "
             "give patient_pattern= or a patient_id column"
         )
+    faults = _faults(manifest)
+    listed = config.out / "quarantine.csv"
+    write_csv(listed, faults[["code", "path", "cause", "fix"]], private=True)
+    total = len(manifest.used) + len(faults)
+    check_bad(len(faults), total, config.max_bad, listed)
     return config.out
 
 
@@ -97,12 +109,18 @@ def _name_patients(manifest: Manifest, pattern: re.Pattern) -> None:
         manifest.notes.append(f"patient_pattern: {unnamed} used scans do not match it")
 
 
-def _report(manifest: Manifest) -> str:
-    lines = [manifest.summary()]
+def _faults(manifest: Manifest) -> pd.DataFrame:
+    """Refused entries that somebody should look at, with cause and fix apart."""
     refused = manifest.refused
     faults = refused[~refused["code"].isin(EXPECTED)]
+    parts = [reason.partition(". Fix: ") for reason in faults["reason"]]
+    return faults.assign(cause=[part[0] for part in parts], fix=[part[2] for part in parts])
+
+
+def _report(manifest: Manifest) -> str:
+    lines, faults = [manifest.summary()], _faults(manifest)
     for _, row in faults.head(SHOWN).iterrows():
         lines.append(f"  {row['code']} {' '.join(row['path'].split())}: {row['reason']}")
     if len(faults) > SHOWN:
-        lines.append(f"  ... and {len(faults) - SHOWN} more in manifest.csv")
+        lines.append(f"  ... and {len(faults) - SHOWN} more in quarantine.csv")
     return "\n".join(printable(line) for line in "\n".join(lines).splitlines())

@@ -18,6 +18,7 @@ import pandas as pd
 from pydantic import Field
 
 from medssl.config import Config as Base
+from medssl.config import Share
 from medssl.data import splits
 from medssl.data.files import alone_in, refuse_inside, write_csv
 from medssl.data.forecast import Forecast
@@ -26,7 +27,7 @@ from medssl.data.patients import PSEUDONYM
 from medssl.data.preprocess import Recipe, prepare
 from medssl.data.processes import each
 from medssl.data.store import Store, key_of
-from medssl.errors import UserError, one_line
+from medssl.errors import UserError, check_bad, one_line
 from medssl.privacy import scrub_names
 from medssl.progress import say, track
 
@@ -41,6 +42,7 @@ class Config(Base):
     out: Path = Field(Path("store"), description="folder of the store")
     recipe: Recipe = Field(Recipe(), description="how scans are made comparable")
     workers: int = Field(0, description="processes that prepare side by side; 0: none", ge=0)
+    max_bad: Share = Field(1.0, description="leave with exit status 3 if more is refused; a share")
 
 
 @dataclass
@@ -93,6 +95,7 @@ def _write_store(manifest: Manifest, config: Config) -> Path:
             f"({', '.join(odd[:3])}); masks belong into a folder given as labels= to `medssl index`"
         )
     say(f"prepared {len(good)} scans, refused {len(refused)} (listed in {refused_csv})")
+    check_bad(len(refused), len(results), config.max_bad, refused_csv)
     return config.out
 
 

@@ -1,11 +1,12 @@
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from medssl.config import load
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
-from medssl.errors import UserError
+from medssl.errors import TooManyBad, UserError
 from medssl.stages.index import Config, run
 
 
@@ -37,6 +38,21 @@ def test_a_manifest_is_written_and_the_scans_are_left_alone(scans, tmp_path, cap
     shown = capsys.readouterr().out
     assert "4 scans used, patients: 2; 2 entries refused" in shown
     assert "UNREADABLE cut.nii: " in shown and "readme.txt" not in shown
+
+
+def test_what_is_broken_is_listed_with_its_mend_and_may_be_too_much(scans, tmp_path):
+    start(scans, f"out={tmp_path / 'm'}")
+    listed = tmp_path / "m" / "quarantine.csv"
+    bad = pd.read_csv(listed)
+    assert bad[["code", "path"]].values.tolist() == [["UNREADABLE", "cut.nii"]]
+    assert "magic word is broken" in bad["cause"][0] and "fetch" in bad["fix"][0]
+    assert listed.stat().st_mode & 0o077 == 0
+    with pytest.raises(TooManyBad, match="1 of 5 were refused, max_bad=0.1 allows 0") as raised:
+        start(scans, f"out={tmp_path / 'n'}", "max_bad=0.1")
+    assert raised.value.status == 3 and (tmp_path / "n" / "manifest.parquet").exists()
+    (scans / "cut.nii").unlink()
+    start(scans, f"out={tmp_path / 'm'}", "max_bad=0")
+    assert len(pd.read_csv(listed)) == 0
 
 
 def test_labels_and_splits(scans, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from medssl.data.manifest import Manifest
 from medssl.data.store import Store
-from medssl.errors import UserError
+from medssl.errors import TooManyBad, UserError
 from medssl.stages import call
 
 RECIPE = "recipe.spacing=1.2,1.2,1.2"
@@ -93,6 +93,10 @@ def test_one_scan_that_no_array_can_be_made_of_stops_no_other(cohort, tmp_path):
     call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "s", recipe=recipe)
     refused = pd.read_csv(tmp_path / "s/refused.csv")
     assert refused["id"].tolist() == ["huge"] and len(Store.read_from(tmp_path / "s").items) == 2
+    few = {"manifest": tmp_path / "m", "out": tmp_path / "t", "recipe": recipe, "max_bad": 0.01}
+    with pytest.raises(TooManyBad, match="1 of 3 were refused"):
+        call("prepare", "mr_crop", **few)
+    assert len(Store.read_from(tmp_path / "t").items) == 2
 
 
 def test_workers_change_no_byte(cohort, tmp_path):
