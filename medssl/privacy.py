@@ -18,6 +18,8 @@ LOCAL = frozenset(
         "manifest.parquet",
         "manifest.csv",
         "quarantine.csv",
+        "qc.html",
+        "findings.json",
         "config.json",
         "store.json",
         "private",

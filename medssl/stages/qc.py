@@ -2,13 +2,12 @@
 
 What is there (modalities, voxel sizes, scans of a patient, thumbnails), what was refused and why,
 the same pixels under several names, values that belie their modality, unusual voxel sizes. Every
-used scan is read once. findings.json holds the same for programs. Pictures show pixels as they are,
-burned-in text included: look at them before the page is passed on, or leave them out with
-thumbnails=0.
+used scan is read once. findings.json holds the same for programs. Both name files, so that they can
+be mended, and are readable by their owner only. Pictures show pixels as they are, burned-in text
+included; thumbnails=0 leaves them out.
 """
 
 import json
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -19,10 +18,11 @@ from pydantic import Field
 
 from medssl.config import Config as Base
 from medssl.data.duplicates import contradictions, groups, pixel_fingerprint
-from medssl.data.files import refuse_inside
+from medssl.data.files import refuse_inside, write_atomically
 from medssl.data.index import dicom, read
 from medssl.data.manifest import Manifest
 from medssl.data.outliers import modality_doubt, spacing_outliers
+from medssl.data.processes import each
 from medssl.data.volume import Volume, reorient
 from medssl.errors import UserError
 from medssl.progress import say, track
@@ -53,11 +53,8 @@ def run(config: Config) -> Path:
     order = generator(config.seed, "thumbnails").permutation(len(used))
     drawn = set(used.index[order[: config.thumbnails]])
     work = partial(_look, manifest, drawn)
-    if config.workers:
-        with ProcessPoolExecutor(config.workers) as pool:
-            results = list(track(pool.map(work, used.index), "look", len(used), "scans"))
-    else:
-        results = [work(id) for id in track(list(used.index), "look", unit="scans")]
+    looked = each(work, list(used.index), config.workers)
+    results = list(track(looked, "look", len(used), "scans"))
     seen = pd.DataFrame(results, columns=["id", "fingerprint", "doubt", "picture", "unreadable"])
     seen = seen.set_index("id", drop=False).rename_axis(None)
 
@@ -75,12 +72,14 @@ def run(config: Config) -> Path:
         "unusual_spacing": spacing_outliers(used).to_dict("records"),
     }
     config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "findings.json").write_text(json.dumps(findings, indent=1))
+    text = json.dumps(findings, indent=1)
+    write_atomically(config.out / "findings.json", lambda p: p.write_text(text), private=True)
     pictures = [(id, p) for id, p in seen["picture"].items() if p is not None]
-    page = cohort.write(
-        config.out / "qc.html", manifest.table, findings, pictures,
-        _refused_pictures(manifest) if config.thumbnails else [],
-    )  # fmt: skip
+    refused = _refused_pictures(manifest) if config.thumbnails else []
+    page = config.out / "qc.html"
+    write_atomically(
+        page, lambda p: cohort.write(p, manifest.table, findings, pictures, refused), private=True
+    )
     told = ("unreadable", "copies", "modality_doubts", "unusual_spacing")
     say(", ".join(f"{name.replace('_', ' ')}: {len(findings[name])}" for name in told))
     say(f"report: {page}")

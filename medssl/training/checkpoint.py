@@ -94,7 +94,7 @@ def load_weights(folder: Path, module: nn.Module, name: str) -> None:
 def save_state(folder: Path, step: int, module: nn.Module, trainer: dict) -> Path:
     """Write a state to resume from as `folder/step-<n>`; the last two are kept."""
     final = folder / f"step-{step:08d}"
-    with _replacing(final) as temporary:
+    with _replacing(final, private=True) as temporary:
         save_file(_plain(module.state_dict()), temporary / "weights.safetensors")
         torch.save({"step": step, **trainer}, temporary / "trainer.pt")
         sums = {f: sha256(temporary / f) for f in ("weights.safetensors", "trainer.pt")}
@@ -131,13 +131,14 @@ def load_state(folder: Path) -> tuple[dict, dict] | None:
 class _replacing:
     """A temporary folder that takes the final name when the block ends well."""
 
-    def __init__(self, final: Path):
-        self.final = final
+    def __init__(self, final: Path, private: bool = False):
+        self.final, self.private = final, private
         self.temporary = final.with_name(f".{final.name}.{os.getpid()}")
 
     def __enter__(self) -> Path:
         shutil.rmtree(self.temporary, ignore_errors=True)
-        self.temporary.mkdir(parents=True)
+        self.temporary.parent.mkdir(parents=True, exist_ok=True)
+        self.temporary.mkdir(mode=0o700 if self.private else 0o777)
         return self.temporary
 
     def __exit__(self, kind, *_) -> None:

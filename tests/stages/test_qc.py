@@ -38,6 +38,7 @@ def test_copies_that_contradict_stand_first_and_broken_voxels_are_named(manifest
     ]
     assert list(found["unreadable"]) == ["case_91"] and found["n_used"] == 12
     page = (out / "qc.html").read_text()
+    assert not any(path.stat().st_mode & 0o077 for path in out.iterdir())
     assert "Copies of 1 of the scans have another odd or patient or split" in page
     assert "UNREADABLE" in page
     assert page.count("<img") == 2 and "http" not in page.replace("http://www.w3.org", "")

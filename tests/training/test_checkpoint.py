@@ -87,3 +87,8 @@ def test_no_pickle_is_executed(tmp_path):
     with pytest.raises(Exception, match="[Ww]eights.only|Unsupported"):
         checkpoint.load_state(tmp_path / "c")
     assert not (tmp_path / "executed").exists()
+
+
+def test_states_are_readable_by_their_owner_only(tmp_path):
+    saved = checkpoint.save_state(tmp_path / "checkpoints", 1, nn.Linear(2, 2), {"step": 1})
+    assert saved.stat().st_mode & 0o077 == 0
