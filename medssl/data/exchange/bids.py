@@ -43,16 +43,14 @@ def write(scans: list[Scan], out: Path, options: Options) -> Path:
 
         def one(scan: Scan) -> None:
             place = _place(scan, options, taken)
-            image = placing.place(scan, folder / place)
-            if scan.mask:
-                base = place.name.rpartition("_")[0]
-                mask = folder / MASKS / place.parent / f"{base}_dseg"
-                placing.place_mask(scan, mask)
+            base = place.name.rpartition("_")[0]
+            mask = folder / MASKS / place.parent / f"{base}_dseg"
+            image, _ = placing.place(scan, folder / place, mask)
             subject = folder / place.parts[0]
             about = {"filename": image.relative_to(subject).as_posix(), **scan.about}
             tables[subject].append(about)
 
-        placing.each(scans, one)
+        placing.place_all(scans, folder, one)
         for subject, records in tables.items():
             _write_table(subject / f"{subject.name}_scans.tsv", records)
         people = sorted(subject.name for subject in tables)
@@ -60,7 +58,7 @@ def write(scans: list[Scan], out: Path, options: Options) -> Path:
         _describe(folder, options.name, "raw")
         if (folder / MASKS).is_dir():
             _describe(folder / MASKS, f"masks of {options.name}", "derivative")
-        (folder / ".bidsignore").write_text("**/ct/\n**/xray/\n")
+        (folder / ".bidsignore").write_text("**/ct/\n**/xray/\nrefused.csv\n")
     return out
 
 

@@ -74,7 +74,7 @@ def _scan(item: object, split: str, source: Path, where: str) -> Scan:
         raise UserError("EXCHANGE", source, cause, 'write {"image": path}')
     scan = Scan(plain_stem(Path(files[0])), [Path(file) for file in files], split=split)
     label = item.get("label")
-    if isinstance(label, str) and Path(label).suffix:
+    if isinstance(label, str) and (Path(label).suffix or set(label) & {"/", "\\"}):
         scan.mask = Path(label)
     elif label is not None:
         scan.labels["label_class"] = str(label)

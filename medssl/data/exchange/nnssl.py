@@ -32,8 +32,9 @@ def write(scans: list[Scan], out: Path, options: Options) -> Path:
     with placing.whole(out) as folder:
 
         def one(scan: Scan) -> None:
-            image = placing.place(scan, folder / "images" / scan.id)
-            mask = placing.place_mask(scan, folder / "masks" / scan.id) if scan.mask else None
+            image, mask = placing.place(
+                scan, folder / "images" / scan.id, folder / "masks" / scan.id
+            )
             masks = {"anonymization_mask": None, "anatomy_mask": mask and _told(mask, folder, out)}
             entry = {
                 "name": image.name, "image_path": _told(image, folder, out),
@@ -41,7 +42,7 @@ def write(scans: list[Scan], out: Path, options: Options) -> Path:
             }  # fmt: skip
             subjects[scan.patient][scan.study or "0"].append(entry)
 
-        placing.each(scans, one)
+        placing.place_all(scans, folder, one)
         listed = {
             patient: {"subject_id": patient, "subject_info": None, "sessions": {
                 study: {"session_id": study, "session_info": None, "images": images}

@@ -40,21 +40,22 @@ def write(scans: list[Scan], out: Path, options: Options) -> Path:
     names = {"background": 0, **{f"label_{v}": v for v in values[1:]}}
     about = {
         "name": options.name, "channel_names": modalities(scans), "labels": names,
-        "numTraining": len(trained), "file_ending": endings.pop(),
-        "medssl": {scan.id: scan.about for scan in scans},
+        "file_ending": endings.pop(),
     }  # fmt: skip
-    fold = {part: [s.id for s in trained if s.split == part] for part in ("train", "val")}
     with placing.whole(out) as folder:
         for name in ("imagesTr", "labelsTr"):
             (folder / name).mkdir()
 
         def one(scan: Scan) -> None:
             part = "Tr" if scan in trained else "Ts"
-            placing.place(scan, folder / f"images{part}" / f"{scan.id}_0000")
-            if scan.mask:
-                placing.place_mask(scan, folder / f"labels{part}" / scan.id)
+            image = folder / f"images{part}" / f"{scan.id}_0000"
+            placing.place(scan, image, folder / f"labels{part}" / scan.id)
 
-        placing.each(scans, one)
+        kept = placing.place_all(scans, folder, one)
+        trained = [scan for scan in trained if scan in kept]
+        about["numTraining"] = len(trained)
+        about["medssl"] = {scan.id: scan.about for scan in kept}
+        fold = {part: [s.id for s in trained if s.split == part] for part in ("train", "val")}
         (folder / "dataset.json").write_text(json.dumps(about, indent=1))
         if all(fold.values()):
             (folder / "splits_final.json").write_text(json.dumps([fold], indent=1))

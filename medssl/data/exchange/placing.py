@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from medssl.data.exchange.scans import Scan, suffix
+from medssl.data.exchange.scans import SHOWN, Scan, suffix
+from medssl.data.files import write_csv
 from medssl.data.volume import Volume
 from medssl.data.writing import write_image
 from medssl.errors import UserError
-from medssl.progress import track
+from medssl.privacy import scrub_names
+from medssl.progress import say, track
 
 VOLUME, FILM = ".nii.gz", ".png"
 
@@ -22,23 +25,30 @@ def kind(scan: Scan) -> str:
     return VOLUME if scan.manifest.row(scan.id)["shape"].count("x") == 2 else FILM
 
 
-def place(scan: Scan, stem: Path) -> Path:
-    """The scan's one file, `stem` with its ending. Raises UserError if it cannot be read."""
-    ending = kind(scan)
-    if len(scan.files) == 1 and suffix(scan.files[0]) == ending:
-        return _copy(scan.files[0], stem, ending)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    return write_image(scan.manifest.volume(scan.id), stem)
+def place(scan: Scan, image: Path, mask: Path) -> tuple[Path, Path | None]:
+    """The scan's one file and its mask's, `image` and `mask` with an ending; both or neither.
+
+    Raises UserError if one of them cannot be read, or the mask does not fit the scan.
+    """
+    ending, volume, placed = kind(scan), scan.manifest.volume, None
+    if scan.mask:
+        labels = scan.manifest.mask
+        placed = _place([scan.mask], mask, ending, lambda: smallest(labels(scan.id)))
+    try:
+        return _place(scan.files, image, ending, lambda: volume(scan.id)), placed
+    except UserError:
+        if placed:
+            placed.unlink()
+        raise
 
 
-def place_mask(scan: Scan, stem: Path) -> Path:
-    """The mask's file, with the ending of the scan's. Raises UserError if it does not fit the scan."""
-    ending = kind(scan)
-    if suffix(scan.mask) == ending:
-        return _copy(scan.mask, stem, ending)
-    mask = scan.manifest.mask(scan.id)
+def _place(files: list[Path], stem: Path, ending: str, read: Callable[[], Volume]) -> Path:
     stem.parent.mkdir(parents=True, exist_ok=True)
-    return write_image(smallest(mask), stem)
+    if len(files) > 1 or suffix(files[0]) != ending:
+        return write_image(read(), stem)
+    target = stem.with_name(stem.name + ending)
+    shutil.copyfile(files[0], target)
+    return target
 
 
 def smallest(mask: Volume) -> Volume:
@@ -75,14 +85,26 @@ def whole(out: Path) -> Iterator[Path]:
     temporary.rename(out)
 
 
-def each(scans: list[Scan], work: Callable[[Scan], None]) -> None:
-    """`work` on every scan, with progress."""
+def place_all(scans: list[Scan], folder: Path, work: Callable[[Scan], None]) -> list[Scan]:
+    """`work` on every scan; returns those that could be placed, the others go into refused.csv.
+
+    Raises UserError EXCHANGE if none could.
+    """
+    kept, refused = [], []
     for scan in track(scans, "write", unit="scans"):
-        work(scan)
-
-
-def _copy(source: Path, stem: Path, ending: str) -> Path:
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    target = stem.with_name(stem.name + ending)
-    shutil.copyfile(source, target)
-    return target
+        try:
+            work(scan)
+            kept.append(scan)
+        except UserError as error:
+            names = [str(file) for file in scan.files]
+            reason = scrub_names(f"{error.cause}. Fix: {error.fix}", names)
+            refused.append({"id": scan.id, "code": error.code, "reason": reason})
+    for row in refused[:SHOWN]:
+        say(f"refused {row['id']}: {row['reason']}")
+    if not kept:
+        cause = f"none of {len(scans)} scans could be written"
+        raise UserError("EXCHANGE", folder.parent, cause, "mend them as said above")
+    if refused:
+        write_csv(folder / "refused.csv", pd.DataFrame(refused))
+        say(f"refused {len(refused)} of {len(scans)} scans, listed in refused.csv")
+    return kept

@@ -136,7 +136,12 @@ def _check_ids(scans: list[Scan], source: Path) -> None:
 
 def manifest_of(scans: list[Scan], source: Path, root: Path, ids: IDS) -> Manifest:
     """Index the files of the scans and write what the listing says over what headers say."""
-    owner = {file: n for n, scan in enumerate(scans) for file in _files(scan)}
+    owner: dict[Path, int] = {}
+    for n, scan in enumerate(scans):
+        for file in _files(scan):
+            if owner.setdefault(file, n) != n:
+                cause = f"{file.name} is listed for {scans[owner[file]].id!r} and {scan.id!r}"
+                raise UserError("EXCHANGE", source, cause, "take one of them off the list")
     rows, claimed = inspect(sorted(owner)), {}
     for row in rows:
         owners = {owner[file] for file in row.files if file in owner}

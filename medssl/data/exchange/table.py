@@ -8,7 +8,7 @@ import pandas as pd
 
 from medssl.data.exchange.scans import TEXTS, Options, Scan, plain_stem
 from medssl.data.files import with_formulas, write_csv
-from medssl.data.tables import MASKS, identifying_columns, plain_name, read_table
+from medssl.data.tables import MASKS, identifying_columns, plain_name, read_table, refuse_mangled
 from medssl.data.tables import patient_columns as patients
 from medssl.errors import UserError
 from medssl.progress import say
@@ -53,6 +53,7 @@ def read(source: Path) -> tuple[list[Scan], Path]:
              if c not in known | dropped}  # fmt: skip
     if dropped:
         say(f"left out, since they could tell who a patient is: {', '.join(sorted(dropped))}")
+    refuse_mangled(table.get("id", pd.Series(dtype=str)).tolist(), source)
     scans = []
     for line, row in enumerate(table.to_dict("records"), start=2):
         files = _files(row, path, source, line)

@@ -89,6 +89,22 @@ def test_what_a_format_cannot_hold_is_told_and_nothing_is_left(cohorts, tmp_path
         write(cohorts["nifti"], "bids", tmp_path / "b", Options(suffix="T1w"))
 
 
+def test_a_scan_that_cannot_be_read_is_left_out_and_listed(cohorts, tmp_path):
+    make(tmp_path / "s", ct=2, seed=6)
+    call("index", scans=tmp_path / "s/ct/images", labels=[tmp_path / "s/ct/labels"], modality="CT",
+         out=tmp_path / "m")  # fmt: skip
+    manifest = Manifest.read(tmp_path / "m")
+    path = manifest.files("ct_p001_s1")[0]
+    path.with_suffix("").write_bytes(path.read_bytes()[:5000])  # must be read to be written
+    manifest.table.loc[manifest.table["id"] == "ct_p001_s1", "files"] = '["ct_p001_s1.nii"]'
+    for format in ("nnunet", "bids", "nnssl"):
+        out = write(manifest, format, tmp_path / OUT[format], Options())
+        assert "STALE" in (out / "refused.csv").read_text()
+        names = [p.name for p in out.rglob("*") if p.is_file()]
+        assert not any("ctp001s1" in name or "ct_p001_s1" in name for name in names)
+        assert len(read(out, format).used) == 3
+
+
 def test_nnunet_gets_what_it_trains_on(cohorts, tmp_path):
     manifest = cohorts["nifti"]
     out = write(manifest, "nnunet", tmp_path / "Dataset001_X", Options())
