@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,10 +57,11 @@ def smallest(mask: Volume) -> Volume:
 
 
 def label_values(scans: list[Scan]) -> list[int]:
-    """All values of all masks, 0 among them."""
+    """All values of all masks that fit their scans, 0 among them."""
     values = {0}
     for scan in track([s for s in scans if s.mask], "labels of masks", unit="masks"):
-        values.update(np.unique(scan.manifest.mask(scan.id).array).tolist())
+        with suppress(UserError):  # told when the scan's turn comes to be written
+            values.update(np.unique(scan.manifest.mask(scan.id).array).tolist())
     return sorted(int(value) for value in values)
 
 
