@@ -1,8 +1,9 @@
 """Turn a manifest into the dataset of another tool, or such a dataset into a manifest.
 
 Into csv or datalist (MONAI, Decathlon): `out` is a file that lists scans where they lie. Into nnunet,
-bids or nnssl: `out` is a folder that gets copies, converted where the tool does not read the format;
-patients are called by their salted ids. From any of them to=manifest: the format is told by the
+bids or nnssl: `out` is a folder that gets copies, converted where the tool does not read the format.
+Patients are called by their salted ids, but copies hold what text their headers hold: keep them in
+the building. From any of them to=manifest: the format is told by the
 content, headers are read as `medssl index` does, and all files must lie in `root`.
 """
 
