@@ -17,7 +17,8 @@ from pydantic import Field
 from medssl.config import Config as Base
 from medssl.data.files import refuse_inside, write_csv
 from medssl.data.index import IDS, Row, nifti, read, scan
-from medssl.data.preprocess import Recipe, prepare, restore
+from medssl.data.preprocess import prepare, restore
+from medssl.data.recipe import Recipe
 from medssl.data.writing import SCANNER, write_image
 from medssl.errors import UserError
 from medssl.privacy import scrub_names

@@ -18,7 +18,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medssl.data.index import scan
 from medssl.data.manifest import Manifest
-from medssl.data.preprocess import Recipe, prepare
+from medssl.data.preprocess import prepare
+from medssl.data.recipe import Recipe
 from medssl.data.store import Store, key_of
 from medssl.errors import UserError
 from medssl.stages import index
