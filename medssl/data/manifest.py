@@ -103,7 +103,7 @@ class Manifest:
         """The files of a scan, in slice order. Raises UserError OUTSIDE for one not below `root`."""
         names = json.loads(self.row(id)["files"])
         for name in names:  # links that lead elsewhere were followed knowingly, by the index
-            if os.path.isabs(name) or os.path.normpath(name).startswith(".."):
+            if os.path.isabs(name) or ".." in Path(os.path.normpath(name)).parts:
                 self._refuse_outside(id, name)
         return [self.root / name for name in names]
 
