@@ -37,6 +37,9 @@ class Config(config.Config):
         "hashes) or auto (a name only where it is neutral words and short numbers)",
     )
     splits: Path | None = Field(None, description="CSV with id or path, and split")
+    outside: bool = Field(
+        False, description="masks that a table names may lie outside its folder and the scans"
+    )
     modality: str = Field("", description="modality of formats that do not know it (CT, MR, ...)")
     workers: int = Field(0, description="processes that read headers side by side; 0: none", ge=0)
     patient_pattern: str = Field(
@@ -56,12 +59,12 @@ def run(config: Config) -> Path:
     )
     if pattern:
         _name_patients(manifest, pattern)
-    attach(manifest, config.labels)
+    attach(manifest, config.labels, config.outside)
     if config.splits:
         splits.attach_splits(manifest, config.splits)
     splits.check(manifest.table)
     manifest.write(config.out)
-    print(_report(manifest))
+    print(report(manifest))
     guessed = manifest.guessed_patients
     if guessed:
         print(
@@ -97,7 +100,8 @@ def _name_patients(manifest: Manifest, pattern: re.Pattern) -> None:
         manifest.notes.append(f"patient_pattern: {unnamed} used scans do not match it")
 
 
-def _report(manifest: Manifest) -> str:
+def report(manifest: Manifest) -> str:
+    """The summary, and the first faults that nobody expects in a folder of scans."""
     lines = [manifest.summary()]
     refused = manifest.refused
     faults = refused[~refused["code"].isin(EXPECTED)]
