@@ -106,7 +106,7 @@ def _text(path: Path) -> str:
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        cause = f"is not {encoding[:6].upper()} (byte {error.start}, line {line}; Latin-1?)"
+        cause = f"is not {encoding.removesuffix('-sig').upper()} (byte {error.start}, line {line}; Latin-1?)"
         fix = "save it as CSV UTF-8, or convert it: iconv -f LATIN1 -t UTF-8"
         raise UserError("TABLE", path, cause, fix) from error
     if "\0" in text:

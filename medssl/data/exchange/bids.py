@@ -84,7 +84,7 @@ def write(manifest: Manifest, out: Path, how: Writing = AS_LINKS) -> None:
         if folder.is_dir():
             write_json(folder / NAME, {**about, "DatasetType": kind})
     odd = sorted({Path(e.image).parent.name for e in meant} - {"anat"})
-    ignored = [side.NAME, REFUSED, *(f"*/{name}/" for name in odd), *(f"*/*/{n}/" for n in odd)]
+    ignored = [side.NAME, REFUSED, *(f"{name}/" for name in odd)]
     (out / ".bidsignore").write_text("\n".join(ignored) + "\n")
     (out / "README").write_text(README)
     side.write(out, manifest, meant, parse(out)[0])

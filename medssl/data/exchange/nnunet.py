@@ -127,13 +127,14 @@ def _rule(manifest: Manifest, rows: list[dict]) -> Rule:
     common = next((e for e in VOLUMES if all(name.endswith(e) for name in names)), ".nii.gz")
     # what cannot be taken as it is, is written as .nii.gz
     alone = all(len(manifest.files(row["id"])) == 1 for row in rows)
-    return Rule((common if alone else ".nii.gz",), FILMS)
+    return Rule((common if alone else ".nii.gz",), FILMS, plain=True)
 
 
 def _labels(manifest: Manifest, rows: list[dict], how: Writing) -> dict[str, int]:
     values = label_values(manifest, rows)
     if values != list(range(len(values))):
-        cause = f"masks hold labels {', '.join(map(str, values))}; nnU-Net wants 0, 1, 2, ..."
+        found = listed(list(map(str, values)), 20)
+        cause = f"masks hold labels {found}; nnU-Net wants 0, 1, 2 and so on"
         raise UserError("LABELS", "manifest", cause, "number the labels without gaps")
     names = {v: "background" if v == 0 else how.classes.get(v, f"label_{v}") for v in values}
     return {name: value for value, name in names.items()}

@@ -32,12 +32,14 @@ Targets = tuple[Path, Path]  # where a scan and its mask go, without their endin
 class Rule:
     """Endings of the files that a format takes as they are; None takes all, DICOM folders too.
 
-    All other scans are written anew. `no_films` says why a format holds no films.
+    All other scans are written anew, and with `plain` also those that other tools would read
+    otherwise (in colour, or not turned). `no_films` says why a format holds no films.
     """
 
     volumes: tuple[str, ...] | None = None
     films: tuple[str, ...] | None = None
     no_films: str = ""
+    plain: bool = False
 
 
 def empty_folder(out: Path) -> Path:
@@ -65,13 +67,13 @@ def place_scan(
     files = manifest.files(row["id"])
     endings = rule.films if films else rule.volumes
     target.parent.mkdir(parents=True, exist_ok=True)
-    as_it_is = len(files) == 1 and not any(words in row["remarks"] for words in READ_OTHERWISE)
+    otherwise = rule.plain and any(words in row["remarks"] for words in READ_OTHERWISE)
+    as_it_is = len(files) == 1 and not otherwise
+    as_it_is &= endings is None or ending(files[0], row) in endings
     if endings is None and row["format"] == "dicom" and len(files) > 1:
         for number, file in enumerate(files, 1):
             put(file, target / f"{number:05d}.dcm", how)
-    elif (
-        len(files) == 1 and endings is None or as_it_is and ending(files[0], row) in (endings or ())
-    ):
+    elif as_it_is:
         target = target.with_name(target.name + ending(files[0], row))
         put(files[0], target, how)
     else:

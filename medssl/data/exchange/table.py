@@ -80,7 +80,7 @@ def parse(file: Path) -> tuple[list[Entry], list[str]]:
     ids, patients = _column(table, [plain_name(i) for i in IDS]), patient_columns(table)
     check_names(table[images], file)
     for column in filter(None, [ids, *patients[:1]]):
-        check_names(table[column], file, empty=column != ids, mangled=True)
+        check_names(table[column], file, empty=column == ids, mangled=True)
     roles = {
         "id": ids, "patient": patients[0] if patients else "", "study": _column(table, STUDIES),
         "mask": _masks(table), "modality": _column(table, ("modality",)),
