@@ -14,7 +14,7 @@ SEPARATORS = ",;\t"
 NO_VALUE = re.compile(r"[+-]?(nan|inf|infinity)|#(n/?a|ref!?|name\?|value!|div/0!?|num!?)", re.I)
 PERHAPS_NO_VALUE = re.compile(r"na|n/a|null|none|<na>|-|\?", re.I)  # in a column of numbers
 SCIENTIFIC = re.compile(r"[+-]?\d+([.,]\d+)?[eE][+-]?\d+")
-MONTH = r"(jan|feb|mar|mrz|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-z]*"
+MONTH = r"(jan|feb|mar|mrz|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)"
 DATE = re.compile(
     rf"\d{{1,4}}([-/.])\d{{1,2}}\1\d{{1,4}}|\d{{1,2}}[-. /]{MONTH}([-. /]\d+)?|{MONTH}[-. /]\d{{1,4}}",
     re.I,

@@ -11,6 +11,7 @@ from medssl.data.paths import listed
 from medssl.errors import UserError
 
 SPLITS = ("train", "val", "test", "")
+ID = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,249}"  # ids become names of files
 # Only what may be a path upwards is worth parsing: `files` can hold hundreds of names a row.
 UPWARDS = re.compile(r'"/|\.\.[/"]|\\u0000')
 
@@ -24,9 +25,11 @@ def check_table(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> No
     lost = [column for column in columns if column not in table]
     if lost:
         raise UserError("MANIFEST", path, f"columns are missing: {', '.join(lost)}", fix)
-    unnamed = [str(n) for n in range(1, len(table) + 1) if not _given(table["id"].iloc[n - 1])]
-    if unnamed:
-        raise UserError("MANIFEST", path, f"rows without an id: {listed(unnamed)}", fix)
+    good = table["id"].map(lambda id: isinstance(id, str) and bool(re.fullmatch(ID, id)))
+    if not good.all():
+        rows = [str(n) for n, fine in enumerate(good, 1) if not fine]
+        cause = f"rows without an id of letters, digits, '.', '_' and '-': {listed(rows)}"
+        raise UserError("MANIFEST", path, cause, fix)
     twice = table["id"][table["id"].duplicated()].unique().tolist()
     if twice:
         raise UserError("MANIFEST", path, f"ids given more than once: {listed(twice)}", fix)
@@ -52,7 +55,3 @@ def check_table(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> No
 def _leads_out(file: str) -> bool:
     plain = os.path.normpath(file)
     return os.path.isabs(plain) or plain.split("/")[0] == ".." or "\0" in file
-
-
-def _given(id: object) -> bool:
-    return isinstance(id, str) and bool(id.strip())

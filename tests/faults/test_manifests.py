@@ -191,7 +191,8 @@ def test_e2_an_edited_manifest(scans, tmp_path):
 
     assert len(edited().used) == 3
     refused("MANIFEST", "more than once: 01", edited, id=["01", "01", "03"])
-    refused("MANIFEST", "without an id: 2", edited, id=["01", " ", "03"])
+    for odd in (" ", "../02", "a/b", "-x", "n\nn", "x" * 300):
+        refused("MANIFEST", "'-': 2", edited, id=["01", odd, "03"])
     refused("SPLIT", "split of 02 is 'dev'", edited, split=["train", "dev", ""])
     secrets = ["/etc/hosts", "../secret.nii", "a/../../secret.nii"]
     for name in secrets:

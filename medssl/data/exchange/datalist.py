@@ -22,6 +22,7 @@ from medssl.data.exchange.json_file import part, read_json, write_json
 from medssl.data.exchange.placing import Rule, empty_folder, is_film, label_values, place_all
 from medssl.data.index.row import IMAGE_SUFFIXES
 from medssl.data.manifest import Manifest
+from medssl.data.paths import unsafe
 from medssl.data.tables import PATIENTS, plain_name
 from medssl.errors import UserError
 
@@ -136,4 +137,10 @@ def _entry(item: object, where: str, file: Path, base: Path) -> tuple[Entry, lis
 
 
 def _is_path(label: str, base: Path) -> bool:
-    return label.lower().endswith(IMAGE_SUFFIXES) or "/" in label or (base / label).is_file()
+    """A class may hold slashes too; no class is called as a file of an image is."""
+    lower = label.lower()
+    return (
+        any(suffix in lower for suffix in IMAGE_SUFFIXES)
+        or unsafe(label) == ""
+        and (base / label).is_file()
+    )

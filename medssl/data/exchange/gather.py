@@ -40,7 +40,11 @@ def gather(
     rows = scan_files(list(owner), base, how.modality, how.ids, how.workers)
     said = _said_of(rows, owner)
     _name(rows, said, entries, side, how)
-    rows += [_missing(e, base) for e in entries if places[e.image] is None]
+    rows += [_missing(e, base, how) for e in entries if places[e.image] is None]
+    looked_at = {*said.values()} | {owner[f] for row in rows for f in row.files if f in owner}
+    for path, number in owner.items():
+        if number not in looked_at:
+            rows.append(_empty(entries[number], path, how))
     if len({row.id for row in rows}) < len(rows):
         _number_refused(rows)
     for row in rows:
@@ -144,11 +148,18 @@ def _describe(row: Row, entry: Entry, side: Side) -> None:
         row.modality = entry.modality
 
 
-def _missing(entry: Entry, base: Path) -> Row:
+def _missing(entry: Entry, base: Path, how: Reading) -> Row:
     error = UserError("MISSING", entry.image, "the file is not there", "put it there")
     name = slug(entry.id or Path(entry.image).name)
     row = Row.refused([base / entry.image.replace("\\", "/")], error, id=name)
-    hide_names([row], "auto")
+    hide_names([row], how.ids)
+    return row
+
+
+def _empty(entry: Entry, path: Path, how: Reading) -> Row:
+    error = UserError("EMPTY", path, "the folder holds no file", "put the series there")
+    row = Row.refused([path], error, id=slug(entry.id or path.name))
+    hide_names([row], how.ids)
     return row
 
 

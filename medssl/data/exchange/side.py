@@ -5,19 +5,27 @@ Where the format's own file still says the same, the manifest's word is taken; w
 wins.
 """
 
+import json
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import pandas as pd
 
-from medssl.data.exchange.entry import Entry
+from medssl.data.exchange.entry import Entry, label_name
 from medssl.data.exchange.json_file import part, read_json, write_json
 from medssl.data.manifest import Manifest
+from medssl.data.manifest_checks import ID
+from medssl.data.patients import PSEUDONYM
+from medssl.data.tables import SPLITS
 from medssl.errors import UserError
 
 NAME = "medssl.json"
 SCHEMA = 1
 KINDS = ("str", "Int64", "Float64")
+FORMS = {
+    "id": re.compile(ID), "patient": re.compile(PSEUDONYM), "study": re.compile(r"(st-[0-9a-f]+)?"),
+}  # fmt: skip
 SAID = tuple(f.name for f in fields(Entry) if f.name not in ("image", "where", "labels"))
 
 
@@ -76,7 +84,7 @@ def read(folder: Path) -> Side:
             raise ValueError("a label column has a type that is none")
         for scan in content["scans"]:
             image = str(scan["image"])
-            side.meant[image] = _entry(image, scan["meant"])
+            side.meant[image] = _trusted(_entry(image, scan["meant"]))
             side.seen[image] = _entry(image, scan["seen"])
     except (KeyError, TypeError, ValueError) as error:
         cause = f"is damaged ({type(error).__name__}: {error})"
@@ -112,9 +120,20 @@ def _record(entry: Entry) -> dict:
 
 
 def _entry(image: str, record: dict) -> Entry:
-    labels = {str(k): str(v) for k, v in dict(record.get("labels", {})).items()}
+    labels = {label_name(str(k)): str(v) for k, v in dict(record.get("labels", {})).items()}
     said = {f: str(record.get(f, "")) for f in SAID}
     return Entry(image, image, labels=labels, **said)
+
+
+def _trusted(entry: Entry) -> Entry:
+    """What the manifest said is taken word for word, so it must be what manifests say."""
+    for what, form in FORMS.items():
+        if not form.fullmatch(getattr(entry, what)):
+            raise ValueError(f"a {what} is not as manifests have it")
+    boxes = json.loads(entry.boxes or "[]")
+    if entry.split not in SPLITS.values() or not isinstance(boxes, list):
+        raise ValueError("a split or the boxes are not as manifests have them")
+    return entry
 
 
 def _kind(column: pd.Series) -> str:

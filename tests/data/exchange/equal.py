@@ -44,7 +44,7 @@ def _other(before: Manifest, after: Manifest, id: str) -> list[str]:
         found.append(f"{id}: voxels")
     if a.ndim == 3 and not np.allclose(a.affine, b.affine, atol=1e-4):
         found.append(f"{id}: affine")
-    if before.row(id)["label_mask"]:
-        if not np.array_equal(before.mask(id, a).array, after.mask(id, b).array):
-            found.append(f"{id}: mask")
+    masks = [m.mask(id, scan) for m, scan in ((before, a), (after, b))]
+    if masks[0] and not np.array_equal(masks[0].array, masks[1].array):
+        found.append(f"{id}: mask")
     return found
