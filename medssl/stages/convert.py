@@ -2,11 +2,11 @@
 
 Formats: MONAI/Decathlon datalists, BIDS, nnU-Net v2 raw, nnssl and plain CSV. A manifest becomes a
 folder of the format's own files, with the scans and masks beside them as links or copies under
-their ids, and medssl.json with what the format cannot hold. A dataset becomes a manifest as
-`medssl index` writes it: the headers of all files it names are read, and its ids, patients, splits,
-masks and labels are attached. Scans that a format takes as they are go along byte for byte, with all
-that their headers say: look with `medssl scrub` before a folder is passed on. Paths and links that lead out of the dataset's folder are refused
-unless outside=true allows them.
+their ids, and medssl.json with what the format cannot hold. A dataset becomes a manifest as `medssl
+index` writes it: the headers of all files it names are read, and its ids, patients, splits, masks
+and labels are attached. Scans that a format takes as they are go along byte for byte, with all that
+their headers say: look with `medssl scrub` before a folder is passed on. Paths and links that lead
+out of the dataset's folder are refused unless outside=true allows them.
 """
 
 from pathlib import Path
