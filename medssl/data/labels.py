@@ -5,16 +5,19 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
 
 from medssl.data import boxes
+from medssl.data.delimited import check_labels
 from medssl.data.index import identify
 from medssl.data.index.row import relative, stem
 from medssl.data.index.walk import walk
 from medssl.data.manifest import Manifest
+from medssl.data.paths import inside, listed
 from medssl.data.patients import pseudonym
 from medssl.data.tables import (
     Places,
@@ -25,6 +28,7 @@ from medssl.data.tables import (
     match,
     patient_columns,
     read_table,
+    refuse_contradictions,
     split_names,
 )
 from medssl.errors import UserError
@@ -51,17 +55,18 @@ class _Found:
         self.values.setdefault(column, {})[row] = value
 
 
-def attach(manifest: Manifest, labels: list[Path] | Path) -> Manifest:
+def attach(manifest: Manifest, labels: list[Path] | Path, outside: bool = False) -> Manifest:
     """Write labels into the manifest's table and return it.
 
     A folder holds masks named like their scans; a CSV names scans by path or id and brings
     patients, splits, masks and `label_*` columns; a JSON brings COCO boxes. What matches nothing is
-    counted in `manifest.notes`; mask files are no longer scans (code IS_MASK).
-    Raises UserError LABELS for what is ambiguous, contradictory or missing.
+    counted in `manifest.notes`; mask files are no longer scans (code IS_MASK). Masks that a table
+    names lie below its folder or the scans', or, where `outside` allows it, anywhere.
+    Raises UserError LABELS for what is ambiguous, contradictory or missing, PATH for the rest.
     """
     for source in [labels] if isinstance(labels, (str, Path)) else labels:
         source = Path(source)
-        found = _reader(source)(manifest, source)
+        found = _reader(source, outside)(manifest, source)
         for column, values in found.values.items():
             _write(manifest, column, values, source)
         _mark_masks(manifest, found.masks)
@@ -73,7 +78,7 @@ def attach(manifest: Manifest, labels: list[Path] | Path) -> Manifest:
     return manifest
 
 
-def _reader(source: Path) -> Callable[[Manifest, Path], _Found]:
+def _reader(source: Path, outside: bool) -> Callable[[Manifest, Path], _Found]:
     if source.is_dir():
         return _from_folder
     if not source.is_file():
@@ -81,7 +86,7 @@ def _reader(source: Path) -> Callable[[Manifest, Path], _Found]:
     if source.suffix.lower() == ".json":
         return _from_coco
     if source.suffix.lower() in (".csv", ".tsv", ".txt"):
-        return _from_table
+        return partial(_from_table, outside=outside)
     cause = f"a {source.suffix or 'nameless'} file holds no labels that can be read"
     raise UserError("LABELS", source, cause, "give a folder of masks, a CSV or a COCO JSON")
 
@@ -130,16 +135,16 @@ def _is_image(path: Path) -> bool:
         return False  # the scan lists such files; here they are only no masks
 
 
-def _from_table(manifest: Manifest, source: Path) -> _Found:
+def _from_table(manifest: Manifest, source: Path, outside: bool = False) -> _Found:
     table = read_table(source)
     base, root = os.path.realpath(source.parent), str(manifest.root)
     found, mask_of = _Found("lines"), {}
     masks = mask_columns(table, source.parent, manifest.root)
     if masks:
-        mask_of = _mask_paths(table[masks[0]], source, base, root)
+        mask_of = _mask_paths(table[masks[0]], source, outside, base, root)
     places = Places(manifest, source.parent, set(mask_of.values()))
     matched, told_by = match(table, manifest, places, source, masks)
-    _refuse_contradictions(table, matched, manifest, source)
+    refuse_contradictions(table, matched, manifest, source)
     patients, private = patient_columns(table), identifying_columns(table)
     if private:
         manifest.notes.append(
@@ -147,6 +152,8 @@ def _from_table(manifest: Manifest, source: Path) -> _Found:
             + ", ".join(private)
         )
     columns = [c for c in table if c not in {*told_by, *masks, *patients, *private}]
+    for column in columns:
+        check_labels(table[column], source)
     values = {f"label_{re.sub(r'[^A-Za-z0-9]+', '_', c)}": typed(table[c]) for c in columns
               if c.lower() not in ("split", "id", "image_id")}  # fmt: skip
     split = [split_names(table[c], source) for c in columns if c.lower() == "split"]
@@ -166,25 +173,19 @@ def _from_table(manifest: Manifest, source: Path) -> _Found:
     return found
 
 
-def _mask_paths(values: pd.Series, source: Path, *folders: str) -> dict[int, str]:
+def _mask_paths(values: pd.Series, source: Path, outside: bool, *folders: str) -> dict[int, str]:
     paths = {line: existing(v, *folders) for line, v in enumerate(values) if v}
     missing = [values.iloc[line] for line, path in paths.items() if not path]
     if missing:
         cause = f"{len(missing)} masks of column {values.name!r} are missing: "
-        cause += ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        cause += listed(missing)
         raise UserError("LABELS", source, cause, "give paths relative to the table or the scans")
+    away = [values.iloc[n] for n, p in paths.items() if not outside and not inside(p, *folders)]
+    if away:
+        cause = f"{len(away)} masks lie outside the folders of table and scans: {listed(away)}"
+        fix = "put them there, or, if you trust the table, allow it by outside=true"
+        raise UserError("PATH", source, cause, fix)
     return paths
-
-
-def _refuse_contradictions(table, matched: list[list[int]], manifest: Manifest, source: Path):
-    seen: dict[int, int] = {}
-    for line, rows in enumerate(matched):
-        for row in rows:
-            first = seen.setdefault(row, line)
-            if first != line and not table.iloc[first].equals(table.iloc[line]):
-                path = manifest.table.at[row, "path"]
-                cause = f"lines {first + 2} and {line + 2} both speak of {path}"
-                raise UserError("LABELS", source, cause, "keep one line a scan")
 
 
 def typed(values: pd.Series) -> pd.Series:
@@ -215,7 +216,9 @@ def _from_coco(manifest: Manifest, source: Path) -> _Found:
             found.scans.add(row)
             found.put("boxes", row, json.dumps(image.boxes))
             if image.split is not None:
-                name = split_names(pd.Series([image.split]), source).iloc[0]
+                name = split_names(
+                    pd.Series([image.split], pd.Index([image.file_name], name="image")), source
+                ).iloc[0]
                 found.put("split", row, name)
             if image.patient:
                 found.put("patient", row, pseudonym(image.patient, "p"))

@@ -15,6 +15,7 @@ import pyarrow.parquet
 from medssl.data.files import write_atomically, write_csv
 from medssl.data.index import Row, identify, image2d_labels, read
 from medssl.data.index.row import stamp
+from medssl.data.manifest_checks import check_table
 from medssl.data.patients import pseudonym
 from medssl.data.volume import Volume, same_grid
 from medssl.errors import UserError
@@ -58,7 +59,9 @@ class Manifest:
             cause = f"schema {about.get('schema', 'missing')}, this version reads {SCHEMA}"
             raise UserError("MANIFEST", path, cause, fix)
         root = Path(os.path.normpath(path.resolve().parent / about["root"]))
-        return cls(root, table.to_pandas(), about["notes"])
+        table = table.to_pandas()
+        check_table(table, COLUMNS, path)
+        return cls(root, table, about["notes"])
 
     def write(self, folder: Path) -> Path:
         """Write `manifest.parquet` and, to be looked at, `manifest.csv`. Returns the folder.

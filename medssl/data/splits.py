@@ -13,6 +13,7 @@ from medssl.data.tables import (
     match,
     patient_columns,
     read_table,
+    refuse_contradictions,
     split_names,
 )
 from medssl.errors import UserError
@@ -35,6 +36,8 @@ def attach_splits(manifest: Manifest, source: Path) -> Manifest:
     masks = mask_columns(table, source.parent, manifest.root)
     places = Places(manifest, source.parent)
     matched, _ = match(table, manifest, places, source, [*masks, column])
+    told = [c for c in table if c == column or c in patient_columns(table)]
+    refuse_contradictions(table[told], matched, manifest, source)
     names = split_names(table[column], source)
     patients = next((table[c] for c in patient_columns(table)), [""] * len(table))
     for name, patient, rows in zip(names, patients, matched, strict=True):

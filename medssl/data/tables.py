@@ -1,6 +1,5 @@
 """Tables about scans: read as text, and matched to the rows of a manifest."""
 
-import io
 import json
 import os
 import re
@@ -9,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from medssl.data.delimited import check_names, read_table
 from medssl.data.index.row import neutral_id, slug, stem
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
@@ -17,6 +17,11 @@ from medssl.errors import UserError
 IDS = ("id", "image_id", "scan_id")
 # Without case, spaces, dashes and underscores: PatientID, patient_id and Patient ID are one name.
 PATIENTS = ("patient", "patientid", "pid", "subject", "subjectid", "mrn")
+__all__ = [
+    "IDENTIFYING", "IDS", "MASKS", "PATIENTS", "SPLITS", "Places", "absolute", "existing",
+    "identifying_columns", "mask_columns", "match", "patient_columns", "plain_name", "read_table",
+    "refuse_contradictions", "split_names",
+]  # fmt: skip
 SERIES = "seriesuid"
 IDENTIFYING = re.compile(
     r"(patients?|subject|full|first|last|family|given|sur|fore)?names?|.*birth.*|dob|.*accession.*"
@@ -27,28 +32,6 @@ SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "dev": "val", "test": "test", "testing": "test", "": "",
 }  # fmt: skip
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV with commas, semicolons or tabs, all cells stripped text. Raises UserError TABLE."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(
-            "TABLE", path, f"cannot be read ({error.strerror})", "check the path"
-        ) from error
-    except UnicodeDecodeError as error:
-        cause = f"is not UTF-8 (byte {error.start})"
-        raise UserError("TABLE", path, cause, "save it as CSV UTF-8") from error
-    header = text.partition("\n")[0]
-    separator = max(",;\t", key=header.count)
-    try:
-        table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        cause = f"is no table ({' '.join(str(error).split())})"
-        raise UserError("TABLE", path, cause, "give a CSV with one header line") from error
-    table = table.rename(columns=lambda name: str(name).strip())
-    return table.apply(lambda column: column.fillna("").str.strip())
 
 
 def plain_name(column: str) -> str:
@@ -107,6 +90,8 @@ def absolute(folder: str, path: str) -> str:
 
 def existing(path: str, *folders: str) -> str:
     """The first file of this name in one of the folders, or ""."""
+    if "\0" in path:
+        return ""
     candidates = [absolute(folder, path.replace("\\", "/")) for folder in folders]
     return next((c for c in candidates if os.path.isfile(c)), "")
 
@@ -136,10 +121,12 @@ def match(
         found = [
             sorted({i for c in paths for i in places.at(row[c])}) for _, row in table.iterrows()
         ]
+        check_names(table[paths].agg("".join, axis=1).rename(" and ".join(paths)), source)
         return found, paths
     for column in [c for name in IDS for c in columns if c.lower() == name]:
         found = [places.named(value) for value in table[column]]
         if any(found):
+            check_names(table[column], source, mangled=True, known=_names(table[column], found))
             _refuse_ambiguous(found, table[column], manifest, source)
             return found, [column]
     known = [*patient_columns(table), *(c for c in table if plain_name(c) == SERIES)]
@@ -149,6 +136,7 @@ def match(
         rows = manifest.table.groupby(against).groups
         found = [list(rows.get(pseudonym(value, prefix), [])) for value in table[column]]
         if any(found):
+            check_names(table[column], source, mangled=True, known=_names(table[column], found))
             return found, [column]
     cause = f"no row names a scan of the manifest (columns {', '.join(table.columns)})"
     fix = "add a column `path` (relative to the table or to the scans) or `id`"
@@ -156,13 +144,30 @@ def match(
 
 
 def split_names(values: pd.Series, source: Path) -> pd.Series:
-    """train, val, test or "". Raises UserError SPLIT for any other word."""
+    """train, val, test or ""; the index says which line, or what, a word stands for.
+
+    Raises UserError SPLIT for any other word.
+    """
     names = values.str.lower().map(SPLITS)
     if names.isna().any():
-        line = int(names.isna().to_numpy().argmax())
-        cause = f"line {line + 2} says {values.iloc[line]!r}"
+        line = names.index[names.isna().to_numpy().argmax()]
+        cause = f"{names.index.name or 'line'} {line} says {values[line]!r}"
         raise UserError("SPLIT", source, cause, "write train, val or test")
     return names
+
+
+def refuse_contradictions(
+    table: pd.DataFrame, matched: list[list[int]], manifest: Manifest, source: Path
+) -> None:
+    """Raise UserError LABELS if two lines say different things of one scan."""
+    seen: dict[int, int] = {}
+    for line, rows in enumerate(matched):
+        for row in rows:
+            first = seen.setdefault(row, line)
+            if first != line and not table.iloc[first].equals(table.iloc[line]):
+                path = manifest.table.at[row, "path"]
+                cause = f"lines {table.index[first]} and {table.index[line]} both speak of {path}"
+                raise UserError("LABELS", source, cause, "keep one line a scan")
 
 
 def _refuse_ambiguous(found: list[list[int]], names, manifest: Manifest, source: Path) -> None:
@@ -171,3 +176,8 @@ def _refuse_ambiguous(found: list[list[int]], names, manifest: Manifest, source:
             both = " and ".join(manifest.table.loc[rows[:2], "path"])
             cause = f"{name!r} could mean {both}"
             raise UserError("LABELS", source, cause, "add a column `path`")
+
+
+def _names(values: pd.Series, found: list[list[int]]) -> set[str]:
+    """The cells that do name a scan, however odd they look."""
+    return {value for value, rows in zip(values, found, strict=True) if rows}

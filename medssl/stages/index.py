@@ -41,6 +41,9 @@ class Config(config.Config):
         "hashes) or auto (a name only where it is neutral words and short numbers)",
     )
     splits: Path | None = Field(None, description="CSV with id or path, and split")
+    outside: bool = Field(
+        False, description="masks that a table names may lie outside its folder and the scans"
+    )
     modality: str = Field("", description="modality of formats that do not know it (CT, MR, ...)")
     max_bad: config.Share = Field(
         1.0, description="leave with exit status 3 if more is broken; a share of the entries"
@@ -63,12 +66,12 @@ def run(config: Config) -> Path:
     )
     if pattern:
         _name_patients(manifest, pattern)
-    attach(manifest, config.labels)
+    attach(manifest, config.labels, config.outside)
     if config.splits:
         splits.attach_splits(manifest, config.splits)
     splits.check(manifest.table)
     manifest.write(config.out)
-    print(_report(manifest))
+    print(report(manifest))
     guessed = manifest.guessed_patients
     if guessed:
         print(
@@ -117,7 +120,8 @@ def _faults(manifest: Manifest) -> pd.DataFrame:
     return faults.assign(cause=[part[0] for part in parts], fix=[part[2] for part in parts])
 
 
-def _report(manifest: Manifest) -> str:
+def report(manifest: Manifest) -> str:
+    """The summary, and the first faults that nobody expects in a folder of scans."""
     lines, faults = [manifest.summary()], _faults(manifest)
     for _, row in faults.head(SHOWN).iterrows():
         lines.append(f"  {row['code']} {' '.join(row['path'].split())}: {row['reason']}")

@@ -85,4 +85,4 @@ def test_split_names(tmp_path):
     names = split_names(pd.Series(["Train", "validation", "TEST", ""]), tmp_path)
     assert names.tolist() == ["train", "val", "test", ""]
     with pytest.raises(UserError, match="SPLIT .*line 3 says 'holdout'"):
-        split_names(pd.Series(["train", "holdout"]), tmp_path)
+        split_names(pd.Series(["train", "holdout"], [2, 3]), tmp_path)

@@ -23,7 +23,7 @@ READERS = {
     "image2d": "medssl.data.index.image2d",
 }
 
-__all__ = ["IDS", "READERS", "Row", "identify", "image2d_labels", "read", "scan"]
+__all__ = ["IDS", "READERS", "Row", "identify", "image2d_labels", "read", "scan", "scan_files"]
 
 
 def scan(root: Path, modality: str | None = None, ids: IDS = "auto", workers: int = 0) -> list[Row]:
@@ -36,6 +36,22 @@ def scan(root: Path, modality: str | None = None, ids: IDS = "auto", workers: in
     """
     root = Path(root)
     files, closed = walk(root)
+    return _rows(files, closed, root if root.is_dir() else root.parent, modality, ids, workers)
+
+
+def scan_files(
+    paths: list[Path], root: Path, modality: str | None = None, ids: IDS = "auto", workers: int = 0
+) -> list[Row]:
+    """The same as `scan` for these files and folders only; `root` is where ids are seen from."""
+    found = [walk(Path(path)) for path in paths]
+    files = list(dict.fromkeys(file for files, _ in found for file in files))
+    closed = [entry for _, refused in found for entry in refused]
+    return _rows(files, closed, Path(root), modality, ids, workers)
+
+
+def _rows(
+    files: list[Path], closed: list, root: Path, modality: str | None, ids: IDS, workers: int
+) -> list[Row]:
     rows = [Row.refused([path], error) for path, error in closed]
     by_format, others = defaultdict(list), []
     kinds = track(in_chunks(_kind, files, workers), "look into files", len(files), "files")
@@ -53,7 +69,7 @@ def scan(root: Path, modality: str | None = None, ids: IDS = "auto", workers: in
     rows = [row for row in rows if row.used or not used.issuperset(row.files)]
     claimed = {path for row in rows for path in row.files}
     rows += [row for row in others if row.files[0] not in claimed]
-    return _completed(rows, root if root.is_dir() else root.parent, modality, ids)
+    return _completed(rows, root, modality, ids)
 
 
 def _kind(path: Path) -> str | UserError:

@@ -1,0 +1,57 @@
+"""Whether a manifest that was read can be trusted: somebody may have edited it, or made it."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from medssl.data.paths import listed
+from medssl.errors import UserError
+
+SPLITS = ("train", "val", "test", "")
+ID = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,249}"  # ids become names of files
+# Only what may be a path upwards is worth parsing: `files` can hold hundreds of names a row.
+UPWARDS = re.compile(r'"/|\.\.[/"]|\\u0000')
+
+
+def check_table(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> None:
+    """Raise UserError MANIFEST, SPLIT or PATH for a table that `medssl index` would not write.
+
+    Files of scans lie below the root; masks may lie beside it but are never absolute.
+    """
+    fix = "make it anew with `medssl index`"
+    lost = [column for column in columns if column not in table]
+    if lost:
+        raise UserError("MANIFEST", path, f"columns are missing: {', '.join(lost)}", fix)
+    good = table["id"].map(lambda id: isinstance(id, str) and bool(re.fullmatch(ID, id)))
+    if not good.all():
+        rows = [str(n) for n, fine in enumerate(good, 1) if not fine]
+        cause = f"rows without an id of letters, digits, '.', '_' and '-': {listed(rows)}"
+        raise UserError("MANIFEST", path, cause, fix)
+    twice = table["id"][table["id"].duplicated()].unique().tolist()
+    if twice:
+        raise UserError("MANIFEST", path, f"ids given more than once: {listed(twice)}", fix)
+    odd = table[~table["split"].isin(SPLITS)]
+    if len(odd):
+        cause = f"split of {listed(odd['id'].tolist())} is {odd['split'].iloc[0]!r}"
+        raise UserError("SPLIT", path, cause, "write train, val, test or nothing")
+    suspects = table[table["files"].str.contains(UPWARDS)]
+    away = [
+        id
+        for id, files in zip(suspects["id"], suspects["files"], strict=True)
+        if any(_leads_out(file) for file in json.loads(files))
+    ]
+    masks = table["label_mask"].str.match(r"/") | table["label_mask"].str.contains(
+        "\0", regex=False
+    )
+    away += table["id"][masks].tolist()
+    if away:
+        cause = f"files of {listed(away)} lie outside the folder of the scans"
+        raise UserError("PATH", path, cause, fix)
+
+
+def _leads_out(file: str) -> bool:
+    plain = os.path.normpath(file)
+    return os.path.isabs(plain) or plain.split("/")[0] == ".." or "\0" in file

@@ -1,0 +1,170 @@
+"""Datasets as others write them, without our side file."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from medssl.data.exchange import format_of, recognised
+from medssl.data.exchange.entry import Reading, modality
+from medssl.data.patients import pseudonym
+from medssl.errors import UserError
+from tests.faults import good
+
+NAMES = Reading(ids="names")
+
+
+def put(*paths):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        good.nifti(path.parent, path.name, np.uint8(good.voxels() > 1000))
+
+
+def used(format, path, how=NAMES):
+    return format_of(format).read(path, how).used.set_index("id")
+
+
+def test_a_decathlon_task(tmp_path):
+    put(*(tmp_path / f"{d}/h_{n}.nii" for d in ("imagesTr", "labelsTr") for n in (1, 2)))
+    put(tmp_path / "imagesTs/h_3.nii")
+    training = [
+        {"image": f"./imagesTr/h_{n}.nii", "label": f"./labelsTr/h_{n}.nii"} for n in (1, 2)
+    ]
+    content = {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "x"}, "numTest": 1,
+               "training": training, "test": ["./imagesTs/h_3.nii"]}  # fmt: skip
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    assert recognised(tmp_path) == "datalist"
+    found = used("datalist", tmp_path)
+    assert found["split"].tolist() == ["train", "train", "test"] and set(found["modality"]) == {
+        "MR"
+    }
+    assert found["label_mask"].tolist() == ["labelsTr/h_1.nii", "labelsTr/h_2.nii", ""]
+
+
+def test_a_datalist_of_classes_with_a_root_elsewhere(tmp_path):
+    put(tmp_path / "scans/a/x.nii", tmp_path / "scans/b/x.nii")
+    items = [
+        {"image": "a/x.nii", "label": 1, "fold": 0, "PatientID": "Q7", "PatientName": "A^B", "age": 61},
+        {"image": "b/x.nii", "label": 0, "fold": 1, "PatientID": "Q8", "site": "left/right"},
+    ]  # fmt: skip
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/any.json").write_text(json.dumps({"training": items, "more": [1]}))
+    how = Reading(ids="names", scans=tmp_path / "scans", modality="CT")
+    manifest = format_of("datalist").read(tmp_path / "lists/any.json", how)
+    assert manifest.used["label_class"].tolist() == [1, 0]
+    assert manifest.used["patient"].tolist() == [pseudonym(p, "p") for p in ("Q7", "Q8")]
+    assert set(manifest.label_columns) == {"label_class", "label_age", "label_site"}
+    assert "PatientName" in " ".join(manifest.notes) and "more" in manifest.notes[1]
+    assert set(manifest.used["modality"]) == {"CT"}
+
+
+def test_nnunet_of_two_channels_and_of_version_1(tmp_path):
+    root = tmp_path / "Dataset009_X"
+    for case in ("c1", "c2"):
+        put(root / f"imagesTr/{case}_0000.nii.gz", root / f"imagesTr/{case}_0001.nii.gz")
+        put(root / f"labelsTr/{case}.nii.gz")
+    about = {"channel_names": {"0": "T2w", "1": "CT"}, "file_ending": ".nii.gz", "numTraining": 2}
+    (root / "dataset.json").write_text(json.dumps(about | {"labels": {"background": 0, "x": 1}}))
+    found = used("nnunet", root)
+    assert list(found.index) == ["c1_0000", "c1_0001", "c2_0000", "c2_0001"]
+    assert found["modality"].tolist() == ["MR", "CT"] * 2 and set(found["split"]) == {"train"}
+    assert found["patient"].nunique() == 2 and (found["label_mask"] != "").all()
+    for path in root.glob("imagesTr/*_0001*"):
+        path.unlink()
+    (root / "dataset.json").write_text(json.dumps({"modality": {"0": "CT"}, "numTraining": 2}))
+    shutil.move(root / "imagesTr/c2_0000.nii.gz", root / "c2.nii.gz")
+    with pytest.raises(UserError, match="1 masks of labelsTr have no image in imagesTr: c2"):
+        used("nnunet", root)
+
+
+def test_a_bids_tree_of_sessions_and_derivatives(tmp_path):
+    for session in ("ses-1", "ses-2"):
+        base = f"sub-01/{session}/anat/sub-01_{session}"
+        put(tmp_path / f"{base}_T1w.nii.gz", tmp_path / f"{base}_FLAIR.nii.gz")
+    put(tmp_path / "sub-02/anat/sub-02_acq-x_T1w.nii.gz")
+    (tmp_path / "sub-02/anat/sub-02_acq-x_T1w.json").write_text('{"Modality": "MR"}')
+    labels = tmp_path / "derivatives/labels"
+    put(labels / "sub-01/ses-1/anat/sub-01_ses-1_space-FLAIR_desc-manual_dseg.nii.gz")
+    put(labels / "sub-02/anat/sub-02_acq-x_label-tumour_mask.nii.gz")
+    put(labels / "sub-03/anat/sub-03_dseg.nii.gz")
+    (tmp_path / "participants.tsv").write_text(
+        "participant_id\tage\tsex\tbirthdate\nsub-01\t61\tF\t1960-01-01\nsub-09\tn/a\tM\tn/a\n"
+    )
+    (tmp_path / "sub-01/ses-1/sub-01_ses-1_scans.tsv").write_text(
+        "filename\tacq_time\tquality\nanat/sub-01_ses-1_T1w.nii.gz\t2020-01-01T10:00:00\tgood\n"
+    )
+    manifest = format_of("bids").read(tmp_path, NAMES)
+    found = manifest.used.set_index("id")
+    assert len(found) == 5 and found["patient"].nunique() == 2 and found["study"].nunique() == 3
+    assert found.at["sub-01_ses-1_FLAIR", "label_mask"].endswith("manual_dseg.nii.gz")
+    assert found.at["sub-01_ses-1_T1w", "label_mask"] == ""
+    assert found.at["sub-02_acq-x_T1w", "label_mask"] != "" and set(found["modality"]) == {"MR"}
+    assert found.at["sub-01_ses-2_T1w", "label_age"] == 61
+    assert found.at["sub-01_ses-1_T1w", "label_quality"] == "good"
+    notes = " ".join(manifest.notes)
+    assert "birthdate" in notes and "acq_time" in notes and "1 masks without a scan" in notes
+    assert "1960" not in manifest.table.to_csv() and "sub-09" in notes
+    put(labels / "sub-02/anat/sub-02_acq-x_label-edema_mask.nii.gz")
+    with pytest.raises(UserError, match="LABELS .*one of several"):
+        format_of("bids").read(tmp_path, NAMES)
+
+
+def test_nnssl_paths_of_its_own_making(tmp_path):
+    root = tmp_path / "Dataset745_X"
+    put(root / "ds1/a.nii.gz", root / "ds1/b.nii.gz")
+    images = [
+        {"name": "a", "image_path": "$nnssl_raw/Dataset745_X/ds1/a.nii.gz", "modality": "T1w",
+         "image_info": {"quality": 3}},
+        {"name": "b", "image_path": "$other/ds1/b.nii.gz", "modality": "CT", "associated_masks": None},
+    ]  # fmt: skip
+    sessions = {"ses-DEFAULT": {"session_id": "ses-DEFAULT", "images": images}}
+    subject = {
+        "subject_id": "sub-1",
+        "subject_info": {"age": 40, "name": "A B"},
+        "sessions": sessions,
+    }
+    content = {"collection_index": 745, "collection_name": "Dataset745_X",
+               "datasets": {"ds1": {"dataset_index": "ds1", "subjects": {"sub-1": subject}}}}  # fmt: skip
+    (root / "pretrain_data.json").write_text(json.dumps(content))
+    found = used("nnssl", root / "pretrain_data.json")
+    assert found["modality"].tolist() == ["MR", "CT"] and found["label_age"].tolist() == [40, 40]
+    assert found["patient"].nunique() == 1 and "label_name" not in found
+
+
+def test_a_folder_of_a_csv_may_hold_a_series_or_nothing(tmp_path):
+    for name in ("s1", "s2", "empty"):
+        (tmp_path / name).mkdir()
+    good.ct(tmp_path / "s1")
+    good.ct(tmp_path / "s2", PatientID="other", SeriesInstanceUID="1.2.3.9")
+    (tmp_path / "t.csv").write_text("id;path;modality\none;s1;MR\ntwo;s2;CT\nno;empty;CT\n")
+    manifest = format_of("csv").read(tmp_path / "t.csv", NAMES)
+    found = manifest.used.set_index("id")
+    assert list(found.index) == ["one", "two"] and found["patient"].nunique() == 2
+    assert "listed as MR, DICOM says CT" in found.at["one", "remarks"]
+    assert manifest.refused[["id", "code"]].values.tolist() == [["no", "EMPTY"]]
+
+
+def test_names_of_people_do_not_become_ids(tmp_path):
+    put(tmp_path / "mueller_hans.nii")
+    (tmp_path / "t.csv").write_text("id,path\nMueller-Hans,mueller_hans.nii\n")
+    manifest = format_of("csv").read(tmp_path / "t.csv")
+    assert manifest.used["id"].str.fullmatch("s-[0-9a-f]{10}").all()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [{"id": "../x"}, {"patient": "MUELLER"}, {"study": "x"}, {"boxes": "{}"}, {"split": "x"}],
+)
+def test_a_side_file_that_no_manifest_wrote_is_refused(volumes, passed_on, spoil):
+    _, out = passed_on(volumes, "csv", "copy")
+    content = json.loads((out / "medssl.json").read_text())
+    content["scans"][0]["meant"] |= spoil
+    (out / "medssl.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="JSON .*medssl.json is damaged|medssl.json: is damaged"):
+        format_of("csv").read(out)
+
+
+def test_words_for_modality():
+    assert [modality(w) for w in ("T1w", "MRI", "CT", "zscore", "x-ray", None, "US")] == [
+        "MR", "MR", "CT", "", "DX", "", "US"]  # fmt: skip

@@ -1,0 +1,36 @@
+import json
+
+import pandas as pd
+import pytest
+
+from medssl.data.manifest_checks import check_table
+from medssl.errors import UserError
+
+COLUMNS = ("id", "split", "files", "label_mask")
+
+
+def table(**values) -> pd.DataFrame:
+    good = {"id": "a", "split": "", "files": json.dumps(["x..y/a.nii"]), "label_mask": "../m/a.nii"}
+    return pd.DataFrame([good | values, good | {"id": "b"}], dtype="str")
+
+
+def test_good_tables_pass(tmp_path):
+    check_table(table(), COLUMNS, tmp_path)
+    check_table(table(files=json.dumps(["a/../b.nii", "~x", "C:x"])), COLUMNS, tmp_path)
+    check_table(table().iloc[:0], COLUMNS, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"id": "b"}, "MANIFEST"), ({"id": ""}, "MANIFEST"), ({"id": "../x"}, "MANIFEST"),
+        ({"split": "all"}, "SPLIT"), ({"label_mask": "/x"}, "PATH"),
+        ({"files": json.dumps(["/x"])}, "PATH"), ({"files": json.dumps(["a", "../x"])}, "PATH"),
+        ({"files": json.dumps(["a/../../x"])}, "PATH"), ({"files": json.dumps(["a\0"])}, "PATH"),
+    ],
+)  # fmt: skip
+def test_bad_tables_are_refused(tmp_path, values, code):
+    with pytest.raises(UserError, match=f"^{code} "):
+        check_table(table(**values), COLUMNS, tmp_path)
+    with pytest.raises(UserError, match="columns are missing: split"):
+        check_table(table().drop(columns="split"), COLUMNS, tmp_path)

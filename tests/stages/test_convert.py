@@ -1,0 +1,61 @@
+import json
+
+import pytest
+from monai.data import load_decathlon_datalist
+
+from medssl.cli import execute
+from medssl.data.manifest import Manifest
+from medssl.data.store import Store
+from medssl.errors import UserError
+from medssl.stages import call
+from tests.data.exchange.equal import differences
+
+
+def test_there_and_back_and_into_a_store(cohort, tmp_path):
+    before = Manifest.read(cohort / "out/m")
+    out = tmp_path / "Dataset007_Ball"
+    execute("convert", [str(cohort / "out/m"), "to=nnunet", f"out={out}", "classes.1=ball"])
+    about = json.loads((out / "dataset.json").read_text())
+    assert about["labels"] == {"background": 0, "ball": 1} and about["numTraining"] == 8
+    assert about["channel_names"] == {"0": "MR"} and about["file_ending"] == ".nii.gz"
+    execute("convert", [str(out), "outside=true", f"out={tmp_path / 'm'}"])
+    after = Manifest.read(tmp_path / "m")
+    assert differences(before, after) == []
+    assert len(before.refused) == 1 and not len(after.refused)  # what is no scan is not passed on
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "store",
+         recipe={"spacing": [2, 2, 2]})  # fmt: skip
+    store = Store.read_from(tmp_path / "store")
+    assert len(store.items) == 10 and store.items["has_mask"].all()
+
+
+def test_monai_reads_the_datalist(cohort, tmp_path):
+    call("convert", source=cohort / "out/m", to="datalist", out=tmp_path / "d", files="copy")
+    items = load_decathlon_datalist(tmp_path / "d/dataset.json", True, "training")
+    assert len(items) == 6
+    for item in items:
+        for key in ("image", "label"):
+            assert item[key].startswith(str(tmp_path)) and item[key].endswith(".nii.gz")
+
+
+def test_one_format_becomes_another(cohort, tmp_path):
+    call("convert", source=cohort / "out/m", to="bids", out=tmp_path / "b", files="copy")
+    call("convert", source=tmp_path / "b", to="csv", out=tmp_path / "c", files="copy")
+    call("convert", source=tmp_path / "c/scans.csv", out=tmp_path / "m")
+    before, after = Manifest.read(cohort / "out/m"), Manifest.read(tmp_path / "m")
+    assert differences(before, after, voxels=False) == []
+
+
+def test_scans_are_not_written_to_and_directions_are_checked(cohort, tmp_path):
+    m = cohort / "out/m"
+    for words in (
+        {"source": m, "to": "bids", "out": cohort / "images/b"},
+        {"source": m, "out": tmp_path / "m"},
+        {"source": m, "to": "nnunet", "out": tmp_path / "ball"},
+        {"source": tmp_path, "out": tmp_path / "m"},
+        {"source": tmp_path / "none", "out": tmp_path / "m"},
+    ):
+        with pytest.raises(UserError, match="CONFIG|DATASET"):
+            call("convert", **words)
+    call("convert", source=m, to="csv", out=tmp_path / "c", files="copy")
+    with pytest.raises(UserError, match="CONFIG .*never written to"):
+        call("convert", source=tmp_path / "c", out=tmp_path / "c/m")
