@@ -4,6 +4,7 @@ import importlib
 import warnings
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from medssl.data.index import checks
@@ -68,14 +69,20 @@ def image2d_labels(path: Path) -> Volume:
     return _guarded([path], _reader("image2d").read_labels, path)
 
 
-def read(files: Row | list[Path], format: str | None = None) -> Volume:
+def read(
+    files: Row | list[Path], format: str | None = None, frames: list[list[int]] | None = None
+) -> Volume:
     """The voxels of one scan, all finite. Without `format` the first file's content tells it.
+
+    `frames` as in a Row, if files given by path are to be read in part (DICOM only).
 
     Raises UserError for anything that cannot be read.
     """
     paths = [Path(f) for f in (files.files if isinstance(files, Row) else files)]
     format = format or (files.format if isinstance(files, Row) else "") or identify(paths[0])
-    return _guarded(paths, _reader(format).read, paths)
+    frames = files.frames if isinstance(files, Row) else frames
+    reader = _reader(format).read
+    return _guarded(paths, partial(reader, frames=frames) if frames else reader, paths)
 
 
 def _guarded(paths: list[Path], read_with, what) -> Volume:

@@ -18,8 +18,14 @@ from medssl.privacy import quoted
 
 IDENTITY = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID",
-    "Modality", "ImageType", "AcquisitionNumber", "EchoNumbers", "EchoTime",
-    "TemporalPositionIdentifier", "ImagesInAcquisition", "BurnedInAnnotation",
+    "Modality", "InstanceNumber", "ImagesInAcquisition", "NumberOfSlices", "BurnedInAnnotation",
+)  # fmt: skip
+# What may differ between the scans that one series holds: echoes, phases, b-values, kernels.
+DIFFERS = (
+    "EchoNumbers", "EchoTime", "DiffusionBValue", "DiffusionGradientOrientation",
+    "TemporalPositionIdentifier", "TemporalPositionIndex", "NominalPercentageOfCardiacPhase",
+    "NominalCardiacTriggerDelayTime", "TriggerTime", "ConvolutionKernel", "InversionTime",
+    "FlipAngle", "KVP", "AcquisitionNumber", "ImageType", "StackID",
 )  # fmt: skip
 GEOMETRY = (
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing",
@@ -35,7 +41,8 @@ PIXELS = (
     "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
 )  # fmt: skip
-TAGS = {name: BaseTag(tag_for_keyword(name)) for name in (*IDENTITY, *GEOMETRY, *PIXELS)}
+APART = {name: BaseTag(tag_for_keyword(name)) for name in DIFFERS}
+TAGS = {name: BaseTag(tag_for_keyword(name)) for name in (*IDENTITY, *GEOMETRY, *PIXELS)} | APART
 WANTED = frozenset(TAGS.values())
 MOST_PIECES = 300_000
 ITEM = b"\xfe\xff\x00\xe0"

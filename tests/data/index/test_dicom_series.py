@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from medssl.data.index.dicom_header import read_header
-from medssl.data.index.dicom_series import duplicates, grid, split
+from medssl.data.index.dicom_series import duplicates, grid
+from medssl.data.index.dicom_split import split
 from medssl.errors import UserError
 
 
@@ -32,7 +33,7 @@ def test_uneven_spacing_is_tolerated_up_to_one_percent(slice_of, headers, jitter
 def test_a_slice_beside_the_others_is_refused(slice_of, headers):
     slices = [slice_of(k) for k in range(5)]
     slices[2].ImagePositionPatient = [-8, -20, 34]
-    with pytest.raises(UserError, match="slice 3 lies .* beside"):
+    with pytest.raises(UserError, match="slice 3 .i002.dcm. lies .* beside"):
         grid(headers(*slices))
 
 
