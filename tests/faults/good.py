@@ -86,26 +86,41 @@ def film(folder: Path, pixels=None, name="a.dcm", save=True, **tags) -> Path | p
     return folder / name
 
 
+def ct_slice(k: float, pixels: np.ndarray | None = None, **tags) -> pydicom.Dataset:
+    """Slice k of a CT of 16 x 20 pixels, 2 mm from the next."""
+    place = {
+        "SOPClassUID": CTImageStorage,
+        "Modality": "CT",
+        "ImagePositionPatient": [-10.0, -20.0, 30.0 + 2 * k],
+        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+        "PixelSpacing": [0.5, 0.7],
+        "RescaleSlope": 1,
+        "RescaleIntercept": -1024,
+        "InstanceNumber": int(k) + 1,
+    }
+    array = voxels((16, 20)) + int(100 * k) if pixels is None else pixels
+    return dicom(array.astype(np.int16), **{**place, **tags})
+
+
+def save(datasets, folder: Path, name="slice") -> list[Path]:
+    """Write datasets as <name>0.dcm, <name>1.dcm, ..."""
+    paths = []
+    for number, d in enumerate(datasets):
+        paths.append(folder / f"{name}{number}.dcm")
+        d.save_as(paths[-1], enforce_file_format=True)
+    return paths
+
+
 def ct(folder: Path, odd: int | None = None, count=5, pixels=None, spoil=None, **tags) -> Path:
     """A CT series; `tags` and `spoil` (of the dataset) go to slice `odd` only, or to all."""
+    datasets = []
     for k in range(count):
         here = odd is None or k == odd
-        place = {
-            "SOPClassUID": CTImageStorage,
-            "Modality": "CT",
-            "ImagePositionPatient": [-10.0, -20.0, 30.0 + 2 * k],
-            "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
-            "PixelSpacing": [0.5, 0.7],
-            "RescaleSlope": 1,
-            "RescaleIntercept": -1024,
-            "InstanceNumber": k + 1,
-        }
-        array = voxels((16, 20)) + 100 * k if pixels is None else pixels[k]
-        d = dicom(array.astype(np.int16), **{**place, **(tags if here else {})})
+        d = ct_slice(k, None if pixels is None else pixels[k], **(tags if here else {}))
         if spoil and here:
             spoil(d)
-        d.save_as(folder / f"slice{k}.dcm", enforce_file_format=True)
-    return folder / f"slice{odd or 0}.dcm"
+        datasets.append(d)
+    return save(datasets, folder)[odd or 0]
 
 
 def cut(path: Path, share: float) -> Path:

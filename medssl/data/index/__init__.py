@@ -49,6 +49,8 @@ def scan(root: Path, modality: str | None = None, ids: IDS = "auto", workers: in
         warnings.simplefilter("ignore")  # what matters of them comes back as remarks
         for format, paths in sorted(by_format.items()):
             rows += _reader(format).inspect(paths, workers)
+    if "dicom" in by_format:
+        rows = _reader("dicom").doubt_incomplete(rows, others)
     # The raw data of a used header can look like the start of another format.
     used = {path for row in rows if row.used for path in row.files}
     rows = [row for row in rows if row.used or not used.issuperset(row.files)]

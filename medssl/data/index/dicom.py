@@ -1,13 +1,14 @@
 """DICOM files to series: grouped by UID, split where one UID holds several, ordered by position."""
 
 import hashlib
-from collections import Counter, defaultdict
+import re
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
 from medssl.data.index import checks
-from medssl.data.index.dicom_header import read_headers
+from medssl.data.index.dicom_header import NO_SERIES, read_headers
 from medssl.data.index.dicom_pixels import decode, decode_all
 from medssl.data.index.dicom_series import duplicates, grid
 from medssl.data.index.dicom_slice import Header
@@ -17,6 +18,8 @@ from medssl.data.patients import pseudonym
 from medssl.data.volume import Volume, spacing_affine
 from medssl.errors import UserError
 
+LOST = {("", "EMPTY"), ("", "UNREADABLE"), ("", "NOT_IMAGE"), ("dicom", "UNREADABLE"),
+        ("dicom", "CUT")}  # fmt: skip
 MEND_SERIES = {"CUT", "CODEC", "HEADER", "GEOMETRY", "DTYPE", "SCALE"}
 
 
@@ -31,12 +34,14 @@ def inspect(paths: list[Path], workers: int = 0) -> list[Row]:
             rows.append(headers)
             continue
         for header in headers:
+            if header.fault and header.series.startswith(NO_SERIES):
+                rows.append(Row.refused([header.path], header.fault, "dicom"))
+                break
             bad = header.fault and header.fault.code not in MEND_SERIES
             if not header.sliced or bad:
                 films.append(header)
             else:
                 series[header.series].append(header)
-    _remark_broken(rows, series)
     films, copies = _without_copies(films)
     rows += copies
     placed = defaultdict(list)
@@ -89,13 +94,42 @@ def picture(path: Path) -> np.ndarray:
     return decode(header)
 
 
-def _remark_broken(rows: list[Row], series: dict[tuple, list[Header]]) -> None:
-    """A file too broken to name its series may be a missing slice of one beside it."""
-    broken = Counter(row.files[0].parent for row in rows if row.code != "NOT_IMAGE")
-    for headers in series.values():
-        count = broken[headers[0].path.parent]
-        if count:
-            headers[0].remarks.append(f"{count} broken DICOM file(s) of no known series beside it")
+def doubt_incomplete(rows: list[Row], others: list[Row]) -> list[Row]:
+    """`rows`, where a file too broken to name its series may be a missing slice of one beside it.
+
+    A scan alone in its folder is refused if the broken file is named like its slices, digits
+    aside; any other scan gets a remark. `others` are files that no reader took.
+    """
+    broken, scans = defaultdict(list), defaultdict(list)
+    for row in [*rows, *others]:
+        if row.used and row.format == "dicom" and len(row.files) > 1:
+            scans[row.files[0].parent].append(row)
+        elif (row.format, row.code) in LOST and not row.patient:
+            broken[row.files[0].parent].append(row)
+    refused = {}
+    for folder in broken.keys() & scans.keys():
+        for row in scans[folder]:
+            names = {_pattern(path) for path in row.files}
+            alike = [b for b in broken[folder] if {_pattern(b.files[0])} == names]
+            if alike and len(scans[folder]) == 1:
+                refused[id(row)] = _incomplete(row, alike)
+            elif alike or any(b.format == "dicom" for b in broken[folder]):
+                count = len(alike or broken[folder])
+                row.remarks.append(f"{count} broken file(s) of no known series beside it")
+    return [refused.get(id(row), row) for row in rows]
+
+
+def _pattern(path: Path) -> str:
+    return re.sub(r"\d+", "#", path.name)
+
+
+def _incomplete(row: Row, alike: list[Row]) -> Row:
+    cause = f"{alike[0].files[0].name} beside its {len(row.files)} slices is named like them, "
+    cause += f"but broken ({alike[0].code}); {len(alike)} slice(s) may be missing"
+    fix = "fetch it again, or move it away if it is none of this scan"
+    error = UserError("MISSING", row.files[0], cause, fix)
+    known = {n: getattr(row, n) for n in ("id", "patient", "study", "modality", "remarks")}
+    return Row.refused(row.files, error, row.format, **known)
 
 
 def _film(header: Header) -> Row:

@@ -82,7 +82,9 @@ def frames(header: Header) -> Iterator[tuple[int, pydicom.Dataset, dict[str, str
         return _of_groups(whole, groups)
     if _is_volume(whole):
         return _of_slices(whole, header)
-    cause = f"{header.frames} frames of {header.sop_class or 'an unknown kind'}, without a place each"
+    cause = (
+        f"{header.frames} frames of {header.sop_class or 'an unknown kind'}, without a place each"
+    )
     raise UserError("MULTIFRAME", path, cause, "export one file a slice, or one frame as a film")
 
 

@@ -19,6 +19,7 @@ from medssl.privacy import quoted
 
 MODALITY_OF = {"CT Image Storage": "CT", "MR Image Storage": "MR"}
 DERIVED = {"RT Dose Storage", "Segmentation Storage", "Media Storage Directory Storage"}
+NO_SERIES = "folder:"
 # Words of the standard: a tag's text is never carried on as it stands.
 _MODALITIES = """
 AR BI BMD CR CT DG DR DX ECG EPS ES FID GM HC HD IO IOL IVOCT IVUS KER KO LEN LS MG MR NM OAM OCT
@@ -61,7 +62,7 @@ def read_headers(path: Path) -> list[Header]:
     header = Header(
         path, pseudonym(patient or f"study:{study or path.parent}", "p"),
         pseudonym(study or f"folder:{path.parent}", "st"),
-        text(dataset, "SeriesInstanceUID") or f"folder:{path.parent}",
+        text(dataset, "SeriesInstanceUID") or f"{NO_SERIES}{path.parent}",
         text(dataset, "SOPInstanceUID"), modality or MODALITY_OF.get(kind, ""), kind,
         remarks=remarks,
     )  # fmt: skip
@@ -75,16 +76,16 @@ def read_headers(path: Path) -> list[Header]:
     return [header]
 
 
-def _frame(
-    whole: Header, number: int, view: pydicom.Dataset, dimensions: dict[str, str]
-) -> Header:
+def _frame(whole: Header, number: int, view: pydicom.Dataset, dimensions: dict[str, str]) -> Header:
     """One frame; what is odd about the whole file is told with the first."""
     remarks = whole.remarks if number == 1 else []
     header = replace(whole, frame=number, apart=dimensions, remarks=remarks)
     try:
         _fill(header, view)
     except UserError as error:
-        header.fault = UserError(error.code, error.where, f"frame {number}: {error.cause}", error.fix)
+        header.fault = UserError(
+            error.code, error.where, f"frame {number}: {error.cause}", error.fix
+        )
     return header
 
 

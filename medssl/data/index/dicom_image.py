@@ -121,7 +121,9 @@ def _check_length(header: Header, dataset: pydicom.Dataset, bits: int) -> None:
         cause = f"found {found} bytes of pixels, expected {expected}"
         raise UserError("CUT", path, cause, "fetch the file again")
     if found >= 2 * expected and share == 1:
-        cause = f"found {found} bytes of pixels, {found / expected:.3g} times those of Rows x Columns"
+        cause = (
+            f"found {found} bytes of pixels, {found / expected:.3g} times those of Rows x Columns"
+        )
         cause += f" x {header.frames} frame(s)"
         raise UserError("HEADER", path, cause, "export it again")
     if found > expected + expected % 2 and share == 1:

@@ -32,10 +32,10 @@ def grid(headers: list[Header]) -> tuple[list[Header], np.ndarray]:
     headers, places = ordered(headers)
     first, steps = headers[0], np.diff(places)
     typical = float(np.median(steps)) if len(steps) else 0.0
-    _refuse_duplicates(headers, places, steps)
     if len(headers) < FEWEST:
         cause = f"{len(headers)} slice(s) of one orientation, expected at least {FEWEST}"
         raise UserError("FEW_SLICES", first.path, cause, "scouts and single slices are left out")
+    _refuse_duplicates(headers, places, steps)
     _refuse_mixture(headers)
     positions = np.array([header.position for header in headers])
     _refuse_tilt(positions, headers)

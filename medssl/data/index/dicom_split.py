@@ -165,7 +165,9 @@ def _resolved(name: str, part: list[Header]) -> list[Part]:
         for chosen in combinations(tags, count):
             pieces = [(name, part)]
             for tag in chosen:
-                pieces = [(n, p) for known, piece in pieces for n, p in _by(piece, _tag(tag), known)]
+                pieces = [
+                    (n, p) for known, piece in pieces for n, p in _by(piece, _tag(tag), known)
+                ]
             if _apart(pieces, crowd):
                 found.append(pieces)
         if found:  # more tags would only make more pieces
