@@ -10,6 +10,8 @@ from PIL import Image
 from pydicom.uid import (
     CTImageStorage,
     DigitalXRayImageStorageForPresentation,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
 )
 
@@ -121,6 +123,50 @@ def ct(folder: Path, odd: int | None = None, count=5, pixels=None, spoil=None, *
             spoil(d)
         datasets.append(d)
     return save(datasets, folder)[odd or 0]
+
+
+def items(**tags) -> list[pydicom.Dataset]:
+    """A sequence of one item."""
+    d = pydicom.Dataset()
+    for name, value in tags.items():
+        setattr(d, name, value)
+    return [d]
+
+
+def enhanced(frames: list[pydicom.Dataset], shared=(), groups=None, **tags) -> pydicom.Dataset:
+    """An Enhanced CT or MR of the given slices, as in files of their own.
+
+    Functional groups named in `shared` are taken from the first slice for all frames. `groups`
+    gives further ones by frame: name -> items.
+    """
+    modality = frames[0].Modality
+    kind = EnhancedMRImageStorage if modality == "MR" else EnhancedCTImageStorage
+    pixels = np.stack([np.frombuffer(d.PixelData, np.int16) for d in frames])
+    d = dicom(pixels.reshape(-1, frames[0].Columns), SOPClassUID=kind, Modality=modality)
+    d.Rows, d.NumberOfFrames = frames[0].Rows, len(frames)
+    names = {
+        "PixelMeasuresSequence": ["PixelSpacing"],
+        "PlanePositionSequence": ["ImagePositionPatient"],
+        "PlaneOrientationSequence": ["ImageOrientationPatient"],
+        "PixelValueTransformationSequence": ["RescaleSlope", "RescaleIntercept"],
+    }
+
+    def group(source, wanted, more):
+        out = pydicom.Dataset()
+        for name in wanted:
+            setattr(out, name, items(**{tag: source[tag].value for tag in names[name]}))
+        for name, content in more.items():
+            setattr(out, name, content)
+        return out
+
+    d.SharedFunctionalGroupsSequence = [group(frames[0], shared, {})]
+    own = [name for name in names if name not in shared]
+    d.PerFrameFunctionalGroupsSequence = [
+        group(source, own, groups(k) if groups else {}) for k, source in enumerate(frames)
+    ]
+    for name, value in tags.items():
+        delattr(d, name) if value is None else setattr(d, name, value)
+    return d
 
 
 def cut(path: Path, share: float) -> Path:

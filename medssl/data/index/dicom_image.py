@@ -43,8 +43,9 @@ def fill_pixels(header: Header, dataset: pydicom.Dataset) -> None:
     header.frames = integer(dataset, "NumberOfFrames", path, 1)
     photometric = text(dataset, "PhotometricInterpretation")
     header.photometric = photometric if photometric in PHOTOMETRIC else "colour of no known kind"
-    if min(header.rows, header.columns) < 1:
-        cause = f"Rows {header.rows}, Columns {header.columns} must be positive"
+    if min(header.rows, header.columns, header.frames) < 1:
+        cause = f"Rows {header.rows}, Columns {header.columns} and NumberOfFrames {header.frames} "
+        cause += "must be positive"
         raise UserError("HEADER", path, cause, "export it again")
     if header.rows * header.columns > MAX_PIXELS:
         cause = f"{header.rows}x{header.columns} pixels, at most {MAX_PIXELS} are read"
