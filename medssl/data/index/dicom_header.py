@@ -94,6 +94,9 @@ def _fill(header: Header, dataset: pydicom.Dataset) -> None:
     _fill_place(header, dataset)
     given = dataset.keys()
     header.apart |= {n: _mark(text(dataset, n)) for n, tag in APART.items() if tag in given}
+    if header.sliced and "MOSAIC" in header.apart.get("ImageType", ""):
+        cause = "a mosaic, many slices tiled in one image"
+        raise UserError("MULTIFRAME", header.path, cause, "convert the series to NIfTI")
     for name, field in {"ImagesInAcquisition": "in_acquisition", "NumberOfSlices": "in_volume",
                         "InstanceNumber": "number"}.items():  # fmt: skip
         words = text(dataset, name)
