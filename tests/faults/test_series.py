@@ -239,6 +239,8 @@ VARYING = {
     "D6-trigger-each": lambda k: {"TriggerTime": 20 * k},
     "D6-type-first": lambda k: {"ImageType": ["ORIGINAL", "PRIMARY", "ND" if k else "NORM"]},
     "D6-temporal": lambda k: {"TemporalPositionIdentifier": k + 1},
+    "D6-kernel-each": lambda k: {"ConvolutionKernel": f"kernel {k}", "StackID": f"{k}"},
+    "D6-kernel-once": lambda k: {"ConvolutionKernel": "B30f"} if k == 4 else {},
     "D6-kvp-2": lambda k: {"KVP": 120 + (k > 9)},
 }
 
@@ -286,12 +288,13 @@ ODD = {
     "PatientID": {"PatientID": "PAT 2"},
     "ConvolutionKernel": {"ConvolutionKernel": "B70f"},
 }
+USUAL = {"ConvolutionKernel": "B30f"}
 
 
 @pytest.mark.parametrize("k", [0, 10, 19])
 @pytest.mark.parametrize("tag", ODD, ids=lambda tag: f"D8-{tag.strip()}{len(tag)}")
 def test_one_slice_that_differs_is_named_with_its_tag(tag, k, tmp_path):
-    slices = [good.ct_slice(n, **(ODD[tag] if n == k else {})) for n in range(COUNT)]
+    slices = [good.ct_slice(n, **{**USUAL, **(ODD[tag] if n == k else {})}) for n in range(COUNT)]
     good.save(slices, tmp_path)
     (row,) = rows(tmp_path)
     assert row.code == "GEOMETRY" and len(row.files) == COUNT

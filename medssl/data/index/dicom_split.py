@@ -22,7 +22,7 @@ ALWAYS = ("EchoNumbers", "ConvolutionKernel", "StackID")
 RESOLVERS = (
     "DiffusionBValue", "TemporalPositionIdentifier", "TemporalPositionIndex", "EchoTime",
     "AcquisitionNumber", "ImageType", "DiffusionGradientOrientation", "InversionTime", "FlipAngle",
-    "KVP", "NominalPercentageOfCardiacPhase", "NominalCardiacTriggerDelayTime", "TriggerTime",
+    "KVP", "NominalPercentageOfCardiacPhase", "NominalCardiacTriggerDelayTime", "TriggerTime", *ALWAYS,
 )  # fmt: skip
 # Why images mix that need no common place to do so: half-way between each other, for example.
 CONTRASTS = ("DiffusionBValue", "TemporalPositionIdentifier", "TemporalPositionIndex", "EchoTime",
@@ -38,8 +38,10 @@ def split(headers: list[Header]) -> list[Part]:
     and the split ends that: the fewest parts, by the fewest tags.
     """
     parts = _by(headers, _grid_name())
-    for naming in (_identity, _modality, _spacing_name(), *map(_tag, ALWAYS)):
+    for naming in (_identity, _modality, _spacing_name()):
         parts = [(n, p) for name, part in parts for n, p in _by(part, naming, name)]
+    for tag in ALWAYS:
+        parts = [(n, p) for name, part in parts for n, p in _by_tag(part, tag, name)]
     return [done for name, part in parts for done in _resolved(name, part)]
 
 
@@ -151,6 +153,15 @@ def _by(headers: list[Header], naming: Callable[[Header], str], prefix: str = ""
     if len(parts) == 1:
         return [(prefix or next(iter(parts)), headers)]
     return [(f"{prefix}, {name}" if prefix else name, parts[name]) for name in sorted(parts)]
+
+
+def _by_tag(part: list[Header], tag: str, name: str) -> list[Part]:
+    """Parts by one tag, unless an image lacks it or nearly every one has a value of its own."""
+    if not all(header.apart.get(tag) for header in part):
+        return [(name, part)]
+    pieces = _by(part, _tag(tag), name)
+    few = len(pieces) <= 2 or len(part) >= FEWEST * len(pieces)
+    return pieces if few else [(name, part)]
 
 
 def _resolved(name: str, part: list[Header]) -> list[Part]:
