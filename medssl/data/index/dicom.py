@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from medssl.errors import UserError
 
 LOST = {("", "EMPTY"), ("", "UNREADABLE"), ("", "NOT_IMAGE"), ("dicom", "UNREADABLE"),
         ("dicom", "CUT")}  # fmt: skip
+MOST_SLICES = 99_999
 MEND_SERIES = {"CUT", "CODEC", "HEADER", "GEOMETRY", "DTYPE", "SCALE"}
 
 
@@ -183,7 +185,7 @@ def _series(headers: list[Header], films: list[Header]) -> tuple[list[Row], set[
 def _doubts(headers: list[Header]) -> list[str]:
     """What counts say of slices that no gap tells, such as those missing at an end."""
     doubts = []
-    promised = max(header.in_acquisition for header in headers)
+    promised = _usual(header.in_acquisition for header in headers)
     if promised > len(headers):
         doubts.append(f"ImagesInAcquisition is {promised}, found {len(headers)} slices")
     numbers = sorted({h.number for h in headers if h.number is not None})
@@ -198,13 +200,20 @@ def _doubts(headers: list[Header]) -> list[str]:
     return doubts
 
 
+def _usual(counts: Iterable[int]) -> int:
+    """What most slices say, or 0 if that is no number of slices."""
+    count = Counter(counts).most_common(1)[0][0]
+    return count if count <= MOST_SLICES else 0
+
+
 def _volume(group: list[Header], key: str, remarks: list[str]) -> Row:
     ordered, affine = grid(group)
     first = ordered[0]
     remarks = sorted({remark for header in ordered for remark in header.remarks}) + remarks
     remarks += checks.affine(affine, first.path)
-    if first.in_volume > len(ordered):
-        remarks.append(f"NumberOfSlices is {first.in_volume}, found {len(ordered)} slices")
+    promised = _usual(header.in_volume for header in ordered)
+    if promised > len(ordered):
+        remarks.append(f"NumberOfSlices is {promised}, found {len(ordered)} slices")
     return Row(
         _files(ordered), "dicom", pseudonym(key, "s"),
         first.patient, first.study, first.modality, join((first.columns, first.rows, len(ordered))),
