@@ -11,6 +11,7 @@ from medssl.privacy import error_report
 
 VERBS = {
     "index": "list what is there, whose it is, how it was acquired, and what is broken and why",
+    "convert": "turn a manifest into the dataset of another tool, or back",
     "qc": "look at a cohort before training: outliers, copies, refusals, thumbnails",
     "prepare": "reorient, resample and normalise scans into a store that crops are read from",
     "pretrain": "pretrain a backbone on scans without labels",

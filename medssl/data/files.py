@@ -17,7 +17,9 @@ LEFTOVER = re.compile(r"\.\d+\.")
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # some network file systems know none
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-FORMULA = re.compile(r"^([=+\-@\t\r])")
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+FORMULA = re.compile(rf"^(?!{NUMBER}$)([=+\-@\t\r])")
+QUOTED = re.compile(r"^'(?=[=+\-@\t\r])")
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
@@ -27,6 +29,11 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
         text = table[column].map(lambda value: isinstance(value, str))
         table.loc[text, column] = table.loc[text, column].str.replace(FORMULA, r"'\1", regex=True)
     return table
+
+
+def with_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of text as it was before `without_formulas`."""
+    return table.apply(lambda column: column.str.replace(QUOTED, "", regex=True))
 
 
 def write_csv(path: Path, table: pd.DataFrame, private: bool = False) -> None:

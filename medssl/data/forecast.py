@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medssl.data.files import no_room
-from medssl.data.preprocess import AXIS_OF, Recipe
+from medssl.data.recipe import AXIS_OF, Recipe
 from medssl.errors import UserError
 from medssl.progress import amount, duration
 

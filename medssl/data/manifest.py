@@ -100,8 +100,16 @@ class Manifest:
         return found.iloc[0]
 
     def files(self, id: str) -> list[Path]:
-        """The files of a scan, in slice order."""
-        return [self.root / file for file in json.loads(self.row(id)["files"])]
+        """The files of a scan, in slice order. Raises UserError OUTSIDE for one not below `root`."""
+        names = json.loads(self.row(id)["files"])
+        for name in names:  # links that lead elsewhere were followed knowingly, by the index
+            if os.path.isabs(name) or ".." in Path(os.path.normpath(name)).parts:
+                self._refuse_outside(id, name)
+        return [self.root / name for name in names]
+
+    def _refuse_outside(self, id: str, name: str) -> None:
+        cause = f"{name!r} is no path below {self.root.name}/"
+        raise UserError("OUTSIDE", id, cause, "make the manifest anew with `medssl index`")
 
     def frames(self, id: str) -> list[list[int]]:
         """The numbers of the frames of each file that belong to a scan; none: whole files do."""
@@ -130,6 +138,8 @@ class Manifest:
         name = self.row(id)["label_mask"]
         if not name:
             return None
+        if os.path.isabs(name):  # masks may lie in a folder beside the scans
+            self._refuse_outside(id, name)
         path = self.root / name
         scan = self.volume(id) if scan is None else scan
         film = identify(path) == "image2d"

@@ -19,7 +19,8 @@ from medssl.data.files import write_atomically
 from medssl.data.index.row import BURNED_IN
 from medssl.data.manifest import Manifest
 from medssl.data.packed import open_packed, pack, quantised, read_box, restored
-from medssl.data.preprocess import Grid, Prepared, Recipe
+from medssl.data.preprocess import Grid, Prepared
+from medssl.data.recipe import Recipe
 from medssl.errors import UserError, one_line
 
 FORMAT = 4

@@ -22,6 +22,11 @@ IDENTIFYING = re.compile(
     r"(patients?|subject|full|first|last|family|given|sur|fore)?names?|.*birth.*|dob|.*accession.*"
     r"|.*address.*|.*phone.*|e?mail|ssn|.*insurance.*|.*physician.*|.*uid"
 )
+_MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+MANGLED = re.compile(
+    rf"\d+([.,]\d+)?e\+\d+|\d{{1,2}}-({_MONTHS})|({_MONTHS})-\d{{2}}|#(name\?|ref!|value!|#+)",
+    re.IGNORECASE,
+)
 MASKS = ("seg", "mask", "label_path", "mask_path", "segmentation", "label", "labels")
 SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
@@ -139,6 +144,8 @@ def match(
         return found, paths
     for column in [c for name in IDS for c in columns if c.lower() == name]:
         found = [places.named(value) for value in table[column]]
+        lost = [value if not rows else "" for value, rows in zip(table[column], found, strict=True)]
+        refuse_mangled(lost, source, {*places.by_id, *places.by_stem})
         if any(found):
             _refuse_ambiguous(found, table[column], manifest, source)
             return found, [column]
@@ -153,6 +160,20 @@ def match(
     cause = f"no row names a scan of the manifest (columns {', '.join(table.columns)})"
     fix = "add a column `path` (relative to the table or to the scans) or `id`"
     raise UserError("LABELS", source, cause, fix)
+
+
+def refuse_mangled(values: list[str], source: Path, known: set[str] = frozenset()) -> None:
+    """Raise UserError TABLE for what was an id before a spreadsheet took it for a number or date.
+
+    `known` are ids that exist: 12 beside a known 0012 has lost its zeros.
+    """
+    unpadded = {id.lstrip("0"): id for id in known if id.isdigit() and id.startswith("0")}
+    for line, value in enumerate(values, start=2):
+        if MANGLED.fullmatch(value) or value in unpadded:
+            was = f" ({unpadded[value]}?)" if value in unpadded else ""
+            cause = f"line {line}: {value!r} was an id{was}, now it is a number or date"
+            fix = "import that column into the spreadsheet as text, and save the table again"
+            raise UserError("TABLE", source, cause, fix)
 
 
 def split_names(values: pd.Series, source: Path) -> pd.Series:

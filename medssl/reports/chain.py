@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from medssl.data.preprocess import Recipe
+from medssl.data.recipe import Recipe
 from medssl.evaluation.metrics import undefined
 from medssl.reports import charts, figures
 from medssl.reports.cohort import by_split

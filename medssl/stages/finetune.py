@@ -20,7 +20,7 @@ from medssl.config import Config as Base
 from medssl.config import Part, checked_parts
 from medssl.data.crops import Crops, batches
 from medssl.data.leakage import PARTS, overlap, record, refuse_overlap
-from medssl.data.preprocess import Recipe
+from medssl.data.recipe import Recipe
 from medssl.data.store import Store
 from medssl.data.subset import few, of_splits
 from medssl.data.targets import (

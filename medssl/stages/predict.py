@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from pydantic import Field
@@ -18,15 +17,14 @@ from pydantic import Field
 from medssl.config import Config as Base
 from medssl.data.files import refuse_inside, write_csv
 from medssl.data.index import IDS, Row, nifti, read, scan
-from medssl.data.preprocess import Recipe, prepare, restore
-from medssl.data.volume import Volume
+from medssl.data.preprocess import prepare, restore
+from medssl.data.recipe import Recipe
+from medssl.data.writing import SCANNER, write_image
 from medssl.errors import UserError
 from medssl.privacy import scrub_names
 from medssl.progress import say, track
 from medssl.stages.finetune import check_fits, load_task
 from medssl.training.hardware import Hardware
-
-SCANNER = 1
 
 
 class Config(Base, Hardware):
@@ -74,7 +72,7 @@ def run(config: Config) -> Path:
             else:
                 grid = prepared.grid
                 labels = restore(found, grid, recipe.orientation, volume, task.labels)
-                write_labels(labels, config.out / row.id, _affine_code(row))
+                write_image(labels, config.out / row.id, _affine_code(row))
         except UserError as error:
             reason = scrub_names(f"{error.cause}. Fix: {error.fix}", row.files)
             refused.append((row.id, error.code, reason))
@@ -115,30 +113,6 @@ def _affine_code(row: Row) -> int:
     if row.format != "nifti":
         return SCANNER
     return nifti.read_header(row.files[0]).space or SCANNER
-
-
-def write_labels(labels: Volume, path: Path, code: int = SCANNER) -> Path:
-    """Write integer labels as .nii.gz with the affine as given, or as .png for a film.
-
-    `code` is NIfTI's word for the space that the affine leads to. The qform says the same as the
-    sform, unless the axes are sheared, which it cannot express.
-    """
-    array = labels.array[0]
-    if labels.ndim == 2:
-        from PIL import Image
-
-        path = path.with_name(path.name + ".png")
-        Image.fromarray(array).save(path)
-        return path
-    path = path.with_name(path.name + ".nii.gz")
-    image = nib.Nifti1Image(array, labels.affine)
-    image.set_sform(labels.affine, code)
-    image.set_qform(labels.affine, code)
-    if not np.allclose(image.get_qform(), labels.affine, atol=1e-3):
-        image.set_qform(None, 0)
-    image.header.set_xyzt_units("mm")
-    nib.save(image, path)
-    return path
 
 
 def _named(scores: np.ndarray, classes: dict[int, str]) -> dict[str, float]:

@@ -24,8 +24,9 @@ from medssl.data.files import alone_in, refuse_inside, write_csv
 from medssl.data.forecast import Forecast
 from medssl.data.manifest import Manifest
 from medssl.data.patients import PSEUDONYM
-from medssl.data.preprocess import Recipe, prepare
+from medssl.data.preprocess import prepare
 from medssl.data.processes import each
+from medssl.data.recipe import Recipe
 from medssl.data.store import Store, key_of
 from medssl.errors import UserError, check_bad, one_line
 from medssl.privacy import scrub_names

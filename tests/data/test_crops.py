@@ -52,7 +52,8 @@ def test_mask_and_image_belong_together(store):
 
 
 def test_foreground_share_of_boxes_holds_a_labelled_voxel(tmp_path):
-    from medssl.data.preprocess import Recipe, prepare
+    from medssl.data.preprocess import prepare
+    from medssl.data.recipe import Recipe
     from medssl.data.volume import Volume
 
     store = make(tmp_path / "s", [(60, 60, 60)])

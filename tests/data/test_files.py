@@ -58,7 +58,7 @@ def test_a_folder_is_held_by_one_process_and_what_killed_ones_left_is_removed(tm
 
 
 def test_tables_run_no_formula_and_private_ones_are_for_their_owner(tmp_path):
-    table = pd.DataFrame({"id": ["=HYPERLINK(1)", "+1", "-x", "@x", "\tx", "a=b"], "n": [-1.5] * 6})
+    table = pd.DataFrame({"id": ["=HYPERLINK(1)", "+x", "-x", "@x", "\tx", "a=b"], "n": [-1.5] * 6})
     write_csv(tmp_path / "t.csv", table)
     found = pd.read_csv(tmp_path / "t.csv")
     assert [v[0] for v in found["id"]] == ["'"] * 5 + ["a"] and found["n"].tolist() == [-1.5] * 6

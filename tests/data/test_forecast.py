@@ -5,7 +5,7 @@ import pytest
 
 from medssl.data import forecast
 from medssl.data.forecast import Forecast, prepared_voxels
-from medssl.data.preprocess import Recipe
+from medssl.data.recipe import Recipe
 from medssl.errors import UserError
 
 

@@ -118,4 +118,4 @@ def test_formulas_are_quoted_in_the_csv_only(manifest, tmp_path):
     manifest.write(tmp_path / "m")
     assert Manifest.read(tmp_path / "m").table["label_x"].tolist()[0] == "=HYPERLINK(1)"
     shown = pd.read_csv(tmp_path / "m" / "manifest.csv")["label_x"].tolist()
-    assert shown == ["'=HYPERLINK(1)", "'-1", "plain"]
+    assert shown == ["'=HYPERLINK(1)", "-1", "plain"]

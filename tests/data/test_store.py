@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medssl.data.preprocess import Recipe, prepare
+from medssl.data.preprocess import prepare
+from medssl.data.recipe import Recipe
 from medssl.data.store import Store, entry_key, fingerprint
 from medssl.data.volume import Volume
 from medssl.errors import UserError

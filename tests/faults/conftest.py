@@ -14,7 +14,8 @@ import pytest
 
 from medssl.data.index import scan
 from medssl.data.manifest import Manifest
-from medssl.data.preprocess import Recipe, prepare
+from medssl.data.preprocess import prepare
+from medssl.data.recipe import Recipe
 from medssl.errors import UserError
 
 MESSAGE = re.compile(r"[A-Z][A-Z0-9_]+ [^\n]+: [^\n]+\. Fix: [^\n]+")

@@ -11,7 +11,8 @@ import pytest
 
 from medssl.data.index import scan
 from medssl.data.manifest import Manifest
-from medssl.data.preprocess import Recipe, prepare
+from medssl.data.preprocess import prepare
+from medssl.data.recipe import Recipe
 from medssl.data.volume import Volume, reorient
 from medssl.errors import UserError
 from tests.faults import good

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medssl.data.preprocess import Recipe
+from medssl.data.recipe import Recipe
 from tests.faults import good
 
 

@@ -18,7 +18,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medssl.data.index import scan
 from medssl.data.manifest import Manifest
-from medssl.data.preprocess import Recipe, prepare
+from medssl.data.preprocess import prepare
+from medssl.data.recipe import Recipe
 from medssl.data.store import Store, key_of
 from medssl.errors import UserError
 from medssl.stages import index
@@ -335,7 +336,11 @@ def test_no_file_is_named_by_a_tag(row, tmp_path):
     for column in ("id", "patient", "study"):
         assert used[column].replace("-", "").replace("_", "").isalnum() and len(used[column]) < 130
     assert sorted(p for p in tmp_path.rglob("*") if out not in p.parents) == sorted([*before, out])
-    assert sorted(p.name for p in out.iterdir()) == ["manifest.csv", "manifest.parquet"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "manifest.csv",
+        "manifest.parquet",
+        "quarantine.csv",
+    ]
 
 
 @pytest.mark.parametrize("row", ["H2-points", "H2-points-text", "H2-points-cut"])

@@ -24,7 +24,7 @@ READERS = {
     "image2d": "medssl.data.index.image2d",
 }
 
-__all__ = ["IDS", "READERS", "Row", "identify", "image2d_labels", "read", "scan"]
+__all__ = ["IDS", "READERS", "Row", "identify", "image2d_labels", "inspect", "read", "scan"]
 
 
 def scan(root: Path, modality: str | None = None, ids: IDS = "auto", workers: int = 0) -> list[Row]:
@@ -37,8 +37,13 @@ def scan(root: Path, modality: str | None = None, ids: IDS = "auto", workers: in
     """
     root = Path(root)
     files, closed = walk(root)
-    rows = [Row.refused([path], error) for path, error in closed]
-    by_format, others = defaultdict(list), []
+    rows = [Row.refused([path], error) for path, error in closed] + inspect(files, workers)
+    return _completed(rows, root if root.is_dir() else root.parent, modality, ids)
+
+
+def inspect(files: list[Path], workers: int = 0) -> list[Row]:
+    """One row a scan and one a refused file, of these files; ids are still to be given."""
+    rows, others, by_format = [], [], defaultdict(list)
     kinds = track(in_chunks(_kind, files, workers), "look into files", len(files), "files")
     for path, kind in zip(files, kinds, strict=True):
         if isinstance(kind, UserError):
@@ -55,8 +60,7 @@ def scan(root: Path, modality: str | None = None, ids: IDS = "auto", workers: in
     used = {path for row in rows if row.used for path in row.files}
     rows = [row for row in rows if row.used or not used.issuperset(row.files)]
     claimed = {path for row in rows for path in row.files}
-    rows += [row for row in others if row.files[0] not in claimed]
-    return _completed(rows, root if root.is_dir() else root.parent, modality, ids)
+    return rows + [row for row in others if row.files[0] not in claimed]
 
 
 def _kind(path: Path) -> str | UserError:

@@ -1,13 +1,13 @@
 """PNG, JPEG and TIFF films through Pillow, as one grey channel (1, rows, columns)."""
 
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from medssl.data.index import checks
+from medssl.data.index.film_structure import check_end, check_tiff, check_whole, png_depth
 from medssl.data.index.row import Row, each, join, unreadable
 from medssl.data.volume import Volume, spacing_affine
 from medssl.errors import UserError
@@ -15,7 +15,6 @@ from medssl.errors import UserError
 MAX_PIXELS = 200_000_000
 GREY = ("1", "L", "I", "I;16", "I;16B", "I;16L", "F")
 BOMB_BYTES = 50 << 20  # a genuine film of this size is never packed 200:1
-PNG_SIGNATURE, BLOCK = 8, 1 << 16
 EXIF_ORIENTATION = 0x0112
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 
@@ -62,9 +61,9 @@ def _inspect_one(path: Path) -> Row:
             remarks.append(f"turned as EXIF says ({turn})")
         if image.mode not in GREY:
             remarks.append(f"{image.mode} read as one grey channel")
-        if image.format == "PNG" and _png_depth(path) == 16 and image.mode not in GREY:
+        if image.format == "PNG" and png_depth(path) == 16 and image.mode not in GREY:
             remarks.append("16-bit colour reduced to 8 bits")
-        _check_end(path, image.format)
+        check_end(path, image.format)
     shape = (columns, rows) if turn in (5, 6, 7, 8) else (rows, columns)
     return Row([path], "image2d", shape=join(shape), spacing=join((1.0, 1.0)), remarks=remarks)
 
@@ -79,6 +78,8 @@ def _open(path: Path) -> Image.Image:
         raise UserError("TOO_LARGE", path, f"{error}", "cut or shrink it") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise unreadable(path, error) from error
+    if image.format == "TIFF":
+        check_tiff(path)
     if image.width * image.height > MAX_PIXELS:
         cause = f"{image.width}x{image.height} pixels, at most {MAX_PIXELS} are read"
         raise UserError("TOO_LARGE", path, cause, "cut or shrink it")
@@ -93,41 +94,8 @@ def _open(path: Path) -> Image.Image:
 
 def _decoded(path: Path) -> Image.Image:
     with _open(path) as image:
-        if image.format == "PNG":
-            _check_png(path)
+        check_whole(path, image.format)
         try:
             return ImageOps.exif_transpose(image)
         except (OSError, SyntaxError, ValueError) as error:
             raise unreadable(path, error) from error
-
-
-def _png_depth(path: Path) -> int:
-    with open(path, "rb") as stream:
-        return stream.read(25)[24]
-
-
-def _check_png(path: Path) -> None:
-    """Raises UserError CRC if the checksum of a chunk is wrong; Pillow leaves those of IDAT out."""
-    with open(path, "rb") as stream:
-        stream.seek(PNG_SIGNATURE)
-        while len(start := stream.read(8)) == 8:
-            found = zlib.crc32(start[4:])
-            left = int.from_bytes(start[:4], "big")
-            while left and (block := stream.read(min(left, BLOCK))):
-                found, left = zlib.crc32(block, found), left - len(block)
-            if left or found != int.from_bytes(stream.read(4), "big"):
-                cause = f"the checksum of PNG chunk {start[4:]!r} is wrong"
-                raise UserError("CRC", path, cause, "fetch the file again")
-            if start[4:] == b"IEND":
-                return
-
-
-def _check_end(path: Path, format: str | None) -> None:
-    """Raises UserError CUT if the end marker of a PNG or JPEG is missing."""
-    marker = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}.get(format or "")
-    if marker:
-        with open(path, "rb") as stream:
-            stream.seek(-min(path.stat().st_size, 1 << 16), 2)
-            if marker not in stream.read():
-                cause = f"the {format} end marker is missing after {path.stat().st_size} bytes"
-                raise UserError("CUT", path, cause, "fetch the file again")

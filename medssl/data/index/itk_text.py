@@ -20,6 +20,11 @@ META_TYPES = {
     "MET_UINT": "u4", "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8",
     "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
+META_VECTORS = (
+    "DimSize", "ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "CenterOfRotation",
+)  # fmt: skip
+META_LOCAL = ("LOCAL", "Local", "local")  # other spellings are names of files, to MetaIO too
+META_MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 NRRD_TYPES = {
     "char": "i1", "int8": "i1", "short": "i2", "short int": "i2", "int16": "i2", "int": "i4",
     "int32": "i4", "longlong": "i8", "long long": "i8", "long long int": "i8", "int64": "i8",
@@ -93,9 +98,10 @@ def _meta(path: Path, head: bytes) -> Text:
     if kind not in META_TYPES or fields.get("elementnumberofchannels", "1") != "1":
         cause = f"ElementType is {quoted(kind) or 'missing'}, expected one real number a voxel"
         raise UserError("DTYPE", path, cause, "save it as MET_SHORT or MET_FLOAT")
+    _check_counts(fields, path)
     steps = _numbers(fields.get("elementspacing") or fields.get("elementsize") or "", path)
     _check_steps(steps, path)
-    local = where.upper() == "LOCAL"
+    local = where in META_LOCAL
     skip = _whole(fields.get("headersize", "0"), path)
     big = fields.get("elementbyteordermsb") or fields.get("binarydatabyteordermsb", "")
     packing = "packed" if fields.get("compresseddata", "").lower() == "true" else "raw"
@@ -107,6 +113,17 @@ def _meta(path: Path, head: bytes) -> Text:
         np.dtype(META_TYPES[kind]).newbyteorder(">" if big.lower() == "true" else "<"),
         packing, bool(steps),
     )  # fmt: skip
+
+
+def _check_counts(fields: dict[str, str], path: Path) -> None:
+    """Raise UserError HEADER for fields of the wrong length: MetaIO reads on beyond their end."""
+    axes = _whole(fields.get("ndims", "0"), path)
+    for names, count in ((META_VECTORS, axes), (META_MATRICES, axes * axes)):
+        for name in names:
+            found = len(fields.get(name.lower(), "").split())
+            if found not in (0, count):
+                cause = f"{name} has {found} values, expected {count} with NDims {axes}"
+                raise UserError("HEADER", path, cause, "export it again")
 
 
 def _nrrd(path: Path, head: bytes) -> Text:
