@@ -5,7 +5,7 @@ import pydicom
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from medssl.data.index import checks
+from medssl.data.index import checks, dicom_tags
 from medssl.data.index.dicom_header import read_header
 from medssl.data.index.dicom_tags import floats, integer, load, text
 from medssl.errors import UserError
