@@ -24,7 +24,7 @@ SCHEMA = 1
 NAME = "manifest.parquet"
 LARGEST_LABEL = 65535
 COLUMNS = (
-    "id", "patient", "study", "path", "files", "format", "modality", "shape", "spacing",
+    "id", "patient", "study", "path", "files", "frames", "format", "modality", "shape", "spacing",
     "orientation", "split", "label_mask", "boxes", "remarks", "verdict", "code", "reason", "stamp",
 )  # fmt: skip
 
@@ -106,6 +106,10 @@ class Manifest:
         """The files of a scan, in slice order."""
         return [self.root / file for file in json.loads(self.row(id)["files"])]
 
+    def frames(self, id: str) -> list[list[int]]:
+        """The numbers of the frames of each file that belong to a scan; none: whole files do."""
+        return json.loads(self.row(id).get("frames") or "[]")
+
     def volume(self, id: str) -> Volume:
         """The voxels of a used scan. Raises UserError if it was refused or cannot be read."""
         row = self.row(id)
@@ -116,7 +120,7 @@ class Manifest:
         if row.get("stamp") and stamp(files) != row["stamp"]:
             cause = f"{row['path']} has changed or gone since it was indexed"
             raise UserError("STALE", id, cause, "run `medssl index` again")
-        volume = read(files, row["format"])
+        volume = read(files, row["format"], self.frames(id))
         return replace(volume, modality=volume.modality or row["modality"])
 
     def mask(self, id: str, scan: Volume | None = None) -> Volume | None:

@@ -29,15 +29,20 @@ FOREGROUND_POINTS = 1000
 
 def entry_key(sources: list[str], recipe: Keys) -> str:
     """32 hex digits from fingerprints of source files, the recipe and the store's format."""
+    return _digest("|".join([str(FORMAT), recipe.model_dump_json(), *sources]))
+
+
+def _digest(text: str) -> str:
     import xxhash
 
-    text = "|".join([str(FORMAT), recipe.model_dump_json(), *sources])
     return xxhash.xxh3_128(text.encode()).hexdigest()
 
 
 def key_of(manifest: Manifest, item: str, recipe: Recipe) -> tuple[str, str]:
     """The key of a scan's entry, and the fingerprint of the scan's files."""
     source, mask = fingerprint(manifest.files(item)), manifest.row(item)["label_mask"]
+    if frames := manifest.frames(item):  # two scans of one file are no copies of each other
+        source = _digest(f"{source}|{json.dumps(frames)}")
     masks = [fingerprint([manifest.root / mask])] if mask else []
     return entry_key([source, *masks], recipe), source
 

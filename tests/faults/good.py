@@ -10,6 +10,8 @@ from PIL import Image
 from pydicom.uid import (
     CTImageStorage,
     DigitalXRayImageStorageForPresentation,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
 )
 
@@ -86,26 +88,85 @@ def film(folder: Path, pixels=None, name="a.dcm", save=True, **tags) -> Path | p
     return folder / name
 
 
+def ct_slice(k: float, pixels: np.ndarray | None = None, **tags) -> pydicom.Dataset:
+    """Slice k of a CT of 16 x 20 pixels, 2 mm from the next."""
+    place = {
+        "SOPClassUID": CTImageStorage,
+        "Modality": "CT",
+        "ImagePositionPatient": [-10.0, -20.0, 30.0 + 2 * k],
+        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+        "PixelSpacing": [0.5, 0.7],
+        "RescaleSlope": 1,
+        "RescaleIntercept": -1024,
+        "InstanceNumber": int(k) + 1,
+    }
+    array = voxels((16, 20)) + int(100 * k) if pixels is None else pixels
+    return dicom(array.astype(np.int16), **{**place, **tags})
+
+
+def save(datasets, folder: Path, name="slice") -> list[Path]:
+    """Write datasets as <name>0.dcm, <name>1.dcm, ..."""
+    paths = []
+    for number, d in enumerate(datasets):
+        paths.append(folder / f"{name}{number}.dcm")
+        d.save_as(paths[-1], enforce_file_format=True)
+    return paths
+
+
 def ct(folder: Path, odd: int | None = None, count=5, pixels=None, spoil=None, **tags) -> Path:
     """A CT series; `tags` and `spoil` (of the dataset) go to slice `odd` only, or to all."""
+    datasets = []
     for k in range(count):
         here = odd is None or k == odd
-        place = {
-            "SOPClassUID": CTImageStorage,
-            "Modality": "CT",
-            "ImagePositionPatient": [-10.0, -20.0, 30.0 + 2 * k],
-            "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
-            "PixelSpacing": [0.5, 0.7],
-            "RescaleSlope": 1,
-            "RescaleIntercept": -1024,
-            "InstanceNumber": k + 1,
-        }
-        array = voxels((16, 20)) + 100 * k if pixels is None else pixels[k]
-        d = dicom(array.astype(np.int16), **{**place, **(tags if here else {})})
+        d = ct_slice(k, None if pixels is None else pixels[k], **(tags if here else {}))
         if spoil and here:
             spoil(d)
-        d.save_as(folder / f"slice{k}.dcm", enforce_file_format=True)
-    return folder / f"slice{odd or 0}.dcm"
+        datasets.append(d)
+    return save(datasets, folder)[odd or 0]
+
+
+def items(**tags) -> list[pydicom.Dataset]:
+    """A sequence of one item."""
+    d = pydicom.Dataset()
+    for name, value in tags.items():
+        setattr(d, name, value)
+    return [d]
+
+
+def enhanced(frames: list[pydicom.Dataset], shared=(), groups=None, **tags) -> pydicom.Dataset:
+    """An Enhanced CT or MR of the given slices, as in files of their own.
+
+    Functional groups named in `shared` are taken from the first slice for all frames. `groups`
+    gives further ones by frame: name -> items.
+    """
+    modality = frames[0].Modality
+    kind = EnhancedMRImageStorage if modality == "MR" else EnhancedCTImageStorage
+    pixels = np.stack([np.frombuffer(d.PixelData, np.int16) for d in frames])
+    d = dicom(pixels.reshape(-1, frames[0].Columns), SOPClassUID=kind, Modality=modality)
+    d.Rows, d.NumberOfFrames = frames[0].Rows, len(frames)
+    names = {
+        "PixelMeasuresSequence": ["PixelSpacing"],
+        "PlanePositionSequence": ["ImagePositionPatient"],
+        "PlaneOrientationSequence": ["ImageOrientationPatient"],
+        "PixelValueTransformationSequence": ["RescaleSlope", "RescaleIntercept"],
+    }
+
+    def group(source, wanted, more):
+        out = pydicom.Dataset()
+        for name in wanted:
+            setattr(out, name, items(**{tag: source[tag].value for tag in names[name]}))
+        for name, content in more.items():
+            setattr(out, name, content)
+        return out
+
+    d.SharedFunctionalGroupsSequence = [group(frames[0], shared, {})]
+    own = [name for name in names if name not in shared]
+    d.PerFrameFunctionalGroupsSequence = [
+        group(source, own, groups(k) if groups else {}) for k, source in enumerate(frames)
+    ]
+    for name, value in tags.items():
+        delattr(d, name) if value is None else setattr(d, name, value)
+    return d
 
 
 def cut(path: Path, share: float) -> Path:

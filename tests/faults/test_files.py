@@ -21,7 +21,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medssl.data.index import dicom_header, read, scan
+from medssl.data.index import dicom_image, read, scan
 from medssl.data.manifest import Manifest
 from medssl.errors import UserError
 from medssl.stages import index, prepare
@@ -416,7 +416,7 @@ def test_an_uninstalled_codec_is_named(syntax, tmp_path, judge, monkeypatch):
     class Missing:
         is_available = False
 
-    monkeypatch.setattr(dicom_header, "get_decoder", lambda syntax: Missing)
+    monkeypatch.setattr(dicom_image, "get_decoder", lambda syntax: Missing)
     d = good.film(tmp_path, save=False)
     d.PixelData = pydicom.encaps.encapsulate([b"\0" * 100])
     d.file_meta.TransferSyntaxUID = syntax

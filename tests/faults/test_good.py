@@ -1,124 +1,14 @@
-"""The other side: what is good is read, and equal to what the format's own reader says."""
+"""The other side: hardly anything that is good is refused, and it is read as it was written."""
 
-import warnings
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import pydicom
 import pytest
 from PIL import Image
-from pydicom.pixels import apply_modality_lut, pixel_array
 
 from medssl.data.index import read, scan
-from medssl.data.index.dicom_header import read_header
-from medssl.data.index.dicom_pixels import LUMINANCE, decode
-from medssl.errors import UserError
 from tests.faults import good
-
-PYDICOM = Path(pydicom.__file__).parent / "data/test_files"
-NIBABEL = Path(nib.__file__).parent / "tests/data"
-
-NO_IMAGE = "NOT_IMAGE"
-EXCEPTIONS = {  # file: the code it is refused with, which says why
-    "JPEG2000-embedded-sequence-delimiter.dcm": "HEADER",  # its codestream is overwritten
-    "MR_truncated.dcm": "CUT",
-    "no_meta.dcm": "UNREADABLE",  # begins with a stray byte, pydicom finds no image either
-    "zipMR.gz": "UNSUPPORTED",
-}
-GEOMETRY_ONLY = {"GEOMETRY", "FEW_SLICES"}  # one slice is no volume, but its pixels can be read
-
-
-def pydicom_images() -> list[str]:
-    """Names of the files that pydicom itself reads pixels of."""
-    names = []
-    for path in sorted(p for p in PYDICOM.rglob("*") if p.is_file()):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                dataset = pydicom.dcmread(path, force=True)
-                if "PixelData" in dataset and "Rows" in dataset:
-                    names.append(str(path.relative_to(PYDICOM)))
-            except Exception:  # not a file that pydicom reads
-                continue
-    return names
-
-
-def native(path: Path) -> np.ndarray:
-    """What pydicom says the values are: decoded, rescaled, colours as they are."""
-    dataset = pydicom.dcmread(path, force=True)
-    stored = pixel_array(dataset)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        stored = (1 << dataset.BitsStored) - 1 - stored  # ours: high is bright in every film
-    return apply_modality_lut(stored, dataset) if stored.ndim == 2 else stored
-
-
-@pytest.mark.parametrize("name", pydicom_images())
-@pytest.mark.filterwarnings("ignore")
-def test_pydicom_images_equal_pydicom(name):
-    path = PYDICOM / name
-    row = next(r for r in scan(path) if path in r.files)
-    if row.code == "MULTIFRAME" or row.code == NO_IMAGE:
-        return  # said so; several frames in a file are another task's
-    if name in EXCEPTIONS:
-        assert row.code == EXCEPTIONS[name]
-        return
-    assert row.used or row.code in GEOMETRY_ONLY, row.reason
-    dataset = pydicom.dcmread(path, force=True)
-    if "TransferSyntaxUID" not in dataset.file_meta or "PALETTE" in str(
-        dataset.PhotometricInterpretation
-    ):
-        return
-    try:
-        theirs = native(path)
-    except RuntimeError:  # no plugin can decode it, such as JPEG-lossy.dcm
-        with pytest.raises(UserError, match="^UNREADABLE"):
-            decode(read_header(path))
-        return
-    ours = decode(read_header(path))
-    if theirs.ndim == 3:
-        same = (theirs == theirs[..., :1]).all()
-        theirs = theirs[..., 0] if same else np.rint(theirs.astype(float) @ LUMINANCE)
-    if "PixelPaddingValue" in dataset:
-        inside = pixel_array(dataset) != dataset.PixelPaddingValue
-        ours, theirs = ours[inside], theirs[inside]
-    if ours.dtype.kind == "f":
-        assert np.allclose(ours, theirs, rtol=1e-6)
-    else:
-        assert np.array_equal(ours, theirs)
-
-
-def nibabel_images() -> list[str]:
-    endings = (".nii", ".nii.gz", ".hdr")
-    return sorted(p.name for p in NIBABEL.iterdir() if p.name.endswith(endings))
-
-
-NIBABEL_EXCEPTIONS = {
-    "analyze.hdr": "UNSUPPORTED",  # Analyze 7.5 holds no orientation
-    "nifti1.hdr": "MISSING",  # headers without their image
-    "nifti2.hdr": "MISSING",
-    "row_major.dconn.nii": "NOT_IMAGE",  # a CIFTI matrix
-    "example4d.nii.gz": "SERIES_4D",
-    "example_nifti2.nii.gz": "SERIES_4D",
-    "functional.nii": "SERIES_4D",
-    "resampled_anat_moved.nii": "NONFINITE",  # 153 voxels are NaN
-}
-
-
-@pytest.mark.parametrize("name", nibabel_images())
-def test_nibabel_images_equal_nibabel(name):
-    path = NIBABEL / name
-    row = scan(path)[0]
-    if not row.used:
-        assert row.code == NIBABEL_EXCEPTIONS[name], row.reason
-        return
-    if name in NIBABEL_EXCEPTIONS:
-        with pytest.raises(UserError, match=f"^{NIBABEL_EXCEPTIONS[name]}"):
-            read(row)
-        return
-    volume, image = read(row), nib.load(path)
-    assert np.allclose(volume.affine, image.affine)
-    assert np.allclose(volume.array[0], image.get_fdata().reshape(volume.shape), rtol=1e-6)
 
 
 def make(kind: int, rng: np.random.Generator, folder: Path, number: int) -> np.ndarray:

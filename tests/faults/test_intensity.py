@@ -46,7 +46,7 @@ CASES = {
     "C1-huge": ("CUT|TOO_LARGE", partial(good.film, Rows=65535, Columns=65535)),
     "C1-ct": ("CUT", partial(good.ct, odd=2, Rows=32)),
     "C1-fewer": ("remark: bytes after the pixels", partial(good.film, Rows=30)),
-    "C1-half": ("UNREADABLE", partial(good.film, Rows=20)),
+    "C1-half": ("HEADER", partial(good.film, Rows=20)),
     "C1-zero": ("HEADER", partial(good.film, Rows=0)),
     **{
         f"C1-{name}-rows": ("CUT|HEADER|UNREADABLE", partial(compressed, syntax, Rows=80))

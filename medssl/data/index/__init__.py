@@ -4,6 +4,7 @@ import importlib
 import warnings
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from medssl.data.index import checks
@@ -64,6 +65,8 @@ def _rows(
         warnings.simplefilter("ignore")  # what matters of them comes back as remarks
         for format, paths in sorted(by_format.items()):
             rows += _reader(format).inspect(paths, workers)
+    if "dicom" in by_format:
+        rows = _reader("dicom").doubt_incomplete(rows, others)
     # The raw data of a used header can look like the start of another format.
     used = {path for row in rows if row.used for path in row.files}
     rows = [row for row in rows if row.used or not used.issuperset(row.files)]
@@ -84,14 +87,20 @@ def image2d_labels(path: Path) -> Volume:
     return _guarded([path], _reader("image2d").read_labels, path)
 
 
-def read(files: Row | list[Path], format: str | None = None) -> Volume:
+def read(
+    files: Row | list[Path], format: str | None = None, frames: list[list[int]] | None = None
+) -> Volume:
     """The voxels of one scan, all finite. Without `format` the first file's content tells it.
+
+    `frames` as in a Row, if files given by path are to be read in part (DICOM only).
 
     Raises UserError for anything that cannot be read.
     """
     paths = [Path(f) for f in (files.files if isinstance(files, Row) else files)]
     format = format or (files.format if isinstance(files, Row) else "") or identify(paths[0])
-    return _guarded(paths, _reader(format).read, paths)
+    frames = files.frames if isinstance(files, Row) else frames
+    reader = _reader(format).read
+    return _guarded(paths, partial(reader, frames=frames) if frames else reader, paths)
 
 
 def _guarded(paths: list[Path], read_with, what) -> Volume:

@@ -1,6 +1,13 @@
-"""The image size that a compressed DICOM stream itself declares, before any codec allocates it."""
+"""Compressed DICOM streams: one a frame, and the image size that each declares itself.
 
+What a stream declares is known before any codec allocates it.
+"""
+
+import io
+from itertools import accumulate
 from pathlib import Path
+
+from pydicom.encaps import generate_fragments, parse_basic_offsets
 
 LOOK = 1 << 16
 ITEM = b"\xfe\xff\x00\xe0"
@@ -21,7 +28,11 @@ def declared_size(path: Path, at: int) -> tuple[int, int] | None:
         if table[:4] != ITEM:
             return None
         stream.seek(int.from_bytes(table[4:], "little"), 1)
-        head = stream.read(8 + LOOK)[8:]
+        return size_of(stream.read(8 + LOOK)[8:])
+
+
+def size_of(head: bytes) -> tuple[int, int] | None:
+    """(rows, columns) that the beginning of a stream declares; None if it names none."""
     if head.startswith(SOI):
         return _jpeg(head)
     siz = head.find(SOC_SIZ, 0, 1024)  # a JP2 file has boxes before it
@@ -31,6 +42,32 @@ def declared_size(path: Path, at: int) -> tuple[int, int] | None:
         int.from_bytes(head[siz + i : siz + i + 4], "big") for i in (8, 12, 16, 20)
     )
     return bottom - top, right - left
+
+
+def frame_streams(pixels: bytes, frames: int) -> list[bytes] | None:
+    """The stream of each frame of an encapsulated PixelData (PS3.5 A.4); None if it cannot be told.
+
+    A frame may be in several fragments. The offset table counts only where it leads to fragments:
+    else a frame ends where a fragment holds its end marker.
+    """
+    stream = io.BytesIO(pixels)
+    table = parse_basic_offsets(stream)
+    fragments = list(generate_fragments(stream))
+    if not fragments:
+        return None
+    if frames <= 1:
+        return [b"".join(fragments)]
+    if len(fragments) == frames:
+        return fragments
+    starts = list(accumulate((8 + len(f) for f in fragments), initial=0))
+    if len(table) == frames and table[0] == 0 and set(table) <= set(starts[:-1]):
+        begins = [starts.index(offset) for offset in table]
+    else:
+        ends = [k for k, fragment in enumerate(fragments) if END in fragment[-16:]]
+        begins = [0, *(k + 1 for k in ends[:-1])]
+    if len(begins) != frames or begins != sorted(set(begins)):
+        return None
+    return [b"".join(fragments[a:b]) for a, b in zip(begins, [*begins[1:], None], strict=True)]
 
 
 def is_cut(stream: bytes) -> bool:

@@ -1,30 +1,25 @@
-"""What one DICOM file says about itself, read without its pixels."""
+"""What a DICOM file says about its images, read without its pixels."""
 
-import math
 import re
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
-from medssl.data.index.dicom_codestream import declared_size
-from medssl.data.index.dicom_tags import floats, integer, load, text
-from medssl.data.index.row import BURNED_IN
+from medssl.data.index.dicom_frames import frames, has_frames
+from medssl.data.index.dicom_image import PIXEL_DATA, fill_pixels, fill_scale, known_name
+from medssl.data.index.dicom_slice import Header
+from medssl.data.index.dicom_tags import APART, floats, load, text
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
 from medssl.privacy import quoted
 
-SLICED = {"CT", "MR", "PT", "NM"}
 MODALITY_OF = {"CT Image Storage": "CT", "MR Image Storage": "MR"}
 DERIVED = {"RT Dose Storage", "Segmentation Storage", "Media Storage Directory Storage"}
-PIP_PACKAGE = {
-    "JPEG 2000": "pylibjpeg-openjpeg", "High-Throughput": "pylibjpeg-openjpeg",
-    "JPEG-LS": "pyjpegls", "JPEG": "pylibjpeg-libjpeg", "RLE": "pylibjpeg-rle",
-}  # fmt: skip
+NO_SERIES = "folder:"
 # Words of the standard: a tag's text is never carried on as it stands.
 _MODALITIES = """
 AR BI BMD CR CT DG DR DX ECG EPS ES FID GM HC HD IO IOL IVOCT IVUS KER KO LEN LS MG MR NM OAM OCT
@@ -32,60 +27,24 @@ OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PR PT PX REG RESP RF RG RTDOSE RTIMAGE RT
 RTSTRUCT SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA XC
 """
 MODALITIES = frozenset(_MODALITIES.split())
-PHOTOMETRIC = {
-    "", "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422",
-    "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT",
-}  # fmt: skip
 _IMAGE_TYPES = """
 ORIGINAL DERIVED PRIMARY SECONDARY AXIAL LOCALIZER MPR REFORMATTED OTHER NONE M P R I MAGNITUDE
 PHASE REAL IMAGINARY M_FFE P_FFE M_SE FFE SE W F WATER FAT IN_PHASE OUT_PHASE IP OP ND NORM DIS2D
 DIS3D MFSPLIT ADC TRACEW DIFFUSION MOSAIC AVERAGE SUBTRACTION PROJECTION
 """
 IMAGE_TYPES = frozenset(_IMAGE_TYPES.split())
-PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-MAX_PIXELS = 200_000_000
-UNDEFINED_LENGTH = 0xFFFFFFFF
-
-
-@dataclass
-class Header:
-    """Identity, grid and place of one image. UIDs stay in memory; only their hashes are written.
-
-    `position` (3) and `axes` (2, 3: along a row, down a column) are LPS mm; `spacing` is the
-    distance of rows, then of columns, mm. `fault` says why the image cannot be used.
-    """
-
-    path: Path
-    patient: str
-    study: str
-    series: str
-    instance: str
-    modality: str
-    sop_class: str
-    rows: int = 0
-    columns: int = 0
-    samples: int = 1
-    photometric: str = ""
-    spacing: tuple[float, float] | None = None
-    position: np.ndarray | None = None
-    axes: np.ndarray | None = None
-    apart: dict[str, str] = field(default_factory=dict)
-    in_acquisition: int = 0
-    remarks: list[str] = field(default_factory=list)
-    fault: UserError | None = None
-
-    @property
-    def sliced(self) -> bool:
-        """Whether it is one slice of a volume, and not a film."""
-        return self.modality in SLICED
-
-    @cached_property
-    def normal(self) -> np.ndarray:
-        return np.cross(*self.axes)
 
 
 def read_header(path: Path) -> Header:
-    """Identity, or a UserError; what is wrong with an image's pixels or place is its `fault`."""
+    """The header of the first image of a file, of one slice or film usually. Raises UserError."""
+    return read_headers(path)[0]
+
+
+def read_headers(path: Path) -> list[Header]:
+    """A header an image: one, or as many as there are frames with a place of their own.
+
+    Identity, or a UserError; what is wrong with an image's pixels or place is its `fault`.
+    """
     dataset, remarks = load(path, pixels=False)
     sop = UID(text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID"))
     is_image = "Image Storage" in sop.name or any(name in dataset for name in PIXEL_DATA)
@@ -103,119 +62,54 @@ def read_header(path: Path) -> Header:
     header = Header(
         path, pseudonym(patient or f"study:{study or path.parent}", "p"),
         pseudonym(study or f"folder:{path.parent}", "st"),
-        text(dataset, "SeriesInstanceUID") or f"folder:{path.parent}",
+        text(dataset, "SeriesInstanceUID") or f"{NO_SERIES}{path.parent}",
         text(dataset, "SOPInstanceUID"), modality or MODALITY_OF.get(kind, ""), kind,
         remarks=remarks,
     )  # fmt: skip
     try:
-        _fill_pixels(header, dataset)
-        _fill_place(header, dataset)
+        fill_pixels(header, dataset)
+        if has_frames(header):
+            return [_frame(header, *found) for found in frames(header)]
+        _fill(header, dataset)
     except UserError as error:
         header.fault = error
+    return [header]
+
+
+def _frame(whole: Header, number: int, view: pydicom.Dataset, dimensions: dict[str, str]) -> Header:
+    """One frame; what is odd about the whole file is told with the first."""
+    remarks = whole.remarks if number == 1 else []
+    header = replace(whole, frame=number, apart=dimensions, remarks=remarks)
+    try:
+        _fill(header, view)
+    except UserError as error:
+        header.fault = UserError(
+            error.code, error.where, f"frame {number}: {error.cause}", error.fix
+        )
     return header
 
 
-def known_name(uid: UID) -> str:
-    """What the standard calls a UID; one that it does not know is not repeated."""
-    return uid.name if uid.name != str(uid) else "a UID of no standard"
+def _fill(header: Header, dataset: pydicom.Dataset) -> None:
+    fill_scale(header, dataset)
+    _fill_place(header, dataset)
+    given = dataset.keys()
+    header.apart |= {n: _mark(text(dataset, n)) for n, tag in APART.items() if tag in given}
+    if header.sliced and "MOSAIC" in header.apart.get("ImageType", ""):
+        cause = "a mosaic, many slices tiled in one image"
+        raise UserError("MULTIFRAME", header.path, cause, "convert the series to NIfTI")
+    for name, field in {"ImagesInAcquisition": "in_acquisition", "NumberOfSlices": "in_volume",
+                        "InstanceNumber": "number"}.items():  # fmt: skip
+        words = text(dataset, name)
+        if words.isdecimal():
+            setattr(header, field, int(words))
 
 
+@lru_cache
 def _mark(value: str) -> str:
     """A tag's value to tell series apart by: numbers and words of the standard, else a salted id."""
     words = re.findall(r"[^\[\]', ]+", value)
     known = all(word in IMAGE_TYPES for word in words) or quoted(value) == value
     return value if known else pseudonym(value, "v")
-
-
-def _fill_pixels(header: Header, dataset: pydicom.Dataset) -> None:
-    path = header.path
-    if not any(name in dataset for name in PIXEL_DATA):
-        cause = f"{header.sop_class or 'an image'} without pixel data (cut off or stripped)"
-        raise UserError("CUT", path, cause, "fetch the file again")
-    header.rows, header.columns = integer(dataset, "Rows", path), integer(dataset, "Columns", path)
-    header.samples = integer(dataset, "SamplesPerPixel", path, 1)
-    photometric = text(dataset, "PhotometricInterpretation")
-    header.photometric = photometric if photometric in PHOTOMETRIC else "colour of no known kind"
-    if min(header.rows, header.columns) < 1:
-        cause = f"Rows {header.rows}, Columns {header.columns} must be positive"
-        raise UserError("HEADER", path, cause, "export it again")
-    if header.rows * header.columns > MAX_PIXELS:
-        cause = f"{header.rows}x{header.columns} pixels, at most {MAX_PIXELS} are read"
-        raise UserError("TOO_LARGE", path, cause, "check Rows and Columns")
-    if integer(dataset, "NumberOfFrames", path, 1) > 1 or "Enhanced" in header.sop_class:
-        frames = integer(dataset, "NumberOfFrames", path, 1)
-        cause = f"enhanced multi-frame is not supported yet ({frames} frames, {header.sop_class})"
-        raise UserError("MULTIFRAME", path, cause, "export it as one file a slice")
-    bits = integer(dataset, "BitsAllocated", path, 0)
-    if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset or bits not in (8, 16, 32):
-        cause = f"pixels of {bits} bits allocated, expected integers of 8, 16 or 32"
-        raise UserError("DTYPE", path, cause, "export it as 16-bit integers")
-    slopes = floats(dataset, "RescaleSlope", 1, path)
-    if slopes is None and header.modality == "CT" and "ModalityLUTSequence" not in dataset:
-        header.remarks.append("RescaleSlope is missing; stored values taken as HU")
-    if slopes is not None and not (np.isfinite(slopes[0]) and slopes[0] != 0):
-        raise UserError("SCALE", path, f"RescaleSlope is {slopes[0]}", "export it again")
-    shift = floats(dataset, "RescaleIntercept", 1, path)
-    if slopes is not None and shift is None:
-        header.remarks.append("RescaleIntercept is missing; taken as 0")
-    if shift is not None and not np.isfinite(shift[0]):
-        raise UserError("SCALE", path, f"RescaleIntercept is {shift[0]}", "export it again")
-    if "PixelPaddingValue" in dataset:
-        header.remarks.append("pixels of PixelPaddingValue take the lowest of the other values")
-    if header.samples > 1 or header.photometric == "PALETTE COLOR":
-        if header.sliced:
-            cause = f"a colour image ({header.photometric}) among {header.modality} slices"
-            raise UserError("COLOUR", path, cause, "keep screenshots out of the scans")
-        header.remarks.append(f"{header.photometric} read as one grey channel")
-    if text(dataset, "BurnedInAnnotation") == "YES":
-        header.remarks.append(BURNED_IN)
-    _check_syntax(header, dataset)
-    _check_length(header, dataset, bits)
-
-
-def _check_syntax(header: Header, dataset: pydicom.Dataset) -> None:
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if syntax is None:
-        if not header.remarks or "preamble" not in header.remarks[0]:
-            header.remarks.append("no transfer syntax given; told from the bytes")
-        return
-    if not syntax.is_transfer_syntax or not syntax.is_compressed or syntax.is_deflated:
-        return
-    try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        available = False
-    if not available:
-        package = next((p for word, p in PIP_PACKAGE.items() if word in syntax.name), "")
-        fix = f"pip install {package}" if package else "export it uncompressed"
-        raise UserError("CODEC", header.path, f"no decoder for {known_name(syntax)}", fix)
-
-
-def _check_length(header: Header, dataset: pydicom.Dataset, bits: int) -> None:
-    """Bytes found against bytes expected, or the size that a compressed stream declares."""
-    path = header.path
-    pixels = dataset.get_item("PixelData", keep_deferred=True)
-    if pixels.length == UNDEFINED_LENGTH:
-        return _check_codestream(header, pixels.value_tell)
-    share = 2 / 3 if header.photometric == "YBR_FULL_422" else 1
-    expected = math.floor(header.rows * header.columns * header.samples * bits // 8 * share)
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    found = pixels.length
-    if syntax is None or not syntax.is_deflated:
-        found = min(found, path.stat().st_size - pixels.value_tell)
-    if found < expected:
-        cause = f"found {found} bytes of pixels, expected {expected}"
-        raise UserError("CUT", path, cause, "fetch the file again")
-    if found > expected + expected % 2 and share == 1:
-        header.remarks.append(f"{found - expected} bytes after the pixels ignored")
-
-
-def _check_codestream(header: Header, at: int) -> None:
-    declared = declared_size(header.path, at)
-    if declared not in (None, (header.rows, header.columns)):
-        cause = f"the compressed image is {declared[0]}x{declared[1]}, "
-        cause += f"Rows and Columns say {header.rows}x{header.columns}"
-        raise UserError("HEADER", header.path, cause, "export it again")
 
 
 def _fill_place(header: Header, dataset: pydicom.Dataset) -> None:
@@ -236,7 +130,7 @@ def _fill_place(header: Header, dataset: pydicom.Dataset) -> None:
             )
         header.spacing = (spacing[0], spacing[1])
     if not header.sliced:
-        return
+        return _fill_film_place(header, dataset)
     position = floats(dataset, "ImagePositionPatient", 3, path)
     axes = floats(dataset, "ImageOrientationPatient", 6, path)
     found = {"PixelSpacing": spacing, "ImagePositionPatient": position,
@@ -251,7 +145,13 @@ def _fill_place(header: Header, dataset: pydicom.Dataset) -> None:
     if not off < 1e-3 or not np.isfinite(position).all():
         cause = f"position {position} and orientation {axes} are no right-angled frame"
         raise UserError("GEOMETRY", path, cause, "export it again")
-    names = ("TemporalPositionIdentifier", "AcquisitionNumber", "EchoTime", "ImageType")
-    header.apart = {name: _mark(text(dataset, name)) for name in ("EchoNumbers", *names)}
-    in_acquisition = text(dataset, "ImagesInAcquisition")
-    header.in_acquisition = int(in_acquisition) if in_acquisition.isdigit() else 0
+
+
+def _fill_film_place(header: Header, dataset: pydicom.Dataset) -> None:
+    """A film needs no place; where one is given, it may turn out to be a slice of a series."""
+    try:
+        position = floats(dataset, "ImagePositionPatient", 3, header.path)
+    except UserError:
+        return
+    if position is not None and np.isfinite(position).all():
+        header.position = np.array(position)

@@ -1,10 +1,11 @@
 """The values of one DICOM image: decoded, masked to the stored bits, rescaled, made grey."""
 
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
 from pydicom.uid import (
     ExplicitVRBigEndian,
@@ -13,8 +14,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medssl.data.index.dicom_codestream import is_cut, rle_pixels
-from medssl.data.index.dicom_header import Header
+from medssl.data.index.dicom_codestream import frame_streams, is_cut, rle_pixels, size_of
+from medssl.data.index.dicom_slice import Header
 from medssl.data.index.dicom_tags import floats, load
 from medssl.data.index.row import unreadable
 from medssl.errors import UserError
@@ -30,16 +31,53 @@ def decode(header: Header) -> np.ndarray:
     int16 or int32 where the rescale keeps integers, else float32. A film in MONOCHROME1 is
     inverted, so that after reading high means bright means dense. Raises UserError.
     """
-    dataset, _ = load(header.path, pixels=True)
-    _complete_meta(dataset)
-    try:
-        _refuse_cut(dataset, header.path)
-        # Unused bits are dropped below: pydicom would drop the highest ones, wherever HighBit is.
-        stored = pixel_array(dataset, correct_unused_bits=False)
-    except UserError:
-        raise
-    except Exception as error:  # codecs raise anything on a broken stream
-        raise unreadable(header.path, error) from error
+    return decode_all([header])[0]
+
+
+def decode_all(headers: list[Header]) -> list[np.ndarray]:
+    """As `decode` for each of several images; a file of many frames is loaded once."""
+    of_file, found = defaultdict(list), {}
+    for header in headers:
+        of_file[header.path].append(header)
+    for path, wanted in of_file.items():
+        image = _Image(path, wanted[0].frames)
+        found |= {(path, header.frame): image.values(header) for header in wanted}
+    return [found[header.path, header.frame] for header in headers]
+
+
+class _Image:
+    """A file with its pixels, still packed; `streams` has one a frame if they are compressed."""
+
+    def __init__(self, path: Path, frames: int):
+        self.dataset, _ = load(path, pixels=True)
+        self.streams = None
+        _complete_meta(self.dataset)
+        syntax = self.dataset.file_meta.TransferSyntaxUID
+        if syntax.is_compressed and not syntax.is_deflated:
+            try:
+                self.streams = frame_streams(self.dataset.PixelData, frames)
+            except ValueError as error:
+                raise unreadable(path, error) from error
+            if self.streams is None:
+                cause = f"the compressed pixels cannot be told apart into {frames} frame(s)"
+                raise UserError("UNREADABLE", path, cause, "export it again")
+            self.dataset.NumberOfFrames = 1
+
+    def values(self, header: Header) -> np.ndarray:
+        dataset, index = self.dataset, max(header.frame - 1, 0)
+        if self.streams is not None:
+            stream, index = self.streams[index], 0
+            _refuse_stream(stream, dataset, header)
+            dataset.PixelData = encapsulate([stream], has_bot=False)
+        try:
+            # Unused bits are dropped below: pydicom drops the highest ones, wherever HighBit is.
+            stored = pixel_array(dataset, index=index, correct_unused_bits=False)
+        except Exception as error:  # codecs raise anything on a broken stream
+            raise unreadable(header.path, error) from error
+        return _values(stored, dataset, header)
+
+
+def _values(stored: np.ndarray, dataset: pydicom.Dataset, header: Header) -> np.ndarray:
     if stored.shape[:2] != (header.rows, header.columns):
         cause = f"decoded to {stored.shape}, expected {header.rows}x{header.columns}"
         raise UserError("UNREADABLE", header.path, cause, "export it again")
@@ -51,7 +89,7 @@ def decode(header: Header) -> np.ndarray:
     padded = _padded(stored, dataset, header.path)
     if header.photometric == "MONOCHROME1" and not header.sliced:
         stored = _inverted(stored, dataset)
-    values = _rescaled(stored, dataset, header.path)
+    values = _rescaled(stored, dataset, header)
     if padded.any() and not padded.all():
         values = values.copy()
         values[padded] = values[~padded].min()
@@ -65,22 +103,28 @@ def _complete_meta(dataset: pydicom.Dataset) -> None:
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
 
 
-def _refuse_cut(dataset: pydicom.Dataset, path: Path) -> None:
-    if not dataset.file_meta.TransferSyntaxUID.is_compressed:
-        return
-    if dataset.file_meta.TransferSyntaxUID.is_deflated:
-        return
-    stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+def _refuse_stream(stream: bytes, dataset: pydicom.Dataset, header: Header) -> None:
+    """Raises UserError for a stream of another size or without its end, before it is decoded."""
+    path, expected = header.path, header.rows * header.columns
     if dataset.file_meta.TransferSyntaxUID == RLELossless:
-        found, expected = rle_pixels(stream), int(dataset.Rows) * int(dataset.Columns)
+        found = rle_pixels(stream)
         if not expected <= found <= expected + expected % 2:
-            cause = f"the compressed image has {found} pixels, Rows x Columns are {expected}"
+            cause = f"{_which(header)} has {found} pixels, Rows x Columns are {expected}"
             raise UserError(
                 "CUT" if found < expected else "HEADER", path, cause, "fetch or export it again"
             )
+    declared = size_of(stream)
+    if declared not in (None, (header.rows, header.columns)):
+        cause = f"{_which(header)} is {declared[0]}x{declared[1]}, "
+        cause += f"Rows and Columns say {header.rows}x{header.columns}"
+        raise UserError("HEADER", path, cause, "export it again")
     if is_cut(stream):
-        cause = f"the compressed image of {len(stream)} bytes has no end marker"
+        cause = f"{_which(header)} of {len(stream)} bytes has no end marker"
         raise UserError("CUT", path, cause, "fetch the file again")
+
+
+def _which(header: Header) -> str:
+    return "the compressed image" + (f" of frame {header.frame}" if header.frame else "")
 
 
 def _grey(colours: np.ndarray) -> np.ndarray:
@@ -117,11 +161,12 @@ def _inverted(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
     return (top - stored.astype(np.int64)).astype(np.int64)
 
 
-def _rescaled(stored: np.ndarray, dataset: pydicom.Dataset, path: Path) -> np.ndarray:
+def _rescaled(stored: np.ndarray, dataset: pydicom.Dataset, header: Header) -> np.ndarray:
     if "ModalityLUTSequence" in dataset:
         return _smallest(apply_modality_lut(stored, dataset))
-    slope = (floats(dataset, "RescaleSlope", 1, path) or [1.0])[0]
-    intercept = (floats(dataset, "RescaleIntercept", 1, path) or [0.0])[0]
+    slope, intercept = header.scale
+    slope = 1.0 if slope is None else slope
+    intercept = 0.0 if intercept is None else intercept
     if slope.is_integer() and intercept.is_integer():
         return _smallest(stored.astype(np.int64) * int(slope) + int(intercept))
     return (stored * slope + intercept).astype(np.float32)

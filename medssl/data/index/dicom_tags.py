@@ -1,6 +1,7 @@
 """The few DICOM tags that are read, taken one by one so that a bad tag harms nobody else."""
 
 import io
+import os
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,8 +19,14 @@ from medssl.privacy import quoted
 
 IDENTITY = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID",
-    "Modality", "ImageType", "AcquisitionNumber", "EchoNumbers", "EchoTime",
-    "TemporalPositionIdentifier", "ImagesInAcquisition", "BurnedInAnnotation",
+    "Modality", "InstanceNumber", "ImagesInAcquisition", "NumberOfSlices", "BurnedInAnnotation",
+)  # fmt: skip
+# What may differ between the scans that one series holds: echoes, phases, b-values, kernels.
+DIFFERS = (
+    "EchoNumbers", "EchoTime", "DiffusionBValue", "DiffusionGradientOrientation",
+    "TemporalPositionIdentifier", "TemporalPositionIndex", "NominalPercentageOfCardiacPhase",
+    "NominalCardiacTriggerDelayTime", "TriggerTime", "ConvolutionKernel", "InversionTime",
+    "FlipAngle", "KVP", "AcquisitionNumber", "ImageType", "StackID",
 )  # fmt: skip
 GEOMETRY = (
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing",
@@ -35,9 +42,10 @@ PIXELS = (
     "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
 )  # fmt: skip
-TAGS = {name: BaseTag(tag_for_keyword(name)) for name in (*IDENTITY, *GEOMETRY, *PIXELS)}
+APART = {name: BaseTag(tag_for_keyword(name)) for name in DIFFERS}
+TAGS = {name: BaseTag(tag_for_keyword(name)) for name in (*IDENTITY, *GEOMETRY, *PIXELS)} | APART
 WANTED = frozenset(TAGS.values())
-MOST_PIECES = 300_000
+MOST_PIECES, BYTES_A_PIECE = 300_000, 64
 ITEM = b"\xfe\xff\x00\xe0"
 DEFER = 1024
 PROGRAMS = {
@@ -52,11 +60,17 @@ class Bounded(io.BufferedReader):
 
     pieces = 0
 
+    def __init__(self, raw: io.FileIO):
+        super().__init__(raw)
+        # Each of many frames has some sixty elements of its own, and pixels that weigh far more.
+        size = os.fstat(raw.fileno()).st_size
+        self.most = min(max(MOST_PIECES, size // BYTES_A_PIECE), 10 * MOST_PIECES)
+
     def read(self, size: int | None = -1) -> bytes:
         """As of any file. Raises UserError TOO_LARGE for bombs."""
         self.pieces += 1
-        if self.pieces > MOST_PIECES:
-            raise _too_many(Path(self.name))
+        if self.pieces > self.most:
+            raise _too_many(Path(self.name), self.most)
         if size is None or size < 0:  # pydicom reads the whole rest only to inflate it
             start = self.tell()
             _refuse_bomb(super().read, Path(self.name))
@@ -84,8 +98,8 @@ def load(path: Path, pixels: bool) -> tuple[pydicom.Dataset, list[str]]:
     return dataset, [f"the preamble looks like {what[0]}"] if what else []
 
 
-def _too_many(path: Path) -> UserError:
-    cause = f"the header holds more than {MOST_PIECES} elements or sequence items"
+def _too_many(path: Path, most: int) -> UserError:
+    cause = f"the header holds more than {most} elements or sequence items"
     return UserError("TOO_LARGE", path, cause, "export it again without private sequences")
 
 
@@ -98,7 +112,7 @@ def _refuse_bomb(read: Callable[[int], bytes], path: Path) -> None:
         size, items = size + len(part), items + part.count(ITEM)
         checks.bomb(size, stored, path)
         if items > MOST_PIECES:
-            raise _too_many(path)
+            raise _too_many(path, MOST_PIECES)
         block = inflate.unconsumed_tail or read(DEFER)
 
 

@@ -31,7 +31,11 @@ IDS = Literal["auto", "names", "pseudonyms"]
 
 @dataclass
 class Row:
-    """What the manifest says about one scan; `files` are absolute and in slice order."""
+    """What the manifest says about one scan; `files` are absolute and in slice order.
+
+    `frames` are the numbers, from 1, of the frames of each file that belong to the scan, or none
+    where whole files do.
+    """
 
     files: list[Path]
     format: str = ""
@@ -46,6 +50,7 @@ class Row:
     verdict: str = "used"
     code: str = ""
     reason: str = ""
+    frames: list[list[int]] = field(default_factory=list)
 
     @classmethod
     def refused(cls, files: list[Path], error: UserError, format: str = "", **known) -> "Row":
@@ -65,7 +70,8 @@ class Row:
             path = relative(Path(os.path.commonpath([file.parent for file in self.files])), root)
         return {
             "id": self.id, "patient": self.patient, "study": self.study, "path": path,
-            "files": json.dumps(files), "format": self.format, "modality": self.modality,
+            "files": json.dumps(files), "frames": json.dumps(self.frames) if self.frames else "",
+            "format": self.format, "modality": self.modality,
             "shape": self.shape, "spacing": self.spacing, "orientation": self.orientation,
             "split": "", "label_mask": "", "boxes": "", "remarks": "; ".join(self.remarks),
             "verdict": self.verdict, "code": self.code, "reason": self.reason,

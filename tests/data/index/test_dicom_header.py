@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pydicom.uid import JPEG2000Lossless, SecondaryCaptureImageStorage
 
-from medssl.data.index import dicom_header
+from medssl.data.index import dicom_image
 from medssl.data.index.dicom_header import read_header
 from medssl.errors import UserError
 
@@ -13,7 +13,7 @@ from medssl.errors import UserError
         ({"PixelSpacing": None}, "GEOMETRY", "PixelSpacing missing"),
         ({"PixelSpacing": [0, 0]}, "GEOMETRY", "PixelSpacing"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "GEOMETRY", "right-angled"),
-        ({"NumberOfFrames": 3}, "MULTIFRAME", "enhanced multi-frame is not supported yet"),
+        ({"NumberOfFrames": 3}, "CUT", "found 40 bytes of pixels, expected 120"),
         ({"RescaleSlope": 0}, "SCALE", "RescaleSlope"),
         ({"SamplesPerPixel": 3}, "COLOUR", "colour"),
         ({"BitsAllocated": 1}, "DTYPE", "1 bits"),
@@ -36,7 +36,7 @@ def test_a_missing_codec_names_the_package(slice_of, save, monkeypatch):
     d.file_meta.TransferSyntaxUID = JPEG2000Lossless
     d["PixelData"].is_undefined_length = True
     d.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\4\0\0\0abcd"
-    monkeypatch.setattr(dicom_header, "get_decoder", lambda syntax: NoDecoder())
+    monkeypatch.setattr(dicom_image, "get_decoder", lambda syntax: NoDecoder())
     fault = read_header(*save([d])).fault
     assert fault.code == "CODEC" and "JPEG 2000" in fault.cause
     assert fault.fix == "pip install pylibjpeg-openjpeg"

@@ -1,8 +1,10 @@
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import ExplicitVRBigEndian, JPEGLSLossless, RLELossless
 
 from medssl.data.index.dicom_header import read_header
-from medssl.data.index.dicom_pixels import decode
+from medssl.data.index.dicom_pixels import LUMINANCE, decode
 from medssl.errors import UserError
 
 
@@ -54,3 +56,76 @@ def test_a_broken_stream_is_a_user_error(slice_of, save):
     header.path.write_bytes(header.path.read_bytes()[:-20])
     with pytest.raises(UserError, match="UNREADABLE"):
         decode(header)
+
+
+RGB = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}
+
+
+def test_planes_of_colour_are_the_same_as_pixels_of_colour(film, save):
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 4, 3)).astype(np.uint8)
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes()
+    a, b = (
+        decode(read_header(path))
+        for path in save(
+            [
+                film(pixels, PlanarConfiguration=0, **RGB),
+                film(pixels, PlanarConfiguration=1, PixelData=planes, **RGB),
+            ]
+        )
+    )
+    assert np.array_equal(a, b) and np.array_equal(a, np.rint(pixels @ LUMINANCE))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_palette_colours_are_looked_up(film, save, bits):
+    index = np.array([[0, 1, 2], [3, 2, 0]], np.uint8)
+    colours = np.array([[0, 0, 0], [10, 10, 10], [200, 0, 0], [0, 100, 50]])
+    dtype, shift = (np.uint16, 8) if bits == 16 else (np.uint8, 0)
+    tags = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for k, name in enumerate(("Red", "Green", "Blue")):
+        tags[f"{name}PaletteColorLookupTableDescriptor"] = [4, 0, bits]
+        table = (colours[:, k] << shift).astype(dtype).tobytes()
+        tags[f"{name}PaletteColorLookupTableData"] = table
+    found = decode(read_header(*save([film(index, **tags)])))
+    assert np.array_equal(found, np.rint((colours << shift)[index] @ LUMINANCE))
+
+
+def test_monochrome1_slices_keep_their_scale(slice_of, save):
+    pixels = np.full((4, 5), 50, np.int16)
+    found = decode(
+        read_header(*save([slice_of(0, pixels, PhotometricInterpretation="MONOCHROME1")]))
+    )
+    assert (found == -950).all()
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize(("bits", "high"), [(12, 11), (12, 15), (10, 12), (16, 15)])
+def test_big_endian_words_with_other_bits_set(film, save, bits, high, signed):
+    low = -(1 << (bits - 1)) if signed else 0
+    values = np.random.default_rng(2).integers(low, low + (1 << bits), (8, 6))
+    mask, shift = (1 << bits) - 1, high - bits + 1
+    words = ((values & mask) << shift) | (0xFFFF & ~(mask << shift))
+    tags = {"BitsStored": bits, "HighBit": high, "PixelRepresentation": signed}
+    d = film(words.astype(np.uint16), PixelData=words.astype(">u2").tobytes(), **tags)
+    d.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    assert np.array_equal(decode(read_header(*save([d]))), values)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless], ids=["rle", "jls"])
+@pytest.mark.parametrize("has_table", [True, False])
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+def test_fragments_of_one_frame_are_joined(slice_of, save, syntax, has_table, pieces):
+    d = slice_of(0, np.random.default_rng(3).integers(0, 4000, (40, 50)).astype(np.int16))
+    values = d.pixel_array
+    d.compress(syntax)
+    (stream,) = pydicom.encaps.generate_frames(d.PixelData, number_of_frames=1)
+    d.PixelData = pydicom.encaps.encapsulate(
+        [stream], fragments_per_frame=pieces, has_bot=has_table
+    )
+    assert np.array_equal(decode(read_header(*save([d]))), values - 1000)
+
+
+def test_padding_is_the_lowest_value_of_each_slice(slice_of, save):
+    pixels = np.array([[-2000, 5, 9], [7, -2000, 30]], np.int16)
+    found = decode(read_header(*save([slice_of(0, pixels, PixelPaddingValue=-2000)])))
+    assert found.tolist() == [[-995, -995, -991], [-993, -995, -970]]

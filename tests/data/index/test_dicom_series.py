@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from medssl.data.index.dicom_header import read_header
-from medssl.data.index.dicom_series import duplicates, grid, split
+from medssl.data.index.dicom_series import duplicates, grid
 from medssl.errors import UserError
 
 
@@ -32,26 +34,8 @@ def test_uneven_spacing_is_tolerated_up_to_one_percent(slice_of, headers, jitter
 def test_a_slice_beside_the_others_is_refused(slice_of, headers):
     slices = [slice_of(k) for k in range(5)]
     slices[2].ImagePositionPatient = [-8, -20, 34]
-    with pytest.raises(UserError, match="slice 3 lies .* beside"):
+    with pytest.raises(UserError, match="slice 3 .i002.dcm. lies .* beside"):
         grid(headers(*slices))
-
-
-def test_split_names_what_differs(slice_of, headers):
-    small = np.zeros((2, 5), np.int16)
-    slices = [slice_of(k) for k in range(3)] + [slice_of(k, small) for k in range(3)]
-    parts = dict(split(headers(*slices)))
-    assert sorted(parts) == ["5x2, orientation 1", "5x4, orientation 1"]
-    assert [len(part) for part in parts.values()] == [3, 3]
-
-
-def test_rounded_orientations_stay_together(slice_of, headers):
-    near = {"ImageOrientationPatient": [0.9999999, 0.0002, 0, -0.0002, 0.9999999, 0]}
-    assert len(split(headers(slice_of(0), slice_of(1, **near), slice_of(2)))) == 1
-
-
-def test_an_acquisition_number_that_does_not_resolve_is_no_reason_to_split(slice_of, headers):
-    slices = [slice_of(k, AcquisitionNumber=k) for k in range(4)]
-    assert len(split(headers(*slices))) == 1
 
 
 def test_duplicates_share_their_instance_uid(slice_of, headers):
@@ -59,3 +43,9 @@ def test_duplicates_share_their_instance_uid(slice_of, headers):
         slice_of(0, SOPInstanceUID="1.1"), slice_of(1, SOPInstanceUID="1.1"), slice_of(2)
     )
     assert duplicates(found) == {found[0].path, found[1].path}
+
+
+def test_frames_of_one_file_are_no_duplicates(headers, slice_of):
+    (header,) = headers(slice_of(0))
+    frames = [replace(header, frame=k) for k in (1, 2)]
+    assert duplicates(frames) == set() and frames[1].name.endswith("i000.dcm frame 2")

@@ -1,10 +1,11 @@
+import io
 import zlib
 
 import pydicom
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from medssl.data.index import checks
+from medssl.data.index import checks, dicom_tags
 from medssl.data.index.dicom_header import read_header
 from medssl.data.index.dicom_tags import floats, integer, load, text
 from medssl.errors import UserError
@@ -57,3 +58,11 @@ def test_a_deflated_bomb_is_refused_before_it_is_inflated(slice_of, tmp_path, mo
     monkeypatch.setattr(zlib, "decompress", lambda *a, **k: pytest.fail("was inflated whole"))
     with pytest.raises(UserError, match="TOO_LARGE"):
         load(path, pixels=False)
+
+
+@pytest.mark.parametrize(("size", "most"), [(100, 10), (64 * 50, 50), (64 * 10_000, 100)])
+def test_large_files_may_hold_more_elements(tmp_path, monkeypatch, size, most):
+    monkeypatch.setattr(dicom_tags, "MOST_PIECES", 10)
+    (tmp_path / "a").write_bytes(bytes(size))
+    with io.FileIO(tmp_path / "a") as raw:
+        assert dicom_tags.Bounded(raw).most == most
