@@ -68,9 +68,10 @@ def place_scan(
     endings = rule.films if films else rule.volumes
     target.parent.mkdir(parents=True, exist_ok=True)
     otherwise = rule.plain and any(words in row["remarks"] for words in READ_OTHERWISE)
-    as_it_is = len(files) == 1 and not otherwise
+    shared = bool(row["frames"])  # the file holds other scans too
+    as_it_is = len(files) == 1 and not otherwise and not shared
     as_it_is &= endings is None or ending(files[0], row) in endings
-    if endings is None and row["format"] == "dicom" and len(files) > 1:
+    if endings is None and row["format"] == "dicom" and len(files) > 1 and not shared:
         for number, file in enumerate(files, 1):
             put(file, target / f"{number:05d}.dcm", how)
     elif as_it_is:

@@ -7,6 +7,7 @@ from medssl.data.exchange.entry import Writing
 from medssl.data.index import scan
 from medssl.data.manifest import Manifest
 from tests.data.exchange.equal import differences
+from tests.data.index.test_dicom_frames import two_parts, written
 from tests.faults import good
 
 
@@ -84,3 +85,13 @@ def test_copies_keep_sizes_and_times_and_stand_alone(odd, tmp_path):
     one, two = (os.stat(p) for p in (odd / "z.nii", out / "images/z.nii"))
     assert (one.st_size, int(one.st_mtime)) == (two.st_size, int(two.st_mtime))
     assert not any(p.is_symlink() for p in out.rglob("*"))
+
+
+@pytest.mark.parametrize("format", ["csv", "datalist", "nnunet"])
+@pytest.mark.parametrize("files", ["link", "copy"])
+def test_scans_that_share_a_file_get_one_each(tmp_path, passed_on, format, files):
+    (tmp_path / "scans").mkdir()
+    written(two_parts("echoes")[0], tmp_path / "scans")
+    manifest = Manifest.from_rows(tmp_path / "scans", scan(tmp_path / "scans"))
+    after, _ = passed_on(manifest, format, files)
+    assert len(after.used) == 2 and differences(manifest, after) == []
