@@ -29,7 +29,8 @@ def mutate(raw: bytes, other: bytes, rng: np.random.Generator) -> Mutation:
     found = _once(raw, other, rng)
     if rng.random() < 0.1 and len(found.raw) == len(raw):  # else places would mean others
         more = _once(found.raw, other, rng)
-        found = Mutation(more.raw, found.touched + more.touched, f"{found.kind}+{more.kind}")
+        if len(more.raw) == len(raw):
+            found = Mutation(more.raw, found.touched + more.touched, f"{found.kind}+{more.kind}")
     return found
 
 

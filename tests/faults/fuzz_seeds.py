@@ -32,6 +32,7 @@ from pydicom.uid import (
 
 from tests.faults import good
 
+FILM = "1.2.3.4.99"
 Region = tuple[int, int, str]
 NIFTI_STATED = (
     "datatype pixdim scl_slope scl_inter xyzt_units qform_code sform_code quatern_b quatern_c "
@@ -118,9 +119,9 @@ def rich(d: pydicom.Dataset) -> pydicom.Dataset:
 
 
 def film(folder: Path, syntax=None, pixels=None, **tags) -> None:
-    d = rich(good.film(folder, pixels, save=False, **tags))
+    d = rich(good.film(folder, pixels, save=False, SOPInstanceUID=FILM, **tags))
     if syntax in (RLELossless, JPEG2000Lossless, JPEGLSLossless):
-        d.compress(syntax)
+        d.compress(syntax, generate_instance_uid=False)
     elif syntax == JPEGBaseline8Bit:
         d.PixelData = encapsulate([jpeg_bytes(pixels)])
         d["PixelData"].is_undefined_length = True
@@ -134,15 +135,15 @@ def film(folder: Path, syntax=None, pixels=None, **tags) -> None:
 
 def fragments(folder: Path) -> None:
     """A JPEG 2000 film in three fragments, with an offset table."""
-    d = good.film(folder, save=False)
-    d.compress(JPEG2000Lossless)
+    d = good.film(folder, save=False, SOPInstanceUID=FILM)
+    d.compress(JPEG2000Lossless, generate_instance_uid=False)
     stream = next(pydicom.encaps.generate_frames(d.PixelData, number_of_frames=1))
     d.PixelData = encapsulate([stream], 3, has_bot=True)
     d.save_as(folder / "a.dcm", enforce_file_format=True)
 
 
 def bare(folder: Path) -> None:
-    d = good.film(folder, save=False)
+    d = good.film(folder, save=False, SOPInstanceUID=FILM)
     del d.file_meta
     pydicom.dcmwrite(
         folder / "a.dcm", d, implicit_vr=True, little_endian=True, enforce_file_format=False

@@ -2,7 +2,7 @@
 
 import importlib
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,8 +52,24 @@ def scan(root: Path, modality: str | None = None, ids: IDS = "auto", workers: in
     used = {path for row in rows if row.used for path in row.files}
     rows = [row for row in rows if row.used or not used.issuperset(row.files)]
     claimed = {path for row in rows for path in row.files}
-    rows += [row for row in others if row.files[0] not in claimed]
+    others = [row for row in others if row.files[0] not in claimed]
+    _remark_neighbours(rows, others)
+    rows += others
     return _completed(rows, root if root.is_dir() else root.parent, modality, ids)
+
+
+def _remark_neighbours(rows: list[Row], others: list[Row]) -> None:
+    """A file without a readable start may be a missing slice of a series beside it."""
+    beside = Counter(
+        (row.files[0].parent, row.files[0].suffix.lower())
+        for row in others if row.code != "NOT_IMAGE" or "of no known format" in row.reason
+    )  # fmt: skip
+    for row in rows:
+        if row.used and row.format == "dicom" and len(row.files) > 1:
+            places = {(path.parent, path.suffix.lower()) for path in row.files}
+            count = sum(beside[place] for place in places)
+            if count:
+                row.remarks.append(f"{count} file(s) beside it cannot be told to be slices")
 
 
 def _kind(path: Path) -> str | UserError:

@@ -33,6 +33,7 @@ def inspect(paths: list[Path], workers: int = 0) -> list[Row]:
             key = (header.patient, header.study, header.series, header.modality)
             series[key].append(header)
     _remark_broken(rows, series)
+    _remark_strays(series)
     films, copies = _without_copies(films)
     rows += copies + [_film(header) for header in films]
     for headers in series.values():
@@ -73,10 +74,29 @@ def picture(path: Path) -> np.ndarray:
 def _remark_broken(rows: list[Row], series: dict[tuple, list[Header]]) -> None:
     """A file too broken to name its series may be a missing slice of one beside it."""
     broken = Counter(row.files[0].parent for row in rows if row.code != "NOT_IMAGE")
-    for headers in series.values():
-        count = broken[headers[0].path.parent]
+    nameless = {
+        key: len(headers) for key, headers in series.items()
+        if headers[0].fault and headers[0].nameless
+    }  # fmt: skip
+    for key, count in nameless.items():
+        broken[series[key][0].path.parent] += count
+    for key, headers in series.items():
+        count = 0 if key in nameless else broken[headers[0].path.parent]
         if count:
             headers[0].remarks.append(f"{count} broken DICOM file(s) of no known series beside it")
+
+
+def _remark_strays(series: dict[tuple, list[Header]]) -> None:
+    """One series UID for two patients, studies or modalities: one of them lost its slices."""
+    alike = defaultdict(list)
+    for key, headers in series.items():
+        if not headers[0].nameless:
+            alike[key[2]].append(headers)
+    for groups in alike.values():
+        for headers in groups if len(groups) > 1 else ():
+            headers[0].remarks.append(
+                "its SeriesInstanceUID also stands in files of another patient, study or modality"
+            )
 
 
 def _film(header: Header) -> Row:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +45,9 @@ IMAGE_TYPES = frozenset(_IMAGE_TYPES.split())
 PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 MAX_PIXELS = 200_000_000
 UNDEFINED_LENGTH = 0xFFFFFFFF
+NO_UID = "a UID of no standard"
+LONG_VR = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"}
+LAST_TAG = 0x7FE00010  # PixelData
 
 
 @dataclass
@@ -79,6 +83,11 @@ class Header:
         return self.modality in SLICED
 
     @property
+    def nameless(self) -> bool:
+        """Whether the file does not name its series."""
+        return self.series == f"folder:{self.path.parent}"
+
+    @property
     def normal(self) -> np.ndarray:
         return np.cross(*self.axes)
 
@@ -89,6 +98,10 @@ def read_header(path: Path) -> Header:
     sop = UID(text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID"))
     is_image = "Image Storage" in sop.name or any(name in dataset for name in PIXEL_DATA)
     kind = known_name(sop)
+    if not len(dataset) and (is_image or kind == NO_UID or not sop):
+        # pydicom drops every element where the file ends within one of undefined length.
+        cause = "none of the elements of an image can be read (cut off?)"
+        raise UserError("CUT", path, cause, "fetch the file again")
     if not is_image or kind in DERIVED:
         name = kind if sop else "DICOM object without a SOP class"
         raise UserError("NOT_IMAGE", path, f"{name}, no scan", "")
@@ -116,7 +129,7 @@ def read_header(path: Path) -> Header:
 
 def known_name(uid: UID) -> str:
     """What the standard calls a UID; one that it does not know is not repeated."""
-    return uid.name if uid.name != str(uid) else "a UID of no standard"
+    return uid.name if uid.name != str(uid) else NO_UID
 
 
 def _mark(value: str) -> str:
@@ -207,6 +220,34 @@ def _check_length(header: Header, dataset: pydicom.Dataset, bits: int) -> None:
         raise UserError("CUT", path, cause, "fetch the file again")
     if found > expected + expected % 2 and share == 1:
         header.remarks.append(f"{found - expected} bytes after the pixels ignored")
+    elif syntax is None or not syntax.is_deflated:
+        _check_rest(header, dataset, pixels.value_tell + pixels.length)
+
+
+def _check_rest(header: Header, dataset: pydicom.Dataset, at: int) -> None:
+    """Where bytes were lost or came into the pixels, no DICOM elements follow them."""
+    size, last = header.path.stat().st_size, LAST_TAG
+    if at == size:
+        return
+    implicit, little = dataset.original_encoding
+    order = "<" if little else ">"
+    with open(header.path, "rb") as stream:
+        while at < size:
+            stream.seek(at)
+            head = stream.read(12)
+            if len(head) < 8:
+                break
+            group, element, length = struct.unpack_from(f"{order}HHI", head)
+            step = 8
+            if not implicit and head[4:6] in LONG_VR and len(head) == 12:
+                length, step = struct.unpack_from(f"{order}I", head, 8)[0], 12
+            elif not implicit:
+                length = struct.unpack_from(f"{order}H", head, 6)[0]
+            if group << 16 | element <= last:
+                break
+            last, at = group << 16 | element, at + step + length
+    if at != size:
+        header.remarks.append("what follows the pixels is no DICOM element")
 
 
 def _check_codestream(header: Header, at: int) -> None:

@@ -1,6 +1,7 @@
 """The few DICOM tags that are read, taken one by one so that a bad tag harms nobody else."""
 
 import io
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ PIXELS = (
 )  # fmt: skip
 TAGS = [*IDENTITY, *GEOMETRY, *PIXELS]
 MOST_PIECES = 300_000
+LARGE = 1 << 20
 ITEM = b"\xfe\xff\x00\xe0"
 DEFER = 1024
 PROGRAMS = {
@@ -55,6 +57,8 @@ class Bounded(io.BufferedReader):
             start = self.tell()
             _refuse_bomb(super().read, Path(self.name))
             self.seek(start)
+        elif size > LARGE:  # Python would allocate whatever length a broken element states
+            size = min(size, os.fstat(self.fileno()).st_size - self.tell())
         return super().read(size)
 
 

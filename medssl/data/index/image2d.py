@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from medssl.data.index import checks
+from medssl.data.index import checks, tiff
 from medssl.data.index.row import Row, each, join, unreadable
 from medssl.data.volume import Volume, spacing_affine
 from medssl.errors import UserError
@@ -65,6 +65,8 @@ def _inspect_one(path: Path) -> Row:
         if image.format == "PNG" and _png_depth(path) == 16 and image.mode not in GREY:
             remarks.append("16-bit colour reduced to 8 bits")
         _check_end(path, image.format)
+        if image.format == "TIFF":
+            remarks += tiff.check(image, path)
     shape = (columns, rows) if turn in (5, 6, 7, 8) else (rows, columns)
     return Row([path], "image2d", shape=join(shape), spacing=join((1.0, 1.0)), remarks=remarks)
 
@@ -95,6 +97,9 @@ def _decoded(path: Path) -> Image.Image:
     with _open(path) as image:
         if image.format == "PNG":
             _check_png(path)
+        if image.format == "TIFF":
+            tiff.check(image, path)
+            tiff.check_packed(image, path)
         try:
             return ImageOps.exif_transpose(image)
         except (OSError, SyntaxError, ValueError) as error:
