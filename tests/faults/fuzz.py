@@ -234,7 +234,8 @@ def _work(folder: Path, pipe) -> None:
         except BaseException as error:  # the parent reports whatever it is
             seed, file, change = fuzzer.spoilt(number)
             words = f"{type(error).__name__}: {error}"
-            fate = Fate(number, seed.name, change.of(file), "raised", words)
+            outcome = "memory" if isinstance(error, MemoryError) else "raised"
+            fate = Fate(number, seed.name, change.of(file), outcome, words)
         pipe.send(fate)
 
 

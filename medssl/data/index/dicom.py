@@ -74,14 +74,14 @@ def picture(path: Path) -> np.ndarray:
 def _remark_broken(rows: list[Row], series: dict[tuple, list[Header]]) -> None:
     """A file too broken to name its series may be a missing slice of one beside it."""
     broken = Counter(row.files[0].parent for row in rows if row.code != "NOT_IMAGE")
-    nameless = {
+    alone = {
         key: len(headers) for key, headers in series.items()
-        if headers[0].fault and headers[0].nameless
+        if headers[0].fault and (headers[0].nameless or len(headers) == 1)
     }  # fmt: skip
-    for key, count in nameless.items():
+    for key, count in alone.items():
         broken[series[key][0].path.parent] += count
     for key, headers in series.items():
-        count = 0 if key in nameless else broken[headers[0].path.parent]
+        count = 0 if key in alone else broken[headers[0].path.parent]
         if count:
             headers[0].remarks.append(f"{count} broken DICOM file(s) of no known series beside it")
 

@@ -45,8 +45,23 @@ IMAGE_TYPES = frozenset(_IMAGE_TYPES.split())
 PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 MAX_PIXELS = 200_000_000
 UNDEFINED_LENGTH = 0xFFFFFFFF
+STANDARD = "1.2.840.10008."
 NO_UID = "a UID of no standard"
-LONG_VR = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"}
+LONG_VR = {
+    b"OB",
+    b"OW",
+    b"OF",
+    b"OD",
+    b"OL",
+    b"OV",
+    b"SQ",
+    b"UC",
+    b"UN",
+    b"UR",
+    b"UT",
+    b"SV",
+    b"UV",
+}
 LAST_TAG = 0x7FE00010  # PixelData
 
 
@@ -95,16 +110,20 @@ class Header:
 def read_header(path: Path) -> Header:
     """Identity, or a UserError; what is wrong with an image's pixels or place is its `fault`."""
     dataset, remarks = load(path, pixels=False)
-    sop = UID(text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID"))
+    meta = UID(text(dataset.file_meta, "MediaStorageSOPClassUID"))
+    sop = UID(text(dataset, "SOPClassUID") or meta)
     is_image = "Image Storage" in sop.name or any(name in dataset for name in PIXEL_DATA)
     kind = known_name(sop)
     if not len(dataset) and (is_image or kind == NO_UID or not sop):
         # pydicom drops every element where the file ends within one of undefined length.
         cause = "none of the elements of an image can be read (cut off?)"
         raise UserError("CUT", path, cause, "fetch the file again")
+    invented = kind == NO_UID and (not sop.is_valid or sop.startswith(STANDARD))
+    if not is_image and (invented or "Image Storage" in meta.name):
+        cause = "holds neither a SOP class of the standard nor pixels"
+        raise UserError("HEADER", path, cause, "fetch or export the file again")
     if not is_image or kind in DERIVED:
-        name = kind if sop else "DICOM object without a SOP class"
-        raise UserError("NOT_IMAGE", path, f"{name}, no scan", "")
+        raise UserError("NOT_IMAGE", path, f"{kind}, no scan", "")
     patient, study = text(dataset, "PatientID"), text(dataset, "StudyInstanceUID")
     if not patient:
         remarks.append("PatientID is empty; the study stands for the patient")

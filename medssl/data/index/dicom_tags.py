@@ -33,7 +33,8 @@ PIXELS = (
 )  # fmt: skip
 TAGS = [*IDENTITY, *GEOMETRY, *PIXELS]
 MOST_PIECES = 300_000
-LARGE = 1 << 20
+LARGE, UNDEFINED = 1 << 20, 0xFFFFFFFF
+PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 ITEM = b"\xfe\xff\x00\xe0"
 DEFER = 1024
 PROGRAMS = {
@@ -71,10 +72,19 @@ def load(path: Path, pixels: bool) -> tuple[pydicom.Dataset, list[str]]:
     except OSError as error:
         cause = f"cannot be read ({error.strerror or one_line(error)})"
         raise UserError("UNREADABLE", path, cause, "mend the file or its permissions") from error
+    _refuse_lengths(dataset, path)
     if dataset.preamble is None:
         return dataset, ["no DICOM preamble or file meta; read all the same"]
     what = [what for magic, what in PROGRAMS.items() if dataset.preamble.startswith(magic)]
     return dataset, [f"the preamble looks like {what[0]}"] if what else []
+
+
+def _refuse_lengths(dataset: pydicom.Dataset, path: Path) -> None:
+    """pydicom reads a deferred value by itself, and would allocate whatever length is stated."""
+    for raw in dataset.values():
+        if raw.value is None and LARGE < raw.length < UNDEFINED and raw.tag not in PIXEL_TAGS:
+            cause = f"the element {raw.tag} states {raw.length} bytes, at most {LARGE} are read"
+            raise UserError("HEADER", path, cause, "fetch or export the file again")
 
 
 def _too_many(path: Path) -> UserError:

@@ -13,8 +13,8 @@ from PIL import Image
 
 from medssl.errors import UserError
 
-BITS, COMPRESSION, OFFSETS, SAMPLES, ROWS_PER_STRIP, COUNTS, PLANAR = (
-    258, 259, 273, 277, 278, 279, 284,
+WIDTH, HEIGHT, BITS, COMPRESSION, OFFSETS, SAMPLES, ROWS_PER_STRIP, COUNTS, PLANAR = (
+    256, 257, 258, 259, 273, 277, 278, 279, 284,
 )  # fmt: skip
 TILE_OFFSETS, TILE_COUNTS = 324, 325
 POINTERS = {330, 34665, 34853, 40965}  # to more directories, which are not walked here
@@ -40,7 +40,9 @@ def check(image: Image.Image, path: Path) -> list[str]:
             cause = f"found {size} bytes, the pixels end at byte {strip.start + strip.size}"
             raise UserError("CUT", path, cause, "fetch the file again")
     if tags.get(COMPRESSION, RAW) == RAW:
-        found, expected = (sum(s) for s in zip(*((s.size, s.unpacked) for s in strips), strict=True))
+        found, expected = (
+            sum(s) for s in zip(*((s.size, s.unpacked) for s in strips), strict=True)
+        )
         if found != expected:
             cause = f"the header gives {found} bytes of pixels, expected {expected}"
             raise UserError("HEADER", path, cause, "export it again")
@@ -69,7 +71,8 @@ def check_packed(image: Image.Image, path: Path) -> None:
 
 def _strips(image: Image.Image, path: Path) -> list[_Strip]:
     """Where the pixels lie; tiles count as strips of no known size."""
-    tags, width, height = image.tag_v2, *image.size
+    tags = image.tag_v2
+    width, height = (int(tags.get(tag, 0)) for tag in (WIDTH, HEIGHT))  # as stored, not as turned
     tiled = TILE_OFFSETS in tags
     starts = tags.get(TILE_OFFSETS if tiled else OFFSETS, ())
     sizes = tags.get(TILE_COUNTS if tiled else COUNTS, ())
