@@ -35,53 +35,22 @@ from tests.faults import good
 FILM = "1.2.3.4.99"
 Region = tuple[int, int, str]
 NIFTI_STATED = [
-    "datatype",
-    "pixdim",
-    "scl_slope",
-    "scl_inter",
-    "xyzt_units",
-    "qform_code",
-    "sform_code",
-    "quatern_b",
-    "quatern_c",
-    "quatern_d",
-    "qoffset_x",
-    "qoffset_y",
-    "qoffset_z",
-    "srow_x",
-    "srow_y",
-    "srow_z",
-]
+    "datatype", "pixdim", "scl_slope", "scl_inter", "xyzt_units", "qform_code", "sform_code",
+    "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x",
+    "srow_y", "srow_z",
+]  # fmt: skip
 META_STATED = rb"(?mi)^(ElementType|ElementByteOrderMSB|BinaryDataByteOrderMSB|ElementSpacing|" \
               rb"TransformMatrix|Offset|AnatomicalOrientation|CenterOfRotation)\b.*\n"  # fmt: skip
 NRRD_STATED = rb"(?m)^(type|endian|space|space directions|space origin|spacings):.*\n"
 DICOM_STATED = [
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "PixelPaddingValue",
-    "PixelSpacing",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PatientID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SOPInstanceUID",
-    "SOPClassUID",
-    "Modality",
-    "RedPaletteColorLookupTableDescriptor",
-    "GreenPaletteColorLookupTableDescriptor",
-    "BluePaletteColorLookupTableDescriptor",
-    "RedPaletteColorLookupTableData",
-    "GreenPaletteColorLookupTableData",
-    "BluePaletteColorLookupTableData",
-]
+    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated",
+    "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
+    "PixelPaddingValue", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
+    "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
+    "Modality", "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
+]  # fmt: skip
 TIFF_STATED = {
     258: "BitsPerSample", 259: "Compression", 262: "Photometric", 266: "FillOrder",
     277: "SamplesPerPixel", 317: "Predictor", 320: "ColorMap", 338: "ExtraSamples",

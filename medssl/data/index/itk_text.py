@@ -163,8 +163,9 @@ def _nrrd(path: Path, head: bytes) -> Text:
             raise UserError("HEADER", path, cause, "export it again")
     where = fields.get("data file") or fields.get("datafile")
     encoding = fields.get("encoding", "missing").lower()
-    if encoding not in NRRD_PACKINGS or _whole(fields.get("line skip", "0"), path):
-        cause = f"encoding {quoted(encoding)} with line skip {quoted(fields.get('line skip', '0'))} is not read"
+    skipped = fields.get("line skip", "0")
+    if encoding not in NRRD_PACKINGS or _whole(skipped, path):
+        cause = f"encoding {quoted(encoding)} with line skip {quoted(skipped)} is not read"
         raise UserError("UNSUPPORTED", path, cause, "save it with encoding gzip or raw")
     dtype = _nrrd_dtype(fields.get("type", "missing"), path)
     steps = _numbers(fields.get("spacings", ""), path)
