@@ -20,7 +20,7 @@ from medssl.data.volume import Volume, spacing_affine
 from medssl.errors import UserError
 
 LOST = {("", "EMPTY"), ("", "UNREADABLE"), ("", "NOT_IMAGE"), ("dicom", "UNREADABLE"),
-        ("dicom", "CUT")}  # fmt: skip
+        ("dicom", "CUT"), ("dicom", "HEADER")}  # fmt: skip
 MOST_SLICES = 99_999
 MEND_SERIES = {"CUT", "CODEC", "HEADER", "GEOMETRY", "DTYPE", "SCALE"}
 

@@ -10,7 +10,7 @@ import pydicom
 from pydicom.uid import UID
 
 from medssl.data.index.dicom_frames import frames, has_frames
-from medssl.data.index.dicom_image import PIXEL_DATA, fill_pixels, fill_scale, known_name
+from medssl.data.index.dicom_image import NO_UID, PIXEL_DATA, fill_pixels, fill_scale, known_name
 from medssl.data.index.dicom_slice import Header
 from medssl.data.index.dicom_tags import APART, floats, load, text
 from medssl.data.patients import pseudonym
@@ -33,6 +33,7 @@ PHASE REAL IMAGINARY M_FFE P_FFE M_SE FFE SE W F WATER FAT IN_PHASE OUT_PHASE IP
 DIS3D MFSPLIT ADC TRACEW DIFFUSION MOSAIC AVERAGE SUBTRACTION PROJECTION
 """
 IMAGE_TYPES = frozenset(_IMAGE_TYPES.split())
+STANDARD = "1.2.840.10008."
 
 
 def read_header(path: Path) -> Header:
@@ -46,9 +47,18 @@ def read_headers(path: Path) -> list[Header]:
     Identity, or a UserError; what is wrong with an image's pixels or place is its `fault`.
     """
     dataset, remarks = load(path, pixels=False)
-    sop = UID(text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID"))
+    meta = UID(text(dataset.file_meta, "MediaStorageSOPClassUID"))
+    sop = UID(text(dataset, "SOPClassUID") or meta)
     is_image = "Image Storage" in sop.name or any(name in dataset for name in PIXEL_DATA)
     kind = known_name(sop)
+    if not len(dataset) and (is_image or kind == NO_UID or not sop):
+        # pydicom drops every element where the file ends within one of undefined length.
+        cause = "none of the elements of an image can be read (cut off?)"
+        raise UserError("CUT", path, cause, "fetch the file again")
+    invented = sop and kind == NO_UID and (not sop.is_valid or sop.startswith(STANDARD))
+    if not is_image and (invented or "Image Storage" in meta.name):
+        cause = "holds neither a SOP class of the standard nor pixels"
+        raise UserError("HEADER", path, cause, "fetch or export the file again")
     if not is_image or kind in DERIVED:
         name = kind if sop else "DICOM object without a SOP class"
         raise UserError("NOT_IMAGE", path, f"{name}, no scan", "")

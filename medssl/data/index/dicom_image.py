@@ -1,6 +1,7 @@
 """Whether the pixels of a DICOM file can be read, told from its header."""
 
 import math
+import struct
 
 import numpy as np
 import pydicom
@@ -9,6 +10,7 @@ from pydicom.uid import UID
 
 from medssl.data.index import checks
 from medssl.data.index.dicom_codestream import declared_size
+from medssl.data.index.dicom_elements import LONG
 from medssl.data.index.dicom_slice import Header
 from medssl.data.index.dicom_tags import floats, integer, text
 from medssl.data.index.row import BURNED_IN
@@ -25,11 +27,13 @@ PHOTOMETRIC = {
 PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 MAX_PIXELS = 200_000_000
 UNDEFINED_LENGTH = 0xFFFFFFFF
+NO_UID = "a UID of no standard"
+LAST_TAG = 0x7FE00010  # PixelData
 
 
 def known_name(uid: UID) -> str:
     """What the standard calls a UID; one that it does not know is not repeated."""
-    return uid.name if uid.name != str(uid) else "a UID of no standard"
+    return uid.name if uid.name != str(uid) else NO_UID
 
 
 def fill_pixels(header: Header, dataset: pydicom.Dataset) -> None:
@@ -129,6 +133,34 @@ def _check_length(header: Header, dataset: pydicom.Dataset, bits: int) -> None:
         raise UserError("HEADER", path, cause, "export it again")
     if found > expected + expected % 2 and share == 1:
         header.remarks.append(f"{found - expected} bytes after the pixels ignored")
+    elif syntax is None or not syntax.is_deflated:
+        _check_rest(header, dataset, pixels.value_tell + pixels.length)
+
+
+def _check_rest(header: Header, dataset: pydicom.Dataset, at: int) -> None:
+    """Where bytes were lost or came into the pixels, no DICOM elements follow them."""
+    size, last = header.path.stat().st_size, LAST_TAG
+    if at == size:
+        return
+    implicit, little = dataset.original_encoding
+    order = "<" if little else ">"
+    with open(header.path, "rb") as stream:
+        while at < size:
+            stream.seek(at)
+            head = stream.read(12)
+            if len(head) < 8:
+                break
+            group, element, length = struct.unpack_from(f"{order}HHI", head)
+            step = 8
+            if not implicit and head[4:6] in LONG and len(head) == 12:
+                length, step = struct.unpack_from(f"{order}I", head, 8)[0], 12
+            elif not implicit:
+                length = struct.unpack_from(f"{order}H", head, 6)[0]
+            if group << 16 | element <= last:
+                break
+            last, at = group << 16 | element, at + step + length
+    if at != size:
+        header.remarks.append("what follows the pixels is no DICOM element")
 
 
 def _check_codestream(header: Header, at: int) -> None:

@@ -13,6 +13,7 @@ from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.tag import BaseTag
 
 from medssl.data.index import checks
+from medssl.data.index.dicom_elements import PIXELS as PIXEL_TAGS
 from medssl.data.index.dicom_elements import ordinary
 from medssl.errors import UserError, one_line
 from medssl.privacy import quoted
@@ -46,6 +47,7 @@ APART = {name: BaseTag(tag_for_keyword(name)) for name in DIFFERS}
 TAGS = {name: BaseTag(tag_for_keyword(name)) for name in (*IDENTITY, *GEOMETRY, *PIXELS)} | APART
 WANTED = frozenset(TAGS.values())
 MOST_PIECES, BYTES_A_PIECE = 300_000, 64
+LARGE, UNDEFINED = 1 << 20, 0xFFFFFFFF
 ITEM = b"\xfe\xff\x00\xe0"
 DEFER = 1024
 PROGRAMS = {
@@ -75,6 +77,8 @@ class Bounded(io.BufferedReader):
             start = self.tell()
             _refuse_bomb(super().read, Path(self.name))
             self.seek(start)
+        elif size > LARGE:  # Python would allocate whatever length a broken element states
+            size = min(size, os.fstat(self.fileno()).st_size - self.tell())
         return super().read(size)
 
 
@@ -92,10 +96,20 @@ def load(path: Path, pixels: bool) -> tuple[pydicom.Dataset, list[str]]:
     except OSError as error:
         cause = f"cannot be read ({error.strerror or one_line(error)})"
         raise UserError("UNREADABLE", path, cause, "mend the file or its permissions") from error
+    _refuse_lengths(dataset, path)
     if dataset.preamble is None:
         return dataset, ["no DICOM preamble or file meta; read all the same"]
     what = [what for magic, what in PROGRAMS.items() if dataset.preamble.startswith(magic)]
     return dataset, [f"the preamble looks like {what[0]}"] if what else []
+
+
+def _refuse_lengths(dataset: pydicom.Dataset, path: Path) -> None:
+    """pydicom reads a deferred value by itself, and would allocate whatever length is stated."""
+    for tag in dataset.keys() - PIXEL_TAGS:
+        raw = dataset.get_item(tag, keep_deferred=True)
+        if raw.value is None and LARGE < raw.length < UNDEFINED:
+            cause = f"the element {raw.tag} states {raw.length} bytes, at most {LARGE} are read"
+            raise UserError("HEADER", path, cause, "fetch or export the file again")
 
 
 def _too_many(path: Path, most: int) -> UserError:

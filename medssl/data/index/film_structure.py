@@ -1,14 +1,11 @@
-"""What PNG, JPEG and TIFF files must hold, and Pillow does not insist on.
+"""What PNG and JPEG files must hold, and Pillow does not insist on.
 
-Pillow leaves the checksums of PNG pixels out, takes markers in the middle of JPEG data, and invents
-what a TIFF's directory lacks; each would be another picture without a word.
+Pillow leaves the checksums of PNG pixels out and takes markers in the middle of JPEG data: each would
+be another picture without a word.
 """
 
-import os
-import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
 
 from medssl.errors import UserError
 
@@ -17,12 +14,6 @@ JPEG_END, JPEG_SCAN = 0xD9, 0xDA
 # Between scans: tables, restarts, comments, application data, another scan.
 JPEG_BETWEEN = frozenset({0xC4, 0xCC, JPEG_SCAN, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 JPEG_INSIDE = frozenset({0x00, *range(0xD0, 0xD8)})
-TIFF_WIDTH, TIFF_HEIGHT, TIFF_PHOTOMETRIC, TIFF_STRIPS, TIFF_TILES = 256, 257, 262, 273, 324
-TIFF_NEEDED = {TIFF_WIDTH: "ImageWidth", TIFF_HEIGHT: "ImageLength",
-               TIFF_PHOTOMETRIC: "PhotometricInterpretation"}  # fmt: skip
-TIFF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
-              16: 8, 17: 8, 18: 8}  # fmt: skip
-TIFF_TAGS = 1000
 
 
 def check_end(path: Path, format: str | None) -> None:
@@ -89,45 +80,3 @@ def _scan_end(raw: bytes, at: int) -> int:
             return at
         at += 2
     return len(raw)
-
-
-def check_tiff(path: Path) -> None:
-    """Raises UserError HEADER for a first directory that is broken or says too little (TIFF 6.0)."""
-    with open(path, "rb") as stream:
-        head = stream.read(16)
-        order, big = ("<" if head[:2] == b"II" else ">"), head[2:4] in (b"+\0", b"\0+")
-        at = struct.unpack(order + ("Q" if big else "I"), head[8:16] if big else head[4:8])[0]
-        try:
-            tags = _directory(stream, at, order, big, os.fstat(stream.fileno()).st_size)
-        except (struct.error, ValueError, OSError) as error:
-            cause = f"its directory at byte {at} is broken ({error})"
-            raise UserError("HEADER", path, cause, "fetch the file again") from error
-    missing = [name for tag, name in TIFF_NEEDED.items() if tag not in tags]
-    if not tags & {TIFF_STRIPS, TIFF_TILES}:
-        missing.append("StripOffsets")
-    if missing:
-        cause = f"its directory lacks {', '.join(missing)}"
-        raise UserError("HEADER", path, cause, "fetch or export it again")
-
-
-def _directory(stream: BinaryIO, at: int, order: str, big: bool, size: int) -> set[int]:
-    """The tags of a directory. Raises ValueError for what is no directory."""
-    entry = struct.Struct(order + ("HHQ8s" if big else "HHI4s"))
-    counter = struct.Struct(order + ("Q" if big else "H"))
-    stream.seek(at)
-    count = counter.unpack(stream.read(counter.size))[0]
-    if not 0 < count <= TIFF_TAGS:
-        raise ValueError(f"{count} tags")
-    found = []
-    for _ in range(count):
-        tag, kind, values, where = entry.unpack(stream.read(entry.size))
-        if kind not in TIFF_BYTES:
-            raise ValueError(f"tag {tag} is of type {kind}")
-        length = values * TIFF_BYTES[kind]
-        place = struct.unpack(order + ("Q" if big else "I"), where)[0]
-        if length > len(where) and place + length > size:
-            raise ValueError(f"tag {tag} lies beyond the end")
-        found.append(tag)
-    if len(found) != len(set(found)):
-        raise ValueError("a tag comes twice")
-    return set(found)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from medssl.data.index import checks
-from medssl.data.index.film_structure import check_end, check_tiff, check_whole, png_depth
+from medssl.data.index import checks, tiff
+from medssl.data.index.film_structure import check_end, check_whole, png_depth
 from medssl.data.index.row import Row, each, join, unreadable
 from medssl.data.volume import Volume, spacing_affine
 from medssl.errors import UserError
@@ -64,6 +64,8 @@ def _inspect_one(path: Path) -> Row:
         if image.format == "PNG" and png_depth(path) == 16 and image.mode not in GREY:
             remarks.append("16-bit colour reduced to 8 bits")
         check_end(path, image.format)
+        if image.format == "TIFF":
+            remarks += tiff.check(image, path)
     shape = (columns, rows) if turn in (5, 6, 7, 8) else (rows, columns)
     return Row([path], "image2d", shape=join(shape), spacing=join((1.0, 1.0)), remarks=remarks)
 
@@ -78,8 +80,6 @@ def _open(path: Path) -> Image.Image:
         raise UserError("TOO_LARGE", path, f"{error}", "cut or shrink it") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise unreadable(path, error) from error
-    if image.format == "TIFF":
-        check_tiff(path)
     if image.width * image.height > MAX_PIXELS:
         cause = f"{image.width}x{image.height} pixels, at most {MAX_PIXELS} are read"
         raise UserError("TOO_LARGE", path, cause, "cut or shrink it")
@@ -95,6 +95,9 @@ def _open(path: Path) -> Image.Image:
 def _decoded(path: Path) -> Image.Image:
     with _open(path) as image:
         check_whole(path, image.format)
+        if image.format == "TIFF":
+            tiff.check(image, path)
+            tiff.check_packed(image, path)
         try:
             return ImageOps.exif_transpose(image)
         except (OSError, SyntaxError, ValueError) as error:

@@ -21,10 +21,9 @@ META_TYPES = {
     "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
 META_VECTORS = (
-    "DimSize", "ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "CenterOfRotation",
+    "dimsize", "elementspacing", "elementsize", "offset", "position", "origin", "centerofrotation",
 )  # fmt: skip
 META_LOCAL = ("LOCAL", "Local", "local")  # other spellings are names of files, to MetaIO too
-META_MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 NRRD_TYPES = {
     "char": "i1", "int8": "i1", "short": "i2", "short int": "i2", "int16": "i2", "int": "i4",
     "int32": "i4", "longlong": "i8", "long long": "i8", "long long int": "i8", "int64": "i8",
@@ -98,32 +97,49 @@ def _meta(path: Path, head: bytes) -> Text:
     if kind not in META_TYPES or fields.get("elementnumberofchannels", "1") != "1":
         cause = f"ElementType is {quoted(kind) or 'missing'}, expected one real number a voxel"
         raise UserError("DTYPE", path, cause, "save it as MET_SHORT or MET_FLOAT")
-    _check_counts(fields, path)
+    sizes = tuple(_whole(n, path) for n in fields.get("dimsize", "").split())
+    _check_vectors(fields, len(sizes), path)
     steps = _numbers(fields.get("elementspacing") or fields.get("elementsize") or "", path)
     _check_steps(steps, path)
     local = where in META_LOCAL
     skip = _whole(fields.get("headersize", "0"), path)
-    big = fields.get("elementbyteordermsb") or fields.get("binarydatabyteordermsb", "")
-    packing = "packed" if fields.get("compresseddata", "").lower() == "true" else "raw"
-    if fields.get("binarydata", "true").lower() == "false":
+    big = _choice(fields, ("elementbyteordermsb", "binarydatabyteordermsb"), path)
+    packing = "packed" if _choice(fields, ("compresseddata",), path) else "raw"
+    if _choice(fields, ("binarydata",), path) is False:
         packing = "digits"
+    dtype = np.dtype(META_TYPES[kind]).newbyteorder(">" if big else "<")
+    remarks = []
+    if big is None and dtype.itemsize > 1 and packing != "digits":
+        remarks.append("the header gives no byte order; taken as little endian")
+    if len(sizes) == 3 and not fields.keys() & {"transformmatrix", "orientation", "rotation"}:
+        remarks.append("orientation unknown (the header has no TransformMatrix)")
     return Text(
         path, path if local else _data_file(path, where), skip if not local or skip < 0 else end,
-        tuple(_whole(n, path) for n in fields.get("dimsize", "").split()),
-        np.dtype(META_TYPES[kind]).newbyteorder(">" if big.lower() == "true" else "<"),
-        packing, bool(steps),
+        sizes, dtype, packing, bool(steps), remarks,
     )  # fmt: skip
 
 
-def _check_counts(fields: dict[str, str], path: Path) -> None:
-    """Raise UserError HEADER for fields of the wrong length: MetaIO reads on beyond their end."""
-    axes = _whole(fields.get("ndims", "0"), path)
-    for names, count in ((META_VECTORS, axes), (META_MATRICES, axes * axes)):
-        for name in names:
-            found = len(fields.get(name.lower(), "").split())
-            if found not in (0, count):
-                cause = f"{name} has {found} values, expected {count} with NDims {axes}"
-                raise UserError("HEADER", path, cause, "export it again")
+def _check_vectors(fields: dict[str, str], dims: int, path: Path) -> None:
+    """MetaIO writes beyond its arrays for other counts of axes or of numbers. Raises UserError."""
+    counts = {"ndims": 1, **{name: dims for name in META_VECTORS}}
+    counts |= {name: dims**2 for name in ("transformmatrix", "orientation", "rotation")}
+    for name, count in counts.items():
+        numbers = _numbers(fields.get(name, "0 " * count), path)
+        if len(numbers) != count or not np.isfinite(numbers).all():
+            cause = f"{name} is {quoted(fields[name])}, expected {count} finite numbers"
+            raise UserError("HEADER", path, cause, "export it again")
+    if fields.get("ndims", "") != str(dims):
+        cause = f"NDims is {quoted(fields.get('ndims', 'missing'))}, DimSize has {dims} numbers"
+        raise UserError("HEADER", path, cause, "export it again")
+
+
+def _choice(fields: dict[str, str], names: tuple[str, ...], path: Path) -> bool | None:
+    """True or False as a header says, None where it does not. Raises UserError."""
+    found = next((fields[name].lower() for name in names if name in fields), None)
+    if found not in (None, "true", "false", "1", "0"):
+        cause = f"found {quoted(found)} for {names[0]}, expected True or False"
+        raise UserError("HEADER", path, cause, "export it again")
+    return None if found is None else found in ("true", "1")
 
 
 def _nrrd(path: Path, head: bytes) -> Text:
@@ -142,13 +158,18 @@ def _nrrd(path: Path, head: bytes) -> Text:
             raise UserError("HEADER", path, cause, "export it again")
     where = fields.get("data file") or fields.get("datafile")
     encoding = fields.get("encoding", "missing").lower()
-    if encoding not in NRRD_PACKINGS or _whole(fields.get("line skip", "0"), path):
-        skip = quoted(fields.get("line skip", "0"))
-        cause = f"encoding {quoted(encoding)} with line skip {skip} is not read"
+    skipped = fields.get("line skip", "0")
+    if encoding not in NRRD_PACKINGS or _whole(skipped, path):
+        cause = f"encoding {quoted(encoding)} with line skip {quoted(skipped)} is not read"
         raise UserError("UNSUPPORTED", path, cause, "save it with encoding gzip or raw")
     dtype = _nrrd_dtype(fields.get("type", "missing"), path)
     steps = _numbers(fields.get("spacings", ""), path)
     _check_steps(steps, path)
+    if "endian" not in fields and dtype.itemsize > 1 and NRRD_PACKINGS[encoding] != "digits":
+        remarks.append("the header gives no byte order; taken as little endian")
+    if fields.get("endian", "little").lower() not in ("little", "big"):
+        cause = f"endian is {quoted(fields['endian'])}, expected little or big"
+        raise UserError("HEADER", path, cause, "export it again")
     if not fields.get("space") and not fields.get("space dimension"):
         remarks.append("orientation unknown (the header has no space)")
     skip = _whole(fields.get("byte skip", "0"), path)
