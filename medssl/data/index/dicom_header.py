@@ -12,7 +12,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
 from medssl.data.index.dicom_codestream import declared_size
-from medssl.data.index.dicom_tags import floats, integer, load, text
+from medssl.data.index.dicom_tags import TAGS, floats, integer, load, text
 from medssl.data.index.row import BURNED_IN
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
@@ -114,7 +114,7 @@ def read_header(path: Path) -> Header:
     sop = UID(text(dataset, "SOPClassUID") or meta)
     is_image = "Image Storage" in sop.name or any(name in dataset for name in PIXEL_DATA)
     kind = known_name(sop)
-    if not len(dataset) and (is_image or kind == NO_UID or not sop):
+    if (is_image or kind == NO_UID) and not any(name in dataset for name in TAGS):
         # pydicom drops every element where the file ends within one of undefined length.
         cause = "none of the elements of an image can be read (cut off?)"
         raise UserError("CUT", path, cause, "fetch the file again")
