@@ -26,6 +26,7 @@ from medssl.data.store import Store
 from medssl.data.subset import few, of_splits
 from medssl.data.targets import (
     mask_classes,
+    mask_remarks,
     target_classes,
     target_numbers,
     with_masks,
@@ -83,9 +84,6 @@ def run(config: Config) -> Path:
     store = Store.read_from(config.store)
     if f"label_{config.target}" in store.items:  # the column as the user's table calls it
         config = config.model_copy(update={"target": f"label_{config.target}"})
-    torch.manual_seed(config.fit.seed)
-    backbone, description, parent = _backbone(store, config)
-    _check_axes(config.task.options.get("size", ()), backbone)  # before any mask is read
     labelled = with_target(store, config.target) if classifies else with_masks(store)
     train = few(of_splits(labelled, ["train"]), config.labelled, config.draw, config.target)
     validation = few(of_splits(labelled, ["val"]), config.validation, 0, config.target)
@@ -94,11 +92,18 @@ def run(config: Config) -> Path:
             "EMPTY", config.store, "no labelled scan has the split train",
             "give splits= or labels= to `medssl index`, then prepare again",
         )  # fmt: skip
+    remarks = []
+    torch.manual_seed(config.fit.seed)
+    backbone, description, parent = _backbone(store, config)
+    _check_axes(config.task.options.get("size", ()), backbone)  # before any mask is read
     if classifies:
         classes = target_classes(train[config.target])
         targets = target_numbers(store.items[config.target], classes)
     else:
         classes, targets = mask_classes(store, train, config.classes), None
+        strict = bool(config.classes)
+        remarks += [f"training: {r}" for r in mask_remarks(store, train, classes, strict)]
+        remarks += [f"validation: {r}" for r in mask_remarks(store, validation, classes, strict)]
     _refuse_leaks(parent, labelled, train, config)
     task = config.task.build(
         TASKS, "task", backbone, config.augment, classes, store.recipe.value_range
@@ -123,7 +128,7 @@ def run(config: Config) -> Path:
     )
     with run_folder.opened(config.out, config.model_dump(mode="json")):
         say(f"finetune {config.task.name} on {len(train)} scans, {about['start']}")
-        if words := crops.smaller():
+        for words in filter(None, [*remarks, crops.smaller()]):
             say(f"remark: {words}")
         best = -np.inf
 

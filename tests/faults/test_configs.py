@@ -117,7 +117,10 @@ def test_every_verb_has_a_row():
 
 
 def test_all_faults_are_told_at_once(no_data_is_read):
-    line = ["mae", "optim.lr=-1", "fit.stps=3", "fit.batch_size=many", "augment.noise=-1", "method.mask_rato=1", "method.size=0", "backbone.depth=x"]  # fmt: skip
+    line = [
+        "mae", "optim.lr=-1", "fit.stps=3", "fit.batch_size=many", "augment.noise=-1",
+        "method.mask_rato=1", "method.size=0", "backbone.depth=x",
+    ]  # fmt: skip
     with pytest.raises(UserError) as error:
         execute("pretrain", line)
     keys = ("optim.lr", "fit.stps", "fit.batch_size", "augment.noise", "method.mask_rato",
