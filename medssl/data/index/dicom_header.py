@@ -198,7 +198,7 @@ def _fill_pixels(header: Header, dataset: pydicom.Dataset) -> None:
             cause = f"a colour image ({header.photometric}) among {header.modality} slices"
             raise UserError("COLOUR", path, cause, "keep screenshots out of the scans")
         header.remarks.append(f"{header.photometric} read as one grey channel")
-    if text(dataset, "BurnedInAnnotation") == "YES":
+    if text(dataset, "BurnedInAnnotation").upper() == "YES":
         header.remarks.append(BURNED_IN)
     _check_syntax(header, dataset)
     _check_length(header, dataset, bits)
