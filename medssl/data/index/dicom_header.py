@@ -227,6 +227,10 @@ def _check_length(header: Header, dataset: pydicom.Dataset, bits: int) -> None:
     path = header.path
     pixels = dataset.get_item("PixelData", keep_deferred=True)
     if pixels.length == UNDEFINED_LENGTH:
+        given = dataset.file_meta.get("TransferSyntaxUID")
+        if given is None or given.is_transfer_syntax and not given.is_encapsulated:
+            cause = "the pixels are a compressed stream, the transfer syntax does not say which"
+            raise UserError("HEADER", path, cause, "export it again")
         return _check_codestream(header, pixels.value_tell)
     share = 2 / 3 if header.photometric == "YBR_FULL_422" else 1
     expected = math.floor(header.rows * header.columns * header.samples * bits // 8 * share)

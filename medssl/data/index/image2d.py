@@ -73,6 +73,7 @@ def _inspect_one(path: Path) -> Row:
 
 def _open(path: Path) -> Image.Image:
     """Open without decoding. Raises UserError for dimension bombs and files of several pages."""
+    _check_chunks(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -109,6 +110,20 @@ def _decoded(path: Path) -> Image.Image:
 def _png_depth(path: Path) -> int:
     with open(path, "rb") as stream:
         return stream.read(25)[24]
+
+
+def _check_chunks(path: Path) -> None:
+    """Raises UserError CUT for a PNG chunk longer than the file: Pillow would allocate it."""
+    size, at = path.stat().st_size, PNG_SIGNATURE
+    with open(path, "rb") as stream:
+        if stream.read(PNG_SIGNATURE) != b"\x89PNG\r\n\x1a\n":
+            return
+        while len(start := stream.read(8)) == 8 and start[4:] != b"IEND":
+            at += 12 + int.from_bytes(start[:4], "big")
+            if at > size:
+                cause = f"a PNG chunk reaches to byte {at}, the file has {size}"
+                raise UserError("CUT", path, cause, "fetch the file again")
+            stream.seek(at)
 
 
 def _check_png(path: Path) -> None:
