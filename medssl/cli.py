@@ -107,7 +107,7 @@ def execute(verb: str, words: list[str]) -> None:
                 "CONFIG", word, "options are written key=value, without dashes",
                 f"try {word.lstrip('-').split('=')[0]}=...; medssl {verb} --help lists the keys",
             )  # fmt: skip
-    result = stage.run(config.load(stage.Config, verb, words))
+    result = stage.run(config.load(stage.Config, verb, words, getattr(stage, "TABLES", None)))
     if result is not None:
         typer.echo(result)
 

@@ -23,6 +23,7 @@ from medssl.shipped import presets
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Proportion = Annotated[float, Field(gt=0, lt=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -159,9 +160,37 @@ def options_model(target: type) -> type[Keys]:
     return create_model(target.__name__, __base__=Keys, **fields)
 
 
-def load(config: type[Config], verb: str, words: list[str]) -> Config:
-    """The config that a command line stands for: defaults, then the preset, then `key=value`."""
-    return _validated(config, parse(config, verb, words)[1])
+def load(
+    config: type[Config],
+    verb: str,
+    words: list[str],
+    tables: dict[str, dict[str, str]] | None = None,
+) -> Config:
+    """The config that a command line stands for: defaults, then the preset, then `key=value`.
+
+    Raises UserError naming all that is wrong, in the options of the parts of `tables` as well.
+    """
+    values = parse(config, verb, words)[1]
+    errors = []
+    try:
+        found = _validated(config, values)
+    except UserError as error:
+        errors.append(error)
+    for key, table in (tables or {}).items():
+        value = values.get(key, config.model_fields[key].default)
+        if isinstance(value, (str, dict, Part)):
+            try:
+                Part.model_validate(value).check(table, key)
+            except UserError as error:
+                errors.append(error)
+    if len(errors) > 1:
+        raise UserError(
+            "CONFIG", ", ".join(e.where for e in errors), "; ".join(e.cause for e in errors),
+            "; ".join(dict.fromkeys(e.fix for e in errors)),
+        )  # fmt: skip
+    if errors:
+        raise errors[0]
+    return found
 
 
 def parse(config: type[Config], verb: str, words: list[str]) -> tuple[str, dict[str, Any]]:

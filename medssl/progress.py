@@ -98,4 +98,5 @@ class _Line:
         return ", ".join(filter(None, [words, self.note()]))
 
     def _print(self, text: str, end: str = "\n") -> None:
+        text = printable(text)
         print(f"\r\x1b[K{text}" if self.terminal else text, end=end, file=sys.stderr, flush=True)

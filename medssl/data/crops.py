@@ -57,6 +57,20 @@ class Crops:
         if self.slices:
             self.items = [(i, z) for i in items for z in range(store.shape(i)[SLICE_AXIS])]
 
+    def smaller(self) -> str:
+        """How many scans a crop does not fit into, in words; "" if it fits into all."""
+        axes = [axis for axis in range(self.store.ndim) if not (self.slices and axis == SLICE_AXIS)]
+        ids = [] if self.spec.whole else list(dict.fromkeys(id for id, _ in self.items))
+        found = sum(
+            any(
+                self.store.shape(id)[axis] < n for axis, n in zip(axes, self.spec.size, strict=True)
+            )
+            for id in ids
+        )
+        size = "x".join(str(n) for n in self.spec.size)
+        words = f"{found} of {len(ids)} scans are smaller than a crop of {size}, which is padded"
+        return words if found else ""
+
     def __len__(self) -> int:
         return len(self.items)
 

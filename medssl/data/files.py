@@ -18,7 +18,8 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # some network file syst
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-FORMULA = re.compile(rf"^(?!{NUMBER}$)([=+\-@\t\r])")
+# Also with blanks before it, and as East Asian spreadsheets take it; a plain number is none.
+FORMULA = re.compile(rf"^(?!{NUMBER}$)([\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
@@ -26,8 +27,13 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
     table = table.copy()
     for column in table.select_dtypes(["str", "object"]):
         text = table[column].map(lambda value: isinstance(value, str))
-        table.loc[text, column] = table.loc[text, column].str.replace(FORMULA, r"'\1", regex=True)
-    return table
+        table.loc[text, column] = table.loc[text, column].map(_harmless)
+    return table.rename(columns=lambda name: _harmless(str(name)))
+
+
+def _harmless(text: str) -> str:
+    # A carriage return is not quoted in CSV, and would begin a new line there.
+    return FORMULA.sub(r"'\1", text).replace("\r", " ")
 
 
 def write_csv(path: Path, table: pd.DataFrame, private: bool = False) -> None:

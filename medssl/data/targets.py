@@ -55,6 +55,38 @@ def mask_classes(store: Store, items: pd.DataFrame, names: dict[int, str]) -> di
     return dict(sorted(names.items()))
 
 
+def mask_remarks(
+    store: Store, items: pd.DataFrame, classes: dict[int, str], strict: bool
+) -> list[str]:
+    """How many masks are empty, and how many hold values that are no class, in words.
+
+    `strict`: raises UserError LABELS for the latter instead, naming the first scan.
+    """
+    values = {i: {int(k) for k in np.unique(store.foreground(i)[:, 0])} for i in items.index}
+    empty = [i for i, found in values.items() if not found]
+    strange = {
+        i: sorted(found - set(classes)) for i, found in values.items() if found - set(classes)
+    }
+    if strange and strict:
+        first = next(iter(strange))
+        cause = f"its mask holds {strange[first]}, which classes= does not name"
+        cause += f" ({len(strange)} of {len(items)} masks do so)" if len(strange) > 1 else ""
+        raise UserError(
+            "LABELS", first, cause, "name every value, or mend the masks and prepare again"
+        )
+    remarks = []
+    if empty:
+        words = f"{len(empty)} of {len(items)} masks are empty: all background"
+        remarks.append(f"{words} ({', '.join(empty[:3])})")
+    if strange:
+        known = sorted({k for found in strange.values() for k in found})
+        words = (
+            f"{len(strange)} of {len(items)} masks hold {known}, of which no training mask has any"
+        )
+        remarks.append(f"{words}; they count as background ({', '.join([*strange][:3])})")
+    return remarks
+
+
 def target_classes(column: pd.Series) -> dict[int, str]:
     """The classes of a label column by number, in order of their names.
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medssl.backbones.vit import Block, sincos_positions
-from medssl.config import Count
+from medssl.config import Count, Proportion
 from medssl.data.crops import CropSpec
 from medssl.errors import UserError
 from medssl.methods.base import checked_size
@@ -26,7 +26,7 @@ class MAE(nn.Module):
     def __init__(
         self, backbone: nn.Module, augment: Callable[[Tensor, Tensor], Tensor], *,
         size: Annotated[list[Count], "voxels of the image the network sees"],
-        mask_ratio: Annotated[float, "share of patches hidden, 0..1"] = 0.75,
+        mask_ratio: Annotated[Proportion, "share of patches hidden, 0..1"] = 0.75,
         normalise_target: Annotated[bool, "each patch of the target to mean 0, variance 1"] = True,
         decoder_width: Annotated[Count, "channels of the decoder"] = 96,
         decoder_depth: Annotated[Count, "blocks of the decoder"] = 2,

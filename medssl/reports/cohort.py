@@ -20,7 +20,7 @@ FEWEST_COUNTED = 5  # with fewer scans a histogram says less than the table
 
 def write(
     path: Path, table: pd.DataFrame, findings: dict, pictures: Sequence[tuple[str, np.ndarray]],
-    refused_pictures: Sequence[tuple[str, str, np.ndarray]] = (),
+    refused_pictures: Sequence[tuple[str, str, np.ndarray]] = (), hidden: int = 0,
 ) -> Path:  # fmt: skip
     """Compose the page at `path`.
 
@@ -28,12 +28,13 @@ def write(
     findings          what findings.json of `medssl qc` holds
     pictures          (id, image) of some used scans
     refused_pictures  (id, code, image) of some refused ones
+    hidden            how many scans are not drawn, since text is burned into them
     """
     used, refused = table[table["verdict"] == "used"], table[table["verdict"] != "used"]
     sections = [
         _look_first(findings),
         _glance(used, refused),
-        *([_pictures(pictures)] if pictures else []),
+        *([_pictures(pictures, hidden)] if pictures or hidden else []),
         _refused(refused, refused_pictures),
         _copies(findings["copies"], used),
         _doubts(findings),
@@ -98,8 +99,14 @@ def _glance(used: pd.DataFrame, refused: pd.DataFrame) -> Section:
     return Section("At a glance", facts=facts, tables=tables, figures=drawn)
 
 
-def _pictures(pictures: Sequence[tuple[str, np.ndarray]]) -> Section:
+def _pictures(pictures: Sequence[tuple[str, np.ndarray]], hidden: int) -> Section:
     text = "Films, or the middle slices of volumes, of scans drawn by chance."
+    if hidden:
+        text += (
+            f"\n\n{hidden} scans are not drawn: their headers say that text is burned into them."
+        )
+    if not pictures:
+        return Section("Thumbnails", text)
     caution = "Pixels are shown as they are: text that was burned into them can be read here."
     sheet = gallery([image for _, image in pictures], [_short(id) for id, _ in pictures], 6)
     drawn = [(sheet, "Used scans, each in its own grey scale.", "thumbnails of used scans")]

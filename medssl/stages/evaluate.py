@@ -22,7 +22,7 @@ from medssl.data.manifest import Manifest
 from medssl.data.preprocess import restore
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
-from medssl.data.targets import target_numbers
+from medssl.data.targets import mask_remarks, target_numbers
 from medssl.describe import words
 from medssl.errors import UserError
 from medssl.evaluation.baseline import Baseline
@@ -74,6 +74,7 @@ def run(config: Config) -> Path:
             "EMPTY", store.folder, f"no labelled scan has the split {config.split!r}",
             "choose another split=, or give splits= to `medssl index`",
         )  # fmt: skip
+    remarks = [] if about["target"] else mask_remarks(store, items, task.classes, strict=False)
     seen = overlap(about, items)
     refuse_overlap(seen, config.run, config.allow_overlap)
     baseline = None
@@ -104,12 +105,15 @@ def run(config: Config) -> Path:
         "n_unlabelled": len(asked) - len(items),
         "seed": config.seed,
         "tolerance_mm": None if about["target"] else config.tolerance,
+        "remarks": remarks,
         "trained_on_held_out_patients": {part: len(who) for part, who in seen.items()},
         "metrics": {name: asdict(interval) for name, interval in metrics.items()},
         "baseline": baseline.about if baseline else {},
         "difference_to_baseline": {name: asdict(interval) for name, interval in compared.items()},
     }
     (out / "metrics.json").write_text(json.dumps(result, indent=1))
+    for remark in remarks:
+        say(f"remark: {remark}")
     if result["n_unlabelled"]:
         say(f"left out: {result['n_unlabelled']} scans of the split, without a label that is known")
     for name, interval in metrics.items():

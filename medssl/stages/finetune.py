@@ -5,6 +5,7 @@ taken); without it `arch` is trained from scratch. The validation split chooses 
 kept. Writes into the run folder: model/ (enough to predict), metrics.jsonl, checkpoints/.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +26,7 @@ from medssl.data.store import Store
 from medssl.data.subset import few, of_splits
 from medssl.data.targets import (
     mask_classes,
+    mask_remarks,
     target_classes,
     target_numbers,
     with_masks,
@@ -73,15 +75,15 @@ class Config(Base):
 
 def run(config: Config) -> Path:
     config = checked_parts(config, TABLES)
-    store = Store.read_from(config.store)
-    if f"label_{config.target}" in store.items:  # the column as the user's table calls it
-        config = config.model_copy(update={"target": f"label_{config.target}"})
     classifies = config.task.name != "segmentation"
     if config.target and not classifies:
         raise UserError(
             "CONFIG", f"target={config.target}", "a segmentation learns from masks",
             "leave target out, or fine-tune classification",
         )  # fmt: skip
+    store = Store.read_from(config.store)
+    if f"label_{config.target}" in store.items:  # the column as the user's table calls it
+        config = config.model_copy(update={"target": f"label_{config.target}"})
     labelled = with_target(store, config.target) if classifies else with_masks(store)
     train = few(of_splits(labelled, ["train"]), config.labelled, config.draw, config.target)
     validation = few(of_splits(labelled, ["val"]), config.validation, 0, config.target)
@@ -90,23 +92,24 @@ def run(config: Config) -> Path:
             "EMPTY", config.store, "no labelled scan has the split train",
             "give splits= or labels= to `medssl index`, then prepare again",
         )  # fmt: skip
+    remarks = []
+    torch.manual_seed(config.fit.seed)
+    backbone, description, parent = _backbone(store, config)
+    _check_axes(config.task.options.get("size", ()), backbone)  # before any mask is read
     if classifies:
         classes = target_classes(train[config.target])
         targets = target_numbers(store.items[config.target], classes)
     else:
         classes, targets = mask_classes(store, train, config.classes), None
-    torch.manual_seed(config.fit.seed)
-    backbone, description, parent = _backbone(store, config)
+        strict = bool(config.classes)
+        remarks += [f"training: {r}" for r in mask_remarks(store, train, classes, strict)]
+        remarks += [f"validation: {r}" for r in mask_remarks(store, validation, classes, strict)]
     _refuse_leaks(parent, labelled, train, config)
     task = config.task.build(
         TASKS, "task", backbone, config.augment, classes, store.recipe.value_range
     )
     checked(task, "task", "size", "predict")
-    if len(task.size) != backbone.ndim:
-        raise UserError(
-            "CONFIG", "task.size", f"has {len(task.size)} values, the backbone has {backbone.ndim} axes",
-            f"give {backbone.ndim} values",
-        )  # fmt: skip
+    _check_axes(task.size, backbone)
     if targets:
         task.set_class_counts([sum(targets[i] == k for i in train.index) for k in classes])
     to_channels_last(task, backbone.ndim)
@@ -125,6 +128,8 @@ def run(config: Config) -> Path:
     )
     with run_folder.opened(config.out, config.model_dump(mode="json")):
         say(f"finetune {config.task.name} on {len(train)} scans, {about['start']}")
+        for words in filter(None, [*remarks, crops.smaller()]):
+            say(f"remark: {words}")
         best = -np.inf
 
         def read(first: int, last: int):
@@ -146,6 +151,14 @@ def run(config: Config) -> Path:
                     config.out / "model", modules, {**about, "steps": at.step, "validation": score}
                 )
     return run_folder.finished(config.out)
+
+
+def _check_axes(size: Sequence[int], backbone: torch.nn.Module) -> None:
+    if size and len(size) != backbone.ndim:
+        raise UserError(
+            "CONFIG", "task.size", f"has {len(size)} values, the backbone has {backbone.ndim} axes",
+            f"give {backbone.ndim} values",
+        )  # fmt: skip
 
 
 class _Head(torch.nn.Module):

@@ -79,7 +79,8 @@ def run(config: Config) -> Path:
         say(
             f"pretrain {config.method.name} on {len(items)} scans of {items['patient'].nunique()} patients"
         )
-
+        if words := crops.smaller():
+            say(f"remark: {words}")
         burned_in = "burned_in" in items and items["burned_in"].any()
         if burned_in:
             say("remark: some scans have text in their pixels; no pictures of crops are kept")

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from medssl.backbones.base import build, pool
 from medssl.config import Config as Base
+from medssl.config import Count
 from medssl.data.leakage import overlap, refuse_overlap
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
@@ -38,7 +39,7 @@ class Config(Base, Hardware):
     run: Path = Field(description="run or model folder of `medssl pretrain`")
     store: Path = Field(Path("store"), description="store whose items have label masks")
     out: Path | None = Field(None, description="folder to write to; none: RUN/probe")
-    size: list[int] = Field([], description="voxels of a crop; empty: what the method trained on")
+    size: list[Count] = Field([], description="voxels of a crop; empty: what the method trained on")
     per_class: int = Field(8, description="crops of each structure and scan", ge=1)
     train: list[str] = Field(["train"], description="splits whose crops are the neighbours")
     test: list[str] = Field(["val", "test"], description="splits that are asked about")

@@ -3,8 +3,9 @@
 What is there (modalities, voxel sizes, scans of a patient, thumbnails), what was refused and why,
 the same pixels under several names, values that belie their modality, unusual voxel sizes. Every
 used scan is read once. findings.json holds the same for programs. Both name files, so that they can
-be mended, and are readable by their owner only. Pictures show pixels as they are, burned-in text
-included; thumbnails=0 leaves them out.
+be mended, and are readable by their owner only. Scans whose header says that text is burned into
+their pixels are not drawn; of other scans pictures show pixels as they are: thumbnails=0 leaves them
+out.
 """
 
 import json
@@ -20,6 +21,7 @@ from medssl.config import Config as Base
 from medssl.data.duplicates import contradictions, groups, pixel_fingerprint
 from medssl.data.files import refuse_inside, write_atomically
 from medssl.data.index import dicom, read
+from medssl.data.index.row import BURNED_IN
 from medssl.data.manifest import Manifest
 from medssl.data.outliers import modality_doubt, spacing_outliers
 from medssl.data.processes import each
@@ -50,8 +52,11 @@ def run(config: Config) -> Path:
     if not config.manifest.resolve().is_relative_to(manifest.root):
         refuse_inside(config.out, manifest.root)
     used = manifest.used.set_index("id", drop=False).rename_axis(None)
-    order = generator(config.seed, "thumbnails").permutation(len(used))
-    drawn = set(used.index[order[: config.thumbnails]])
+    burned_in = manifest.table["remarks"].str.contains(BURNED_IN, regex=False)
+    hidden = int((burned_in & (manifest.table["format"] != "")).sum()) if config.thumbnails else 0
+    clean = used.index[~used["remarks"].str.contains(BURNED_IN, regex=False)]
+    order = generator(config.seed, "thumbnails").permutation(len(clean))
+    drawn = set(clean[order[: config.thumbnails]])
     work = partial(_look, manifest, drawn)
     looked = each(work, list(used.index), config.workers)
     results = list(track(looked, "look", len(used), "scans"))
@@ -76,10 +81,10 @@ def run(config: Config) -> Path:
     write_atomically(config.out / "findings.json", lambda p: p.write_text(text), private=True)
     pictures = [(id, p) for id, p in seen["picture"].items() if p is not None]
     refused = _refused_pictures(manifest) if config.thumbnails else []
-    page = config.out / "qc.html"
-    write_atomically(
-        page, lambda p: cohort.write(p, manifest.table, findings, pictures, refused), private=True
-    )
+    page, told = config.out / "qc.html", (manifest.table, findings, pictures, refused, hidden)
+    write_atomically(page, lambda p: cohort.write(p, *told), private=True)
+    if hidden:
+        say(f"remark: not drawn, since {BURNED_IN}: {hidden} scans")
     told = ("unreadable", "copies", "modality_doubts", "unusual_spacing")
     say(", ".join(f"{name.replace('_', ' ')}: {len(findings[name])}" for name in told))
     say(f"report: {page}")
@@ -110,7 +115,7 @@ def _refused_pictures(manifest: Manifest) -> list[tuple[str, str, np.ndarray]]:
     for row in manifest.refused.itertuples():
         if len(found) == cohort.MOST_REFUSED:
             break
-        if row.format and row.code not in ("IS_MASK", "COPY"):
+        if row.format and row.code not in ("IS_MASK", "COPY") and BURNED_IN not in row.remarks:
             files = json.loads(row.files)
             picture = _readable(manifest.root / files[len(files) // 2], row.format)
             found += [(row.id, row.code, picture)] if picture is not None else []

@@ -320,7 +320,8 @@ def _tiff(name: str, file: str, raw: bytes) -> list[Region]:
         tag, kind, count, value = struct.unpack("<HHII", raw[entry : entry + 12])
         size = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8}.get(kind, 1) * count
         place = entry + 8 if size <= 4 else value
-        if tag in TIFF_STATED:
+        # Where an LZW strip ends, only a decoder could tell.
+        if tag in TIFF_STATED or name == "tiff-lzw" and tag in (256, 257, 278):
             free += [(entry, entry + 12, "stated"), (place, place + size, "stated")]
         elif tag in (273, 279):
             strips[tag] = np.frombuffer(raw, {3: "<u2", 4: "<u4"}[kind], count, place)

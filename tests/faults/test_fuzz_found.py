@@ -71,7 +71,18 @@ def tiff_deflate(folder: Path, at: int) -> None:
     good.patch(path, at, bytes([path.read_bytes()[at] ^ 4]))
 
 
+def other_syntax(folder: Path, code: bytes) -> None:
+    """A compressed film whose transfer syntax says uncompressed."""
+    d = good.film(folder, save=False)
+    d.compress(JPEG2000Lossless)
+    d.save_as(folder / "a.dcm", enforce_file_format=True)
+    good.replace(folder / "a.dcm", b"1.2.840.10008.1.2.4.90", code.ljust(22, b"\0"))
+
+
 CASES = {
+    "syntax-explicit": ("HEADER", partial(other_syntax, code=b"1.2.840.10008.1.2.1")),
+    "syntax-big": ("HEADER|UNREADABLE|NOT_IMAGE|CUT",
+                   partial(other_syntax, code=b"1.2.840.10008.1.2.2")),
     "pixels-more-1": ("remark: no DICOM element", partial(duplicated_in_pixels, count=1)),
     "pixels-more-2": ("remark: no DICOM element", partial(duplicated_in_pixels, count=2)),
     "pixels-more-500": ("remark: no DICOM element", partial(duplicated_in_pixels, count=500)),
@@ -99,6 +110,9 @@ CASES = {
        for at in (1000, 2000, -1)},
     "tiff-rows-per-strip": ("HEADER", lambda d: tiff_entry(tiff(d), 278, 7)),
     "tiff-strip-over-header": ("HEADER", lambda d: tiff_entry(tiff(d), 273, 4)),
+    **{f"tiff-{packing}-width": ("CUT|UNREADABLE|HEADER", lambda d, p=packing: tiff_entry(
+        tiff(d, compression=p), 256, 48)) for packing in ("packbits", "tiff_adobe_deflate")},
+    "png-chunk": ("CUT", lambda d: good.patch(good.picture(d), 33, b"\x7f\xff\xff\xff")),
     "tiff-strip-beyond": ("CUT", lambda d: tiff_entry(tiff(d), 273, 4000)),
     "tiff-strip-short": ("HEADER", lambda d: tiff_entry(tiff(d), 279, 3990)),
 }  # fmt: skip

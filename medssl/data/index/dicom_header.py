@@ -12,7 +12,7 @@ from pydicom.uid import UID
 from medssl.data.index.dicom_frames import frames, has_frames
 from medssl.data.index.dicom_image import NO_UID, PIXEL_DATA, fill_pixels, fill_scale, known_name
 from medssl.data.index.dicom_slice import Header
-from medssl.data.index.dicom_tags import APART, floats, load, text
+from medssl.data.index.dicom_tags import APART, WANTED, floats, load, text
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
 from medssl.privacy import quoted
@@ -51,7 +51,7 @@ def read_headers(path: Path) -> list[Header]:
     sop = UID(text(dataset, "SOPClassUID") or meta)
     is_image = "Image Storage" in sop.name or any(name in dataset for name in PIXEL_DATA)
     kind = known_name(sop)
-    if not len(dataset) and (is_image or kind == NO_UID or not sop):
+    if (is_image or kind == NO_UID) and WANTED.isdisjoint(dataset.keys()):
         # pydicom drops every element where the file ends within one of undefined length.
         cause = "none of the elements of an image can be read (cut off?)"
         raise UserError("CUT", path, cause, "fetch the file again")

@@ -65,7 +65,7 @@ def fill_pixels(header: Header, dataset: pydicom.Dataset) -> None:
             cause = f"a colour image ({header.photometric}) among {header.modality} slices"
             raise UserError("COLOUR", path, cause, "keep screenshots out of the scans")
         header.remarks.append(f"{header.photometric} read as one grey channel")
-    if text(dataset, "BurnedInAnnotation") == "YES":
+    if text(dataset, "BurnedInAnnotation").upper() == "YES":
         header.remarks.append(BURNED_IN)
     _check_syntax(header, dataset)
     _check_length(header, dataset, bits)
@@ -115,6 +115,10 @@ def _check_length(header: Header, dataset: pydicom.Dataset, bits: int) -> None:
     if pixels.length == UNDEFINED_LENGTH:
         if header.frames > 1:
             checks.bomb(size, path.stat().st_size, path)
+        given = dataset.file_meta.get("TransferSyntaxUID")
+        if given is None or given.is_transfer_syntax and not given.is_encapsulated:
+            cause = "the pixels are a compressed stream, the transfer syntax does not say which"
+            raise UserError("HEADER", path, cause, "export it again")
         return _check_codestream(header, pixels.value_tell)
     share = 2 / 3 if header.photometric == "YBR_FULL_422" else 1
     expected = math.floor(size * share)

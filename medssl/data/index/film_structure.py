@@ -27,6 +27,20 @@ def check_end(path: Path, format: str | None) -> None:
                 raise UserError("CUT", path, cause, "fetch the file again")
 
 
+def check_chunks(path: Path) -> None:
+    """Raises UserError CUT for a PNG chunk longer than the file: Pillow would allocate it."""
+    size, at = path.stat().st_size, PNG_SIGNATURE
+    with open(path, "rb") as stream:
+        if stream.read(PNG_SIGNATURE) != b"\x89PNG\r\n\x1a\n":
+            return
+        while len(start := stream.read(8)) == 8 and start[4:] != b"IEND":
+            at += 12 + int.from_bytes(start[:4], "big")
+            if at > size:
+                cause = f"a PNG chunk reaches to byte {at}, the file has {size}"
+                raise UserError("CUT", path, cause, "fetch the file again")
+            stream.seek(at)
+
+
 def check_whole(path: Path, format: str | None) -> None:
     """Read a file to its end. Raises UserError CRC or HEADER for what a good writer never leaves."""
     check = {"PNG": _check_png, "JPEG": _check_jpeg}.get(format or "")

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from medssl.data.index import checks, tiff
-from medssl.data.index.film_structure import check_end, check_whole, png_depth
+from medssl.data.index.film_structure import check_chunks, check_end, check_whole, png_depth
 from medssl.data.index.row import Row, each, join, unreadable
 from medssl.data.volume import Volume, spacing_affine
 from medssl.errors import UserError
@@ -72,6 +72,7 @@ def _inspect_one(path: Path) -> Row:
 
 def _open(path: Path) -> Image.Image:
     """Open without decoding. Raises UserError for dimension bombs and files of several pages."""
+    check_chunks(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -19,7 +19,7 @@ WIDTH, HEIGHT, BITS, COMPRESSION, OFFSETS, SAMPLES, ROWS_PER_STRIP, COUNTS, PLAN
 TILE_OFFSETS, TILE_COUNTS, PHOTOMETRIC = 324, 325, 262
 MOST_TAGS = 1000
 POINTERS = {330, 34665, 34853, 40965}  # to more directories, which are not walked here
-RAW, DEFLATED = 1, (8, 32946)
+RAW = 1
 BYTES_OF = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
             16: 8, 17: 8, 18: 8}  # fmt: skip
 ALIGNED = 8
@@ -53,21 +53,42 @@ def check(image: Image.Image, path: Path) -> list[str]:
 
 
 def check_packed(image: Image.Image, path: Path) -> None:
-    """Unpack deflated strips to their checksums. Raises UserError CRC or CUT."""
-    if image.tag_v2.get(COMPRESSION, RAW) not in DEFLATED:
+    """Unpack strips to their end, and deflated ones to their checksums. Raises UserError."""
+    measure = UNPACKED.get(image.tag_v2.get(COMPRESSION, RAW))
+    if measure is None:
         return
     with open(path, "rb") as stream:
         for strip in _strips(image, path):
             stream.seek(strip.start)
-            inflate = zlib.decompressobj()
             try:
-                found = len(inflate.decompress(stream.read(strip.size), strip.unpacked + 1))
+                found, whole = measure(stream.read(strip.size), strip.unpacked)
             except zlib.error as error:
                 cause = f"a strip of pixels cannot be unpacked ({error})"
                 raise UserError("CRC", path, cause, "fetch the file again") from error
-            if not inflate.eof or found != strip.unpacked:
+            if found != strip.unpacked or not whole:
                 cause = f"a strip of pixels unpacks to {found} bytes, expected {strip.unpacked}"
-                raise UserError("CUT", path, cause, "fetch the file again")
+                raise UserError("CUT", path, cause, "fetch or export the file again")
+
+
+def _inflated(strip: bytes, expected: int) -> tuple[int, bool]:
+    """How many bytes come out, at most one more than expected, and whether the checksum was met."""
+    inflate = zlib.decompressobj()
+    return len(inflate.decompress(strip, expected + 1)), inflate.eof
+
+
+def _packbits(strip: bytes, expected: int) -> tuple[int, bool]:
+    """The same for runs as Apple's PackBits stores them, which know no checksum."""
+    at = count = 0
+    while at + 1 < len(strip):
+        run = strip[at]
+        if run < 128:
+            at, count = at + run + 2, count + run + 1
+        else:
+            at, count = at + (2 if run > 128 else 1), count + (257 - run if run > 128 else 0)
+    return count, True
+
+
+UNPACKED = {8: _inflated, 32946: _inflated, 32773: _packbits}
 
 
 def _strips(image: Image.Image, path: Path) -> list[_Strip]:
