@@ -142,7 +142,11 @@ def text(dataset: pydicom.Dataset, name: str) -> str:
 
 def _value(dataset: pydicom.Dataset, name: str) -> object:
     """As dataset.get(name), but what was converted for one slice is known for the next."""
-    raw = dataset.get_item(TAGS[name]) if name in TAGS else None
+    if name not in TAGS:
+        return dataset.get(name)
+    raw = dataset.get_item(TAGS[name])
+    if raw is None:
+        return None
     if not isinstance(raw, RawDataElement) or not raw.value or raw.VR in ("SQ", "UN"):
         return dataset.get(name)
     charset = dataset.original_character_set
@@ -150,7 +154,7 @@ def _value(dataset: pydicom.Dataset, name: str) -> object:
     return _converted(raw[:4] + (0,) + raw[5:], charset)
 
 
-@lru_cache
+@lru_cache(4096)
 def _converted(raw: tuple, charset: str | tuple[str, ...]) -> object:
     charset = charset if isinstance(charset, str) else [*charset]
     return convert_raw_data_element(RawDataElement(*raw), encoding=charset).value
