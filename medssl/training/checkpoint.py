@@ -15,9 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from medssl import __version__
 from medssl.errors import UserError, one_line
 
 KEPT = 2
+SHOWN = 10
 _ALL = ("kind", "backbone", "recipe", "patients", "scans", "config", "steps", "weights_sha256")
 # What a card must hold: of any model, and of one that was fine-tuned.
 KEYS = (_ALL, (*_ALL, "task", "classes", "target", "start", "trained_on"))
@@ -85,7 +87,8 @@ def load_weights(folder: Path, module: nn.Module, name: str) -> None:
         raise UserError(
             "CHECKPOINT", path,
             f"{len(missing)} weights of {name} missing, {len(extra)} not expected, {len(shapes)} of "
-            f"another shape (first: {', '.join((missing + extra + shapes)[:5])})",
+            f"another shape (first: {', '.join((missing + extra + shapes)[:SHOWN])}); saved by medssl "
+            f"{card.get('versions', {}).get('medssl', 'of no known version')}, this is {__version__}",
             "use the architecture and options that the card names",
         )  # fmt: skip
     module.load_state_dict(state)
