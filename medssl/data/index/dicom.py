@@ -31,11 +31,12 @@ def inspect(paths: list[Path], workers: int = 0) -> list[Row]:
     A series with a faulty slice is refused as a whole: it must never silently become shorter.
     """
     rows, films, series = [], [], defaultdict(list)
-    for headers in each(paths, "dicom", read_headers, workers):
+    for path, headers in zip(paths, each(paths, "dicom", read_headers, workers), strict=True):
         if isinstance(headers, Row):
             rows.append(headers)
             continue
         for header in headers:
+            header.path = path  # instead of the copy that came from another process
             if header.fault and header.series.startswith(NO_SERIES):
                 rows.append(Row.refused([header.path], header.fault, "dicom"))
                 break

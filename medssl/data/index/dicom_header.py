@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from sys import intern
 
 import numpy as np
 import pydicom
@@ -70,9 +71,9 @@ def read_headers(path: Path) -> list[Header]:
         modality = ""
         remarks.append("Modality is no word of the standard; taken as not given")
     header = Header(
-        path, pseudonym(patient or f"study:{study or path.parent}", "p"),
-        pseudonym(study or f"folder:{path.parent}", "st"),
-        text(dataset, "SeriesInstanceUID") or f"{NO_SERIES}{path.parent}",
+        path, intern(pseudonym(patient or f"study:{study or path.parent}", "p")),
+        intern(pseudonym(study or f"folder:{path.parent}", "st")),
+        intern(text(dataset, "SeriesInstanceUID") or f"{NO_SERIES}{path.parent}"),
         text(dataset, "SOPInstanceUID"), modality or MODALITY_OF.get(kind, ""), kind,
         remarks=remarks,
     )  # fmt: skip
@@ -103,7 +104,8 @@ def _fill(header: Header, dataset: pydicom.Dataset) -> None:
     fill_scale(header, dataset)
     _fill_place(header, dataset)
     given = dataset.keys()
-    header.apart |= {n: _mark(text(dataset, n)) for n, tag in APART.items() if tag in given}
+    found = {n: _mark(text(dataset, n)) for n, tag in APART.items() if tag in given}
+    header.apart = _shared(tuple((header.apart | found).items()))
     if header.sliced and "MOSAIC" in header.apart.get("ImageType", ""):
         cause = "a mosaic, many slices tiled in one image"
         raise UserError("MULTIFRAME", header.path, cause, "convert the series to NIfTI")
@@ -112,6 +114,11 @@ def _fill(header: Header, dataset: pydicom.Dataset) -> None:
         words = text(dataset, name)
         if words.isdecimal():
             setattr(header, field, int(words))
+
+
+@lru_cache(1024)
+def _shared(items: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    return dict(items)
 
 
 @lru_cache

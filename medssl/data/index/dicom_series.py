@@ -50,7 +50,8 @@ def grid(headers: list[Header]) -> tuple[list[Header], np.ndarray]:
 
 def ordered(headers: list[Header]) -> tuple[list[Header], np.ndarray]:
     """Slices in order along the normal of the first one, and where on it they lie, mm."""
-    places = np.array([header.position @ headers[0].normal for header in headers])
+    normal = headers[0].normal
+    places = np.array([header.position @ normal for header in headers])
     order = np.argsort(places, kind="stable")
     return [headers[i] for i in order], places[order]
 

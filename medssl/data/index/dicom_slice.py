@@ -1,7 +1,6 @@
 """What is kept of the header of one image: a slice, a frame or a film."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,15 @@ from medssl.errors import UserError
 SLICED = {"CT", "MR", "PT", "NM"}
 
 
-@dataclass
+@dataclass(slots=True)  # an archive has a hundred thousand
 class Header:
     """Identity, grid and place of one image. UIDs stay in memory; only their hashes are written.
 
     `position` (3) and `axes` (2, 3: along a row, down a column) are LPS mm; `spacing` is the
     distance of rows, then of columns, mm. `frame` counts from 1 in a file of `frames` frames, and
     is 0 for the only image of a file. `scale` is slope and intercept, None where not given.
-    `apart` holds what can tell scans of one series apart, by tag, for tags that are given.
+    `apart` holds what can tell scans of one series apart, by tag, for tags that are given; slices
+    that say the same share it.
     `fault` says why the image cannot be used.
     """
 
@@ -56,6 +56,6 @@ class Header:
         """The file's name, with the number of the frame."""
         return f"{self.path.name} frame {self.frame}" if self.frame else self.path.name
 
-    @cached_property
+    @property
     def normal(self) -> np.ndarray:
         return np.cross(*self.axes)
