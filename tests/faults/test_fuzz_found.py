@@ -182,13 +182,18 @@ def garble_class(path: Path) -> None:
     path.write_bytes(raw.replace(b"1.2.840.10008.5.1.4.1.1.2", b"1.2.840.10008.5.1.4.1.1.x")[:700])
 
 
+def garble_series(path: Path) -> None:
+    """Another SeriesInstanceUID, and no pixels."""
+    good.cut(good.replace(path, b"1.2.3.4\0", b"1.2.3.9\0"), 0.25)
+
+
 def move_patient(path: Path) -> None:
     good.replace(path, b"PAT 1", b"PAT 2")
 
 
 @pytest.mark.parametrize("slice_", [0, 4])
 @pytest.mark.parametrize(
-    "spoil", [spoil_magic, lose_identity, only_meta, garble_class, move_patient]
+    "spoil", [spoil_magic, lose_identity, only_meta, garble_class, garble_series, move_patient]
 )
 def test_an_end_slice_is_never_lost_without_a_remark(spoil, slice_, tmp_path):
     good.ct(
