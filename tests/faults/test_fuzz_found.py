@@ -187,13 +187,35 @@ def garble_series(path: Path) -> None:
     good.cut(good.replace(path, b"1.2.3.4\0", b"1.2.3.9\0"), 0.25)
 
 
+def lose_place(path: Path) -> None:
+    d = pydicom.dcmread(path)
+    del d.SeriesInstanceUID, d.ImagePositionPatient
+    d.save_as(path)
+
+
+def lose_series(path: Path) -> None:
+    d = pydicom.dcmread(path)
+    del d.SeriesInstanceUID
+    d.save_as(path)
+
+
 def move_patient(path: Path) -> None:
     good.replace(path, b"PAT 1", b"PAT 2")
 
 
 @pytest.mark.parametrize("slice_", [0, 4])
 @pytest.mark.parametrize(
-    "spoil", [spoil_magic, lose_identity, only_meta, garble_class, garble_series, move_patient]
+    "spoil",
+    [
+        spoil_magic,
+        lose_identity,
+        only_meta,
+        garble_class,
+        garble_series,
+        lose_place,
+        lose_series,
+        move_patient,
+    ],
 )
 def test_an_end_slice_is_never_lost_without_a_remark(spoil, slice_, tmp_path):
     good.ct(

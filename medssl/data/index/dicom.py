@@ -101,8 +101,9 @@ def doubt_incomplete(rows: list[Row], others: list[Row]) -> list[Row]:
     """`rows`, where a file too broken to name its series may be a missing slice of one beside it.
 
     A scan alone in its folder is refused if the broken file is named like its slices, digits
-    aside; any other scan gets a remark, and so does one beside a broken file that names a series of
-    its own, which may be no more than its damage. `others` are files that no reader took.
+    aside; any other scan gets a remark. So does one alone in its folder beside any other file that is
+    named like its slices: whatever that file says it is may be its damage. `others` are files that no
+    reader took.
     """
     broken, alone, scans = defaultdict(list), defaultdict(list), defaultdict(list)
     for row in [*rows, *others]:
@@ -110,14 +111,16 @@ def doubt_incomplete(rows: list[Row], others: list[Row]) -> list[Row]:
             scans[row.files[0].parent].append(row)
         elif (row.format, row.code) in LOST and not row.patient:
             broken[row.files[0].parent].append(row)
-        elif (row.format, row.code) in LOST and len(row.files) == 1:
+        elif row.format in ("dicom", "") and len(row.files) == 1 and row.code != "COPY":
             alone[row.files[0].parent].append(row)
     for folder in alone.keys() & scans.keys():
-        for row in scans[folder]:
-            names = {_pattern(path) for path in row.files}
-            count = sum({_pattern(a.files[0])} == names for a in alone[folder])
-            if count:
-                row.remarks.append(f"{count} broken file(s) named like its slices beside it")
+        row = scans[folder][0]
+        names = {_pattern(path) for path in row.files}
+        alike = [a.files[0].name for a in alone[folder] if {_pattern(a.files[0])} == names]
+        if alike and len(scans[folder]) == 1:
+            row.remarks.append(
+                f"{len(alike)} file(s) named like its slices beside it are none of it"
+            )
     refused = {}
     for folder in broken.keys() & scans.keys():
         for row in scans[folder]:
