@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from medssl.data import boxes
-from medssl.data.delimited import check_labels
+from medssl.data.delimited import check_labels, check_names
 from medssl.data.index import identify
 from medssl.data.index.row import relative, stem
 from medssl.data.index.walk import walk
@@ -146,6 +146,8 @@ def _from_table(manifest: Manifest, source: Path, outside: bool = False) -> _Fou
     matched, told_by = match(table, manifest, places, source, masks)
     refuse_contradictions(table, matched, manifest, source)
     patients, private = patient_columns(table), identifying_columns(table)
+    if patients:  # one number for all would make them one patient
+        check_names(table[patients[0]], source, empty=False, mangled=True)
     if private:
         manifest.notes.append(
             f"{source.name}: columns left out, since they may tell who a patient is: "

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from medssl.data.delimited import check_names
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
 from medssl.data.tables import (
@@ -39,6 +40,8 @@ def attach_splits(manifest: Manifest, source: Path) -> Manifest:
     told = [c for c in table if c == column or c in patient_columns(table)]
     refuse_contradictions(table[told], matched, manifest, source)
     names = split_names(table[column], source)
+    for patient in patient_columns(table)[:1]:
+        check_names(table[patient], source, empty=False, mangled=True)
     patients = next((table[c] for c in patient_columns(table)), [""] * len(table))
     for name, patient, rows in zip(names, patients, matched, strict=True):
         manifest.table.loc[rows, "split"] = name

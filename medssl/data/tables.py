@@ -24,8 +24,10 @@ __all__ = [
 ]  # fmt: skip
 SERIES = "seriesuid"
 IDENTIFYING = re.compile(
-    r"(patients?|subject|full|first|last|family|given|sur|fore)?names?|.*birth.*|dob|.*accession.*"
-    r"|.*address.*|.*phone.*|e?mail|ssn|.*insurance.*|.*physician.*|.*uid"
+    r"(patient(en|in)?s?|subject|full|first|last|family|given|sur|fore|vor|nach|familien|zu)?names?"
+    r"|p?re?nom|nom(dupatient|defamille)?|cognome|nombres?|apellidos?|.*geburt.*|.*naissance.*"
+    r"|.*nacimiento.*|.*nascita.*|.*birth.*|dob|.*accession.*|.*address.*|.*adresse.*|.*phone.*"
+    r"|telefon.*|e?mail|ssn|.*insurance.*|.*physician.*|radiolog(ist|e|ue)|arzt|operator|.*uid"
 )
 MASKS = ("seg", "mask", "label_path", "mask_path", "segmentation", "label", "labels")
 SPLITS = {

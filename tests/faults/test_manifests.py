@@ -406,3 +406,18 @@ def test_e1_e2_bids_tables(scans):
     tsv = bids / "sub-01/sub-01_scans.tsv"
     tsv.write_text("filename\ty\nanat/no1.nii\t1\nanat/no2.nii\t2\n")
     refused("MISSING", "2 files|anat/no1.nii, anat/no2.nii", work)
+
+
+@pytest.mark.parametrize("work", [labels, splits])
+@pytest.mark.parametrize("cell", ["1.23457E+11", "1,2E+5", "#REF!"])
+def test_e3_patients_that_a_spreadsheet_rewrote_are_not_merged(scans, work, cell):
+    text = f'id,split,patient_id\n01,train,"{cell}"\n02,train,"{cell}"\n'
+    refused("TABLE", f"patient_id is {cell!r}|spreadsheet", work, scans, text)
+
+
+@pytest.mark.parametrize(
+    "name", ["Nachname", "Vorname", "Patientenname", "Geburtsdatum", "nom", "radiologist"]
+)
+def test_columns_that_name_people_in_other_languages_are_left_out(scans, name):
+    manifest = labels(scans, f"id,grade,{name}\n01,1,Muster\n")
+    assert manifest.label_columns == ["label_grade"]
