@@ -3,9 +3,9 @@
 What is there (modalities, voxel sizes, scans of a patient, thumbnails), what was refused and why,
 the same pixels under several names, values that belie their modality, unusual voxel sizes. Every
 used scan is read once. findings.json holds the same for programs. Scans are called by their ids
-(manifest.csv has the files); reasons may name files, so both are readable by their owner only. Scans whose header says that text is burned into
-their pixels are not drawn; of other scans pictures show pixels as they are: thumbnails=0 leaves them
-out.
+(manifest.csv has the files); reasons may name files, so both are readable by their owner only.
+Scans whose header says that text is burned into their pixels are not drawn; of other scans pictures
+show pixels as they are: thumbnails=0 leaves them out.
 """
 
 import json
