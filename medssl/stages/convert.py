@@ -16,8 +16,10 @@ from pydantic import Field
 
 from medssl.config import Config as Base
 from medssl.config import Share
+from medssl.data.delimited import read_table
 from medssl.data.exchange import FORMATS, format_of, recognised
 from medssl.data.exchange.entry import Files, Reading, Writing
+from medssl.data.exchange.placing import REFUSED
 from medssl.data.files import refuse_inside
 from medssl.data.index import IDS
 from medssl.data.manifest import NAME, Manifest
@@ -79,8 +81,9 @@ def run(config: Config) -> Path:
     refuse_inside(config.out, manifest.root)
     how = Writing(config.files, config.classes, config.contrast)
     format_of(config.to).write(manifest, config.out, how)
-    refused = len(manifest.refused)
-    say(f"passed on {len(manifest.used)} used scans as {config.to}"
+    refused, unfit = len(manifest.refused), config.out / REFUSED
+    left = len(read_table(unfit)) if unfit.exists() else 0
+    say(f"passed on {len(manifest.used) - left} of {len(manifest.used)} used scans as {config.to}"
         + f"; {refused} refused entries of the manifest left out" * bool(refused))  # fmt: skip
     if config.files == "link":
         say("links say where the scans lie: pass the folder on as made with files=copy")

@@ -9,6 +9,7 @@ from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.stages import call
 from tests.data.exchange.equal import differences
+from tests.faults import good
 
 
 def test_there_and_back_and_into_a_store(cohort, tmp_path):
@@ -59,3 +60,12 @@ def test_scans_are_not_written_to_and_directions_are_checked(cohort, tmp_path):
     call("convert", source=m, to="csv", out=tmp_path / "c", files="copy")
     with pytest.raises(UserError, match="CONFIG .*never written to"):
         call("convert", source=tmp_path / "c", out=tmp_path / "c/m")
+
+
+def test_it_counts_what_was_passed_on(tmp_path, capsys):
+    (tmp_path / "scans").mkdir()
+    good.nifti(tmp_path / "scans", "volume_1.nii")
+    good.picture(tmp_path / "scans", "film_1.png")
+    call("index", scans=tmp_path / "scans", out=tmp_path / "m")
+    call("convert", source=tmp_path / "m", to="nnssl", files="copy", out=tmp_path / "d")
+    assert "passed on 1 of 2 used scans as nnssl" in capsys.readouterr().err

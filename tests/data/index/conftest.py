@@ -3,34 +3,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import (
-    CTImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    ExplicitVRLittleEndian,
-)
+from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation
+
+from tests.faults import good
 
 
 def dataset(pixels: np.ndarray, **tags) -> pydicom.Dataset:
-    """One image; `tags` are set last, None deletes."""
-    d = pydicom.Dataset()
-    d.file_meta = pydicom.dataset.FileMetaDataset()
-    d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    d.SOPClassUID, d.Modality = CTImageStorage, "CT"
-    d.PatientID, d.StudyInstanceUID, d.SeriesInstanceUID = "PAT 1", "1.2.3", "1.2.3.4"
-    d.SOPInstanceUID = pydicom.uid.generate_uid()
-    d.Rows, d.Columns, d.SamplesPerPixel = *pixels.shape[:2], 1
-    d.PhotometricInterpretation = "MONOCHROME2"
-    d.BitsAllocated = d.BitsStored = pixels.dtype.itemsize * 8
-    d.HighBit, d.PixelRepresentation = d.BitsStored - 1, int(pixels.dtype.kind == "i")
-    d.PixelData = pixels.tobytes()
-    for name, value in tags.items():
-        if value is not None:
-            setattr(d, name, value)
-        elif name in d:
-            delattr(d, name)
-    d.file_meta.MediaStorageSOPClassUID = d.get("SOPClassUID", CTImageStorage)
-    d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID
-    return d
+    """One image, a CT if the tags do not say otherwise; None deletes."""
+    return good.dicom(pixels, **{"SOPClassUID": CTImageStorage, "Modality": "CT", **tags})
 
 
 @pytest.fixture
