@@ -31,6 +31,7 @@ PSEUDONYM = re.compile(r"(?<![^\W_])(?:p|s|st)-[0-9a-f]{10}(?![^\W_])")
 OF_CODE = (NameError, AttributeError, ImportError)  # these quote names of code, not of scans
 LONGEST_REPORT = 200
 LONGEST_NUMBER, MOST_DIGITS, MOST_LETTERS = 5, 8, 2
+MOST_CLASSES, LONGEST_CLASS = 8, 6
 COUNTING = "abcxyz"  # letters that are no initials
 _NEUTRAL = """
 abdomen abdominal abus acdc adc amos aorta apical arterial atlas axial b0 bad baseline big bladder
@@ -118,6 +119,17 @@ def is_neutral(name: str) -> bool:
     if initials and (digits or (len(initials) > 1 and set(initials) - set(COUNTING))):
         return False
     return bare <= 1 and letters <= MOST_LETTERS and digits <= MOST_DIGITS
+
+
+def is_free_text(values: Iterable[str]) -> bool:
+    """Whether the words of a label column are remarks, which may name people, and no classes.
+
+    That is if most of more than eight different ones stand there once, or one has over six words.
+    """
+    given = [value for value in values if value]
+    most = max((len(value.split()) for value in given), default=0)
+    different = len(set(given))
+    return most > LONGEST_CLASS or (different > MOST_CLASSES and 2 * different > len(given))
 
 
 def quoted(value: object, limit: int = 60) -> str:

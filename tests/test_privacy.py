@@ -1,7 +1,15 @@
 import pytest
 
 from medssl.errors import UserError
-from medssl.privacy import error_report, findings, is_neutral, quoted, scrub, scrub_names
+from medssl.privacy import (
+    error_report,
+    findings,
+    is_free_text,
+    is_neutral,
+    quoted,
+    scrub,
+    scrub_names,
+)
 
 HARMLESS = """
 case_9 ct_p000_s0 hippocampus_394 sub-0001_ses-01_T1w BRATS_001 LIDC-IDRI-0001 case_00012 f00 a 0001
@@ -76,3 +84,17 @@ def test_an_error_report_says_where_and_repeats_no_name():
 def test_messages_are_one_line_whatever_a_file_is_called():
     message = str(UserError("CUT", "a\nCUT b\x1b]0;x\u202e", "bad\r", "mend"))
     assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("values", "free"),
+    [
+        (["normal", "pneumonia"] * 9, False),
+        ([f"class {n}" for n in range(8)], False),
+        ([f"seen by Dr {n}" for n in range(9)], True),
+        (["normal"] * 99 + ["opacity at the left base, told Dr Doe"], True),
+        (["", ""], False),
+    ],
+)
+def test_remarks_are_told_from_classes(values, free):
+    assert is_free_text(values) == free

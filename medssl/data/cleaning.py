@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 
 from medssl.data.traces import DATA_URI, NIFTI_TEXT, PLAIN, PNG_MAGIC, PNG_TEXT, nifti_head
-from medssl.privacy import scrub
+from medssl.privacy import is_free_text, scrub
 
 
 def clean(source: Path, target: Path, words: Iterable[str] = ()) -> None:
@@ -57,9 +57,9 @@ def _parquet(source: Path, target: Path, words: frozenset[str]) -> None:
     table = pyarrow.parquet.read_table(source).replace_schema_metadata(None)
     for number, field in enumerate(table.schema):
         if pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type):
-            values = [
-                None if v is None else scrub(v, words) for v in table.column(number).to_pylist()
-            ]
+            values = table.column(number).to_pylist()
+            free = field.name.startswith("label_") and is_free_text(values)
+            values = [None if free or v is None else scrub(v, words) for v in values]
             table = table.set_column(number, field, pyarrow.array(values, field.type))
     pyarrow.parquet.write_table(table.rename_columns([scrub(n, words) for n in table.column_names]),
                                 target)  # fmt: skip

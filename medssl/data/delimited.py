@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,7 @@ DATE = re.compile(
     rf"\d{{1,4}}([-/.])\d{{1,2}}\1\d{{1,4}}|\d{{1,2}}[-. /]{MONTH}([-. /]\d+)?|{MONTH}[-. /]\d{{1,4}}",
     re.I,
 )
+DAY_OF_MONTH = re.compile(rf"\d{{1,2}}-{MONTH}|{MONTH}-\d{{1,2}}", re.I)
 SHOWN = 20
 
 
@@ -80,10 +82,23 @@ def check_names(
         raise UserError("TABLE", source, cause, fix)
 
 
+def check_zeros(values: pd.Series, names: Iterable[str], source: Path) -> None:
+    """Raise UserError TABLE for ids that are no names, but are with zeros in front of them."""
+    bare = {name.lstrip("0"): name for name in names if name.isdigit()}
+    cut = values.map(lambda v: v.isdigit() and v.lstrip("0") in bare).astype(bool)
+    if cut.any():
+        first = values[cut].iloc[0]
+        cause = f"{_lines(cut)}: {values.name} is {first!r}, a scan is called "
+        cause += f"{bare[first.lstrip('0')]!r}: a spreadsheet took the zeros away"
+        fix = "import the column as text, type the ids again, and save as CSV UTF-8"
+        raise UserError("TABLE", source, cause, fix)
+
+
 def check_labels(values: pd.Series, source: Path) -> None:
     """Raise UserError LABELS for cells that say NaN, infinite or an error instead of a label.
 
-    Words such as NA or none count as that only in a column whose other cells are numbers.
+    Words such as NA or none count as that only in a column whose other cells are numbers. Also for
+    days of a month among other words.
     """
     wrong = values.map(lambda v: bool(NO_VALUE.fullmatch(v)))
     perhaps = values.map(lambda v: bool(PERHAPS_NO_VALUE.fullmatch(v)))
@@ -93,6 +108,11 @@ def check_labels(values: pd.Series, source: Path) -> None:
     if wrong.any():
         cause = f"{_lines(wrong)}: {values.name} is {values[wrong].iloc[0]!r}"
         raise UserError("LABELS", source, cause, "leave a cell empty where the label is unknown")
+    months = values.map(lambda v: bool(DAY_OF_MONTH.fullmatch(v)))
+    if months.any() and (~months & (values != "")).any():
+        cause = f"{_lines(months)}: {values.name} is {values[months].iloc[0]!r}, a date among words"
+        fix = "a spreadsheet makes dates of names such as MARCH2: import the column as text"
+        raise UserError("LABELS", source, cause, fix)
 
 
 def _text(path: Path) -> str:

@@ -27,8 +27,12 @@ def groups(fingerprints: pd.Series) -> list[list[str]]:
 
 
 def contradictions(ids: list[str], used: pd.DataFrame) -> list[str]:
-    """What copies of one scan say differently: patient, split, labels. `used` has ids as index."""
+    """What copies of one scan say differently: patient, split, label X. `used` has ids as index."""
     rows = used.loc[ids]
     told = [c for c in used if c in ("patient", "split") or c.startswith("label_")]
     told = [c for c in told if c != "label_mask"]
-    return [c.removeprefix("label_") for c in told if rows[c].astype("object").nunique(False) > 1]
+    return [
+        c.replace("label_", "label ", 1)
+        for c in told
+        if rows[c].astype("object").nunique(False) > 1
+    ]

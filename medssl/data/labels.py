@@ -14,7 +14,7 @@ import pandas as pd
 from medssl.data import boxes
 from medssl.data.delimited import check_labels, check_names
 from medssl.data.index import identify
-from medssl.data.index.row import relative, stem
+from medssl.data.index.row import Row, relative, stem
 from medssl.data.index.walk import walk
 from medssl.data.manifest import Manifest
 from medssl.data.paths import inside, listed
@@ -24,6 +24,7 @@ from medssl.data.tables import (
     absolute,
     existing,
     identifying_columns,
+    label_name,
     mask_columns,
     match,
     patient_columns,
@@ -35,6 +36,7 @@ from medssl.errors import UserError
 
 MASK_ENDING = re.compile(r"[-_.](seg|label|labels|mask|gt)$", re.IGNORECASE)
 CHANNEL_ENDING = re.compile(r"_0000$")
+NO_LABELS = ("split", "id", "image_id")
 LEADING_ZERO = re.compile(r"^[+-]?0\d")
 
 
@@ -42,14 +44,14 @@ LEADING_ZERO = re.compile(r"^[+-]?0\d")
 class _Found:
     """What one source of labels says: values by column and manifest row, and files that are masks.
 
-    `scans` are the manifest rows it speaks of, `lost` counts its entries that match none.
+    `scans` are the manifest rows it speaks of, `lost` its entries that match none.
     """
 
     entries: str
     values: dict[str, dict[int, object]] = field(default_factory=dict)
     masks: dict[str, int | None] = field(default_factory=dict)
     scans: set[int] = field(default_factory=set)
-    lost: int = 0
+    lost: list[str] = field(default_factory=list)
 
     def put(self, column: str, row: int, value: object) -> None:
         self.values.setdefault(column, {})[row] = value
@@ -72,9 +74,9 @@ def attach(manifest: Manifest, labels: list[Path] | Path, outside: bool = False)
         _mark_masks(manifest, found.masks)
         without = len(set(manifest.used.index) - found.scans)
         note = f"{source.name}: {len(found.scans)} scans labelled, {without} used scans not named"
-        manifest.notes.append(
-            note + (f", {found.lost} {found.entries} without a scan" * bool(found.lost))
-        )
+        if found.lost:
+            note += f", {len(found.lost)} {found.entries} without a scan: {listed(found.lost, 5)}"
+        manifest.notes.append(note)
     return manifest
 
 
@@ -92,7 +94,8 @@ def _reader(source: Path, outside: bool) -> Callable[[Manifest, Path], _Found]:
 
 
 def _from_folder(manifest: Manifest, source: Path) -> _Found:
-    files = [path for path in walk(source)[0] if _is_image(path)]
+    files, refused = _images(source)
+    _add_refused(manifest, refused)
     real = os.path.realpath(source)
     masks = {absolute(real, relative(path, source)): path for path in files}
     places = Places(manifest, source, set(masks))
@@ -114,7 +117,8 @@ def _from_folder(manifest: Manifest, source: Path) -> _Found:
             owner[row] = relative(path, source)
             found.masks[full] = row
             found.put("label_mask", row, relative(Path(full), manifest.root))
-    found.scans, found.lost = set(owner), len(masks) - len(owner)
+    found.scans = set(owner)
+    found.lost = [relative(p, source) for full, p in masks.items() if found.masks[full] is None]
     return found
 
 
@@ -128,11 +132,34 @@ def _scans_of(path: Path, source: Path, manifest: Manifest, images: dict) -> lis
     return rows
 
 
-def _is_image(path: Path) -> bool:
-    try:
-        return identify(path) in ("nifti", "itk", "image2d")
-    except UserError:
-        return False  # the scan lists such files; here they are only no masks
+def _images(source: Path) -> tuple[list[Path], list[Row]]:
+    """Files that can be masks, and a row for each that cannot be read, or is none.
+
+    Raises UserError LABELS if there is no file that can be a mask.
+    """
+    files, closed = walk(source)
+    images, refused = [], [Row.refused([path], error) for path, error in closed]
+    for path in files:
+        try:
+            if identify(path) in ("nifti", "itk", "image2d"):
+                images.append(path)
+        except UserError as error:
+            refused.append(Row.refused([path], error))
+    if not images:
+        cause, fix = "holds no NIfTI, MetaImage, NRRD, PNG or TIFF file", "check labels="
+        if refused and refused[0].files == [source]:
+            cause, _, fix = refused[0].reason.partition(". Fix: ")
+        raise UserError("LABELS", source, cause, fix)
+    return images, refused
+
+
+def _add_refused(manifest: Manifest, rows: list[Row]) -> None:
+    """List files that are not in the manifest yet."""
+    root = str(manifest.root)
+    known = {absolute(root, f) for files in manifest.table["files"] for f in json.loads(files)}
+    manifest.add_refused(
+        [r for r in rows if absolute(root, relative(r.files[0], root)) not in known]
+    )
 
 
 def _from_table(manifest: Manifest, source: Path, outside: bool = False) -> _Found:
@@ -156,8 +183,7 @@ def _from_table(manifest: Manifest, source: Path, outside: bool = False) -> _Fou
     columns = [c for c in table if c not in {*told_by, *masks, *patients, *private}]
     for column in columns:
         check_labels(table[column], source)
-    values = {f"label_{re.sub(r'[^A-Za-z0-9]+', '_', c)}": typed(table[c]) for c in columns
-              if c.lower() not in ("split", "id", "image_id")}  # fmt: skip
+    values = _label_columns(table[[c for c in columns if c.lower() not in NO_LABELS]], source)
     split = [split_names(table[c], source) for c in columns if c.lower() == "split"]
     for line, rows in enumerate(matched):
         for row in rows:
@@ -171,8 +197,20 @@ def _from_table(manifest: Manifest, source: Path, outside: bool = False) -> _Fou
                 found.masks[mask_of[line]] = row
                 found.put("label_mask", row, relative(Path(mask_of[line]), manifest.root))
     found.scans = {row for rows in matched for row in rows}
-    found.lost = sum(not rows for rows in matched)
+    found.lost = [str(n) for n, rows in zip(table.index, matched, strict=True) if not rows]
     return found
+
+
+def _label_columns(table: pd.DataFrame, source: Path) -> dict[str, pd.Series]:
+    """The columns of a table by what they are called in a manifest."""
+    named = {}
+    for column in table:
+        name = f"label_{label_name(f'label_{column}')}"
+        if name in named:
+            cause = f"columns {named[name].name!r} and {column!r} would both be called {name}"
+            raise UserError("LABELS", source, cause, "give one of them another name")
+        named[name] = typed(table[column])
+    return named
 
 
 def _mask_paths(values: pd.Series, source: Path, outside: bool, *folders: str) -> dict[int, str]:
@@ -212,7 +250,7 @@ def _from_coco(manifest: Manifest, source: Path) -> _Found:
             raise UserError(
                 "LABELS", source, f"{image.file_name} could mean {both}", "give its path"
             )
-        found.lost += not rows
+        found.lost += [] if rows else [image.file_name]
         for row in rows:
             boxes.check_size(image, manifest.table.loc[row], source)
             found.scans.add(row)

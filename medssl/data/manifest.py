@@ -14,11 +14,11 @@ import pyarrow.parquet
 
 from medssl.data.files import write_atomically, write_csv
 from medssl.data.index import Row, identify, image2d_labels, read
-from medssl.data.index.row import stamp
+from medssl.data.index.row import neutral_id, relative, stamp
 from medssl.data.manifest_checks import check_table
 from medssl.data.patients import pseudonym
-from medssl.data.volume import Volume, same_grid
-from medssl.errors import UserError
+from medssl.data.volume import Volume, differences, same_grid
+from medssl.errors import UserError, one_line
 
 SCHEMA = 1
 NAME = "manifest.parquet"
@@ -50,10 +50,15 @@ class Manifest:
         """Open a manifest's folder or file. Raises UserError if there is none of this schema."""
         path = Path(path) / NAME if Path(path).is_dir() else Path(path)
         fix = "make one with `medssl index`"
+        if not path.exists():
+            raise UserError("MANIFEST", path.parent, f"there is no {path.name}", fix)
         try:
             table = pyarrow.parquet.read_table(path)
+        except PermissionError as error:
+            cause, mend = f"cannot be opened ({error.strerror})", "mend its permissions"
+            raise UserError("MANIFEST", path, cause, mend) from error
         except (OSError, pyarrow.ArrowInvalid) as error:
-            raise UserError("MANIFEST", path, f"there is no readable {NAME}", fix) from error
+            raise UserError("MANIFEST", path, f"is damaged ({one_line(error)})", fix) from error
         about = json.loads((table.schema.metadata or {}).get(b"medssl", b"{}"))
         if about.get("schema") != SCHEMA:
             cause = f"schema {about.get('schema', 'missing')}, this version reads {SCHEMA}"
@@ -80,6 +85,15 @@ class Manifest:
         )
         write_csv(folder / "manifest.csv", self.table, private=True)
         return folder
+
+    def add_refused(self, rows: list[Row]) -> None:
+        """List files that are no scans of the folder, such as broken masks."""
+        for row in rows:
+            row.id = neutral_id(relative(row.files[0], self.root))
+        more = pd.DataFrame([row.record(self.root) for row in rows], dtype="str")
+        table = pd.concat([self.table, more], ignore_index=True)
+        text = [c for c in table if pd.api.types.is_string_dtype(self.table[c])]
+        self.table = table.fillna(dict.fromkeys(text, "")).astype(self.table.dtypes)
 
     @property
     def used(self) -> pd.DataFrame:
@@ -140,9 +154,7 @@ class Manifest:
         if scan.ndim == 2 and mask.shape == scan.shape:
             mask = replace(mask, affine=scan.affine)
         if not same_grid(scan, mask):
-            cause = f"its mask {name} has shape {mask.shape}, spacing {_short(mask.spacing)} and "
-            cause += f"orientation {mask.orientation!r} or another origin; the scan {scan.shape}, "
-            cause += f"{_short(scan.spacing)} and {scan.orientation!r}"
+            cause = f"its mask lies on another grid than the scan: {differences(scan, mask)}"
             raise UserError("GEOMETRY", id, cause, "resample the mask onto the scan's grid")
         return mask.with_array(_labels(mask.array, film, path))
 
@@ -193,10 +205,6 @@ def _labels(array: np.ndarray, film: bool, path: Path) -> np.ndarray:
     if film and array.max() == 255 and np.isin(array, (0, 255)).all():
         array = array // 255
     return array
-
-
-def _short(spacing: tuple[float, ...]) -> str:
-    return "x".join(f"{s:.4g}" for s in spacing) + " mm"
 
 
 def _counts(values: pd.Series) -> str:

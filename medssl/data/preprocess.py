@@ -8,7 +8,7 @@ flipped, never rotated, so any axis order of one scan prepares to the same array
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -58,6 +58,9 @@ def prepare(
             "MODALITY", name, f"found {scan.modality}, the recipe expects {recipe.modality}",
             "prepare it with another recipe, or index the folder with the right modality=",
         )  # fmt: skip
+    if recipe.modality and not scan.modality:
+        remark = f"nothing says its modality, it is taken as {recipe.modality}"
+        scan = replace(scan, remarks=(*scan.remarks, remark))
     codes = recipe.orientation
     like_labels = _few_whole_numbers(scan.array)
     scan = reorient(scan, codes)
@@ -73,6 +76,8 @@ def prepare(
     out = _to_grid(scan, grid, smooth=True, fill=float(image.min()))
     if mask is not None:
         mask = _to_grid(reorient(mask, codes), grid, smooth=False, fill=0)
+        if not mask.array.any():
+            out = replace(out, remarks=(*out.remarks, "its mask is empty: all background"))
     return Prepared(out, mask, grid, like_labels)
 
 
@@ -206,7 +211,8 @@ def _refuse_flood(scan: Volume, shape: tuple[int, ...], name: str) -> None:
 def _check_axes(key: str, values, scan: Volume) -> None:
     if len(values) != scan.ndim:
         raise UserError(
-            "CONFIG", f"recipe.{key}", f"has {len(values)} values, the scan has {scan.ndim} axes",
+            "CONFIG", f"recipe.{key}",
+            f"recipe.{key} has {len(values)} values, the scan {scan.ndim} axes",
             f"give {scan.ndim} values, or prepare films and volumes with different recipes",
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from medssl.data.delimited import check_names, read_table
+from medssl.data.delimited import check_names, check_zeros, read_table
 from medssl.data.index.row import neutral_id, slug, stem
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
@@ -19,8 +19,8 @@ IDS = ("id", "image_id", "scan_id")
 PATIENTS = ("patient", "patientid", "pid", "subject", "subjectid", "mrn")
 __all__ = [
     "IDENTIFYING", "IDS", "MASKS", "PATIENTS", "SPLITS", "Places", "absolute", "existing",
-    "identifying_columns", "mask_columns", "match", "patient_columns", "plain_name", "read_table",
-    "refuse_contradictions", "split_names",
+    "identifying_columns", "label_name", "mask_columns", "match", "patient_columns", "plain_name",
+    "read_table", "refuse_contradictions", "split_names",
 ]  # fmt: skip
 SERIES = "seriesuid"
 IDENTIFYING = re.compile(
@@ -39,6 +39,11 @@ SPLITS = {
 def plain_name(column: str) -> str:
     """A column's name in lower case, letters and digits only."""
     return re.sub(r"[^a-z0-9]", "", column.lower())
+
+
+def label_name(column: str) -> str:
+    """A label column's name in a manifest, without its `label_`: letters, digits and single _."""
+    return re.sub(r"[\W_]+", "_", column.removeprefix("label_"))
 
 
 def patient_columns(table: pd.DataFrame) -> list[str]:
@@ -69,6 +74,11 @@ class Places:
                 self.by_path[path].append(index)
             self.by_id[row["id"]] = index
             self.by_stem[stem(PurePosixPath(row["path"]).name)].append(index)
+
+    @property
+    def names(self) -> set[str]:
+        """All ids and file stems."""
+        return {*self.by_id, *self.by_stem}
 
     def at(self, path: str) -> list[int]:
         """Rows of a path, relative to the table's folder or to the manifest's root."""
@@ -129,6 +139,7 @@ def match(
         found = [places.named(value) for value in table[column]]
         if any(found):
             check_names(table[column], source, mangled=True, known=_names(table[column], found))
+            check_zeros(table[column][[not rows for rows in found]], places.names, source)
             _refuse_ambiguous(found, table[column], manifest, source)
             return found, [column]
     known = [*patient_columns(table), *(c for c in table if plain_name(c) == SERIES)]
@@ -140,6 +151,8 @@ def match(
         if any(found):
             check_names(table[column], source, mangled=True, known=_names(table[column], found))
             return found, [column]
+    for column in [c for name in IDS for c in columns if c.lower() == name]:
+        check_zeros(table[column], places.names, source)
     cause = f"no row names a scan of the manifest (columns {', '.join(table.columns)})"
     fix = "add a column `path` (relative to the table or to the scans) or `id`"
     raise UserError("LABELS", source, cause, fix)

@@ -5,8 +5,7 @@ import pandas as pd
 
 from medssl.data.store import Store
 from medssl.errors import UserError
-
-MOST_CLASSES = 8  # more, and most of them once: a measurement
+from medssl.privacy import MOST_CLASSES
 
 
 def with_masks(store: Store) -> pd.DataFrame:

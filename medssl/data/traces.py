@@ -11,6 +11,7 @@ import pyarrow
 import pyarrow.parquet
 
 from medssl.errors import one_line
+from medssl.privacy import is_free_text
 
 PLAIN = {".json", ".jsonl", ".csv", ".tsv", ".txt", ".md", ".yaml", ".yml", ".html", ".svg", ".log"}
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
@@ -25,13 +26,13 @@ NIFTI_TEXT = {
           ("intent_name", 328, 16)],
     540: [("descrip", 240, 80), ("aux_file", 320, 24), ("intent_name", 508, 16)],
 }  # fmt: skip
-HIDDEN = "hidden text"
+HIDDEN, FREE = "hidden text", "free text"
 
 
 def traces(path: Path) -> Iterator[tuple[str, str, str]]:
     """(place, text, kind) of every piece of text in a file; `kind` is HIDDEN for what is no
-    visible part of it, and should not be there at all, else "". A file that cannot be read gives
-    one piece of kind "unreadable"; of other formats nothing is known.
+    visible part of it, and should not be there at all, FREE for a column of remarks, else "". A file
+    that cannot be read gives one piece of kind "unreadable"; of other formats nothing is known.
     """
     reader = _reader(path)
     try:
@@ -84,7 +85,10 @@ def _parquet(path: Path):
         yield "column name", name, ""
         column = table.column(name)
         if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
-            for row, value in enumerate(column.to_pylist()):
+            values = column.to_pylist()
+            if name.startswith("label_") and is_free_text(values):
+                yield f"column {name}", "", FREE
+            for row, value in enumerate(values):
                 if value:
                     yield f"column {name}, row {row}", value, ""
 

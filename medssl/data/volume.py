@@ -91,12 +91,30 @@ def spacing_affine(spacing) -> np.ndarray:
 
 def same_grid(a: Volume, b: Volume, tolerance: float = 0.01) -> bool:
     """Whether two volumes share shape and, within `tolerance` of a voxel, every corner's place."""
-    if a.shape != b.shape:
-        return False
+    return a.shape == b.shape and _apart(a, b) <= tolerance * min(a.spacing)
+
+
+def differences(a: Volume, b: Volume) -> str:
+    """How the grid of `b` differs from that of `a`, in words; mm."""
+    words = []
+    for what in ("shape", "spacing", "orientation"):
+        was, found = (_shown(getattr(volume, what)) for volume in (a, b))
+        if was != found:
+            words.append(f"{what} {found}, not {was}")
+    if a.shape == b.shape:
+        words.append(f"corners up to {_apart(a, b):.3g} mm apart")
+    return "; ".join(words)
+
+
+def _apart(a: Volume, b: Volume) -> float:
+    """The largest distance (mm) between corners of two grids of one shape."""
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in a.shape], indexing="ij"))
     corners = corners.reshape(a.ndim, -1)
     corners = np.vstack(
         [corners, np.zeros((3 - a.ndim, corners.shape[1])), np.ones(corners.shape[1])]
     )
-    off = np.linalg.norm(((a.affine - b.affine) @ corners)[:3], axis=0).max()
-    return bool(off <= tolerance * min(a.spacing))
+    return float(np.linalg.norm(((a.affine - b.affine) @ corners)[:3], axis=0).max())
+
+
+def _shown(value) -> str:
+    return value if isinstance(value, str) else "x".join(f"{n:.4g}" for n in value)

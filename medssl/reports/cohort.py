@@ -63,11 +63,10 @@ def _look_first(findings: dict) -> Section:
     }
     caution = ""
     if torn:
-        words = " or ".join(sorted({d for c in torn for d in c["differ"]}))
-        caution = (
-            f"Copies of {len(torn)} of the scans have another {words}. A copy in another split makes "
-            "every test score too high."
-        )
+        words = {d for c in torn for d in c["differ"]}
+        caution = f"Scans whose copies contradict: {len(torn)}, in {', '.join(sorted(words))}."
+        if "split" in words:
+            caution += " A copy in another split makes every test score too high."
     return Section("To look at first", caution=caution, facts=counts)
 
 

@@ -61,7 +61,7 @@ class Config(Base):
         "auto", description="what scans of a dataset are called: its names, pseudonyms (keyed "
         "hashes) or auto (a name only where it is neutral words and short numbers)",
     )  # fmt: skip
-    modality: str = Field("", description="modality of scans that the dataset gives none")
+    modality: str = Field("", description="modality of scans that the source gives none")
     max_missing: Annotated[
         Share, Field(description="share of a dataset's scans that may be gone")
     ] = 0.0
@@ -79,6 +79,14 @@ def run(config: Config) -> Path:
         print(report(manifest))
         return config.out
     refuse_inside(config.out, manifest.root)
+    if config.contrast and (config.to != "bids" or "MR" not in set(manifest.used["modality"])):
+        cause = "names MR scans in BIDS; " + (
+            f"to={config.to}" * (config.to != "bids") or "none is MR"
+        )
+        fix = (
+            "take it out" if config.to != "bids" else "say modality=MR where no scan tells its own"
+        )
+        raise UserError("CONFIG", f"contrast={config.contrast}", cause, fix)
     how = Writing(config.files, config.classes, config.contrast)
     format_of(config.to).write(manifest, config.out, how)
     refused, unfit = len(manifest.refused), config.out / REFUSED
@@ -92,6 +100,13 @@ def run(config: Config) -> Path:
     return config.out
 
 
+def _completed(manifest: Manifest, modality: str) -> Manifest:
+    table = manifest.table
+    unknown = (table["verdict"] == "used") & (table["modality"] == "")
+    table.loc[unknown, "modality"] = modality.upper()
+    return manifest
+
+
 def _read(config: Config) -> Manifest:
     source = config.source
     kind = config.format
@@ -102,7 +117,7 @@ def _read(config: Config) -> Manifest:
         if config.to == "manifest":
             cause = "is a manifest already"
             raise UserError("CONFIG", source, cause, f"give to= one of {', '.join(FORMATS)}")
-        return Manifest.read(source)
+        return _completed(Manifest.read(source), config.modality)
     refuse_inside(config.out, source)
     how = Reading(
         config.scans, config.outside, config.modality, config.ids, config.max_missing,

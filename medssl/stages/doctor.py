@@ -173,7 +173,8 @@ def disk(folder: Path) -> Row:
     while not place.exists():
         place = place.parent
     usage = shutil.disk_usage(place)
-    return (str(folder), f"{_gib(usage.free)} free", f"of {_gib(usage.total)}")
+    remark = "" if folder.exists() else ", the folder is not there yet"
+    return (str(folder), f"{_gib(usage.free)} free", f"of {_gib(usage.total)}{remark}")
 
 
 def transfer_syntaxes() -> list[Row]:

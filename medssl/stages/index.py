@@ -83,6 +83,10 @@ def run(config: Config) -> Path:
     write_csv(listed, faults[["code", "path", "cause", "fix"]], private=True)
     total = len(manifest.used) + len(faults)
     check_bad(len(faults), total, config.max_bad, listed)
+    if manifest.used.empty:
+        n = len(manifest.refused)
+        cause = f"none of {n} entries is a scan that can be used" if n else "holds no file"
+        raise UserError("EMPTY", config.scans, cause, f"see {listed}" if n else "check the path")
     return config.out
 
 

@@ -29,7 +29,7 @@ from medssl.data.processes import each
 from medssl.data.recipe import Recipe
 from medssl.data.store import Store, key_of
 from medssl.errors import UserError, check_bad, one_line
-from medssl.privacy import scrub_names
+from medssl.privacy import is_free_text, scrub_names
 from medssl.progress import say, track
 
 
@@ -79,11 +79,12 @@ def _write_store(manifest: Manifest, config: Config) -> Path:
     for row in refused.head(5).itertuples():
         say(f"refused {row.id}: {row.cause}. Fix: {row.fix}")
     if not good:
-        raise UserError(
-            "EMPTY", config.manifest, f"none of {len(results)} scans could be prepared",
-            f"see {refused_csv}",
-        )  # fmt: skip
+        raise _none_prepared(refused, config.manifest, refused_csv)
     store.items = pd.DataFrame(good).set_index("id", drop=False).rename_axis(None)
+    if remarks := [c for c in manifest.label_columns if _is_free_text(store.items[c])]:
+        store.items = store.items.drop(columns=remarks)
+        names = ", ".join(c.removeprefix("label_") for c in remarks)
+        say(f"left out of the store: {names}; free text may name people and holds no classes")
     _check_alike(store)
     store.write_about()
     for remark, items in store.items.groupby("remarks")["id"]:
@@ -162,6 +163,17 @@ def _prepare(store: Store, one: Manifest) -> Outcome:
         cause = scrub_names(f"{type(error).__name__}: {one_line(error)}", _names(row))
         fix = "look at its shape and spacing, or prepare it with another recipe"
         return _refusal(row, "PREPARE", cause, fix)
+
+
+def _none_prepared(refused: pd.DataFrame, manifest: Path, listed: Path) -> UserError:
+    cause, fix = f"none of {len(refused)} scans could be prepared", f"see {listed}"
+    if len(refused.drop(columns="id").drop_duplicates()) == 1:  # more likely the recipe's fault
+        cause, fix = f"{cause}: {refused['cause'][0]}", f"{refused['fix'][0]}; {fix}"
+    return UserError("EMPTY", manifest, cause, fix)
+
+
+def _is_free_text(column: pd.Series) -> bool:
+    return is_free_text(value for value in column if isinstance(value, str))
 
 
 def _refusal(row: pd.Series, code: str, cause: str, fix: str) -> Outcome:

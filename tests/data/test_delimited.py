@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from medssl.data.delimited import check_labels, check_names, read_table
+from medssl.data.delimited import check_labels, check_names, check_zeros, read_table
 from medssl.errors import UserError
 
 
@@ -33,3 +33,17 @@ def test_words_for_nothing_depend_on_the_column(tmp_path):
     for values in (["1", "NA"], ["1.5", "-"], ["mass", "nan"], ["x", "-inf"], ["x", "#REF!"]):
         with pytest.raises(UserError, match="LABELS .*line 3: y is .*empty"):
             check_labels(pd.Series(values, [2, 3], name="y"), tmp_path)
+
+
+def test_zeros_that_a_spreadsheet_took_away_are_told_by_line(tmp_path):
+    cut = pd.Series(["12", "P7", "13"], [2, 3, 4], name="id")
+    with pytest.raises(UserError, match="line 2: id is '12', a scan is called '0012'"):
+        check_zeros(cut, {"0012", "0014"}, tmp_path)
+    check_zeros(cut, {"120", "case_12", "0014"}, tmp_path)
+
+
+def test_names_that_became_days_are_refused_among_words(tmp_path):
+    with pytest.raises(UserError, match="line 3: gene is '2-Mar', a date among words"):
+        check_labels(pd.Series(["TP53", "2-Mar"], [2, 3], name="gene"), tmp_path)
+    check_labels(pd.Series(["2-Mar", "", "7-Sep"], [2, 3, 4], name="day"), tmp_path)
+    check_labels(pd.Series(["grade 2", "2020-03-02"], [2, 3], name="note"), tmp_path)

@@ -36,4 +36,4 @@ def test_groups_and_what_their_members_say_differently():
          "label_mask": ["m", "", ""], "path": list("abc")}, index=list("abc"),
     )  # fmt: skip
     assert contradictions(["a", "b"], used) == ["split"]
-    assert contradictions(["a", "c"], used) == ["patient", "y"]
+    assert contradictions(["a", "c"], used) == ["patient", "label y"]

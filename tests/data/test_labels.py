@@ -1,4 +1,5 @@
 import json
+import os
 
 import nibabel as nib
 import numpy as np
@@ -47,7 +48,7 @@ def test_masks_find_their_scans_by_name(tmp_path, image, mask):
     found = by_id(manifest)["label_mask"]
     assert found.iloc[0] == f"../masks/{mask}" and found.iloc[1] == ""
     assert manifest.notes == [
-        "masks: 1 scans labelled, 1 used scans not named, 1 masks without a scan"
+        "masks: 1 scans labelled, 1 used scans not named, 1 masks without a scan: lost.nii"
     ]
     assert manifest.mask(found.index[0]).array.shape == (1, 3, 4, 5)
 
@@ -104,7 +105,7 @@ def test_a_table_brings_patients_splits_masks_and_labels(tmp_path):
     assert table.at["t1-a", "label_code"] == "01" and table.at["c", "label_code"] == ""
     assert str(table["label_grade"].dtype) == "Int64" and table.at["t1-a", "label_grade"] == 2
     assert manifest.notes == [
-        "t.csv: 2 scans labelled, 1 used scans not named, 1 lines without a scan"
+        "t.csv: 2 scans labelled, 1 used scans not named, 1 lines without a scan: 4"
     ]
     manifest.write(tmp_path.parent / f"{tmp_path.name}-m")
     again = Manifest.read(tmp_path.parent / f"{tmp_path.name}-m")
@@ -189,3 +190,51 @@ def test_patients_are_known_by_many_names_and_private_columns_are_left_out(tmp_p
         )
         assert not any(word in text for word in ("Q77", "MUELLER", "19500101", "A1", "1.2.3"))
         assert "PatientName, Birth Date, accession_no, StudyInstanceUID" in manifest.notes[0]
+
+
+def test_broken_masks_are_listed_and_no_mask_at_all_is_refused(tmp_path):
+    volume(tmp_path / "i/a.nii")
+    volume(tmp_path / "m/a.nii")
+    (tmp_path / "m/b.nii.gz").write_bytes(b"not a mask")
+    (tmp_path / "m/notes.txt").write_text("read me")
+    manifest = attach(indexed(tmp_path / "i"), tmp_path / "m")
+    codes = manifest.refused.set_index("path")["code"].to_dict()
+    assert codes == {"../m/b.nii.gz": "UNREADABLE", "../m/notes.txt": "NOT_IMAGE"}
+    manifest.write(tmp_path / "out")
+    pd.testing.assert_frame_equal(Manifest.read(tmp_path / "out").table, manifest.table)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="LABELS .*empty: holds no NIfTI"):
+        attach(indexed(tmp_path / "i"), tmp_path / "empty")
+
+
+def test_a_folder_of_masks_that_cannot_be_listed_is_refused(tmp_path, monkeypatch):
+    volume(tmp_path / "i/a.nii")
+    (tmp_path / "m").mkdir()
+    manifest = indexed(tmp_path / "i")
+
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", closed)
+    with pytest.raises(
+        UserError, match="LABELS .*cannot be listed .Permission denied.*permissions"
+    ):
+        attach(manifest, tmp_path / "m")
+
+
+def test_columns_keep_their_letters_and_are_never_merged(tmp_path):
+    volume(tmp_path / "i/a.nii")
+    (tmp_path / "t.csv").write_text("id,Größe in cm\na,3\n")
+    assert "label_Größe_in_cm" in attach(indexed(tmp_path / "i"), tmp_path / "t.csv").table
+    (tmp_path / "t.csv").write_text("id,a b,a-b\na,3,4\n")
+    with pytest.raises(UserError, match="LABELS .*'a b' and 'a-b' would both be called label_a_b"):
+        attach(indexed(tmp_path / "i"), tmp_path / "t.csv")
+
+
+def test_ids_that_lost_their_zeros_are_refused(tmp_path):
+    for name in ("0012", "0013"):
+        volume(tmp_path / f"i/{name}.nii")
+    for lines in ("0012,1\n13,2\n", "12,1\n13,2\n"):
+        (tmp_path / "t.csv").write_text("id,y\n" + lines)
+        with pytest.raises(UserError, match="TABLE .*'001[23]': a spreadsheet took the zeros away"):
+            attach(indexed(tmp_path / "i"), tmp_path / "t.csv")

@@ -6,11 +6,12 @@ import pytest
 from medssl.data.manifest_checks import check_table
 from medssl.errors import UserError
 
-COLUMNS = ("id", "split", "files", "label_mask")
+COLUMNS = ("id", "split", "files", "format", "label_mask")
 
 
 def table(**values) -> pd.DataFrame:
-    good = {"id": "a", "split": "", "files": json.dumps(["x..y/a.nii"]), "label_mask": "../m/a.nii"}
+    good = {"id": "a", "split": "", "files": json.dumps(["x..y/a.nii"]), "format": "nifti",
+            "label_mask": "../m/a.nii"}  # fmt: skip
     return pd.DataFrame([good | values, good | {"id": "b"}], dtype="str")
 
 
@@ -18,6 +19,7 @@ def test_good_tables_pass(tmp_path):
     check_table(table(), COLUMNS, tmp_path)
     check_table(table(files=json.dumps(["a/../b.nii", "~x", "C:x"])), COLUMNS, tmp_path)
     check_table(table().iloc[:0], COLUMNS, tmp_path)
+    check_table(table(files=json.dumps(["../masks/bad.nii"]), format=""), COLUMNS, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from medssl.data.cleaning import clean
-from medssl.data.traces import HIDDEN, traces
+from medssl.data.traces import FREE, HIDDEN, traces
 from medssl.reports.style import as_png
 from tests.stages import canaries as plant
 
@@ -72,3 +72,17 @@ def test_a_damaged_file_is_told_and_our_own_pictures_are_clean(tmp_path):
     assert [kind for *_, kind in traces(tmp_path / "x.png")] == ["unreadable"]
     (tmp_path / "y.png").write_bytes(as_png(Figure()))
     assert list(traces(tmp_path / "y.png")) == []
+
+
+def test_free_text_in_label_columns_is_found_and_cleaned_away(tmp_path):
+    notes = [f"seen by Doe {n}" for n in range(12)]
+    labels = ["normal", "mass", None] * 4
+    table = pd.DataFrame({"label_note": notes, "label_kind": labels, "id": notes})
+    table.to_parquet(tmp_path / "items.parquet")
+    found = [place for place, _, kind in traces(tmp_path / "items.parquet") if kind == FREE]
+    assert found == ["column label_note"]
+    clean(tmp_path / "items.parquet", tmp_path / "clean.parquet")
+    cleaned = pd.read_parquet(tmp_path / "clean.parquet")
+    assert cleaned["label_note"].isna().all()
+    assert cleaned["label_kind"].dropna().tolist() == ["normal", "mass"] * 4
+    assert FREE not in [kind for *_, kind in traces(tmp_path / "clean.parquet")]

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medssl.data.volume import Volume, crop, reorient, resized_affine, same_grid
+from medssl.data.volume import Volume, crop, differences, reorient, resized_affine, same_grid
 
 
 def oblique() -> Volume:
@@ -66,3 +66,12 @@ def test_same_grid_tells_a_shift_and_a_flip():
 def test_orientation_agrees_with_nibabel():
     assert oblique().orientation == "".join(nib.aff2axcodes(oblique().affine))
     assert np.allclose(oblique().spacing, [1, 2, 3])
+
+
+def test_differences_of_grids_are_told_in_mm():
+    a = Volume(np.zeros((1, 4, 5, 6)), np.eye(4))
+    moved = np.eye(4)
+    moved[0, 3] = 2.5
+    assert differences(a, Volume(a.array, moved)) == "corners up to 2.5 mm apart"
+    wide = differences(a, Volume(a.array[..., 1:], np.diag([1.0, 1, 2, 1])))
+    assert wide == "shape 4x5x5, not 4x5x6; spacing 1x1x2, not 1x1x1"

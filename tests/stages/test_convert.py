@@ -69,3 +69,24 @@ def test_it_counts_what_was_passed_on(tmp_path, capsys):
     call("index", scans=tmp_path / "scans", out=tmp_path / "m")
     call("convert", source=tmp_path / "m", to="nnssl", files="copy", out=tmp_path / "d")
     assert "passed on 1 of 2 used scans as nnssl" in capsys.readouterr().err
+
+
+def test_modality_and_contrast_have_an_effect_or_are_refused(tmp_path):
+    (tmp_path / "scans").mkdir()
+    good.nifti(tmp_path / "scans")
+    call("index", scans=tmp_path / "scans", out=tmp_path / "m")
+    m = tmp_path / "m"
+    with pytest.raises(UserError, match="CONFIG contrast=T2w: .*none is MR.*modality=MR"):
+        call("convert", source=m, to="bids", out=tmp_path / "b", contrast="T2w")
+    with pytest.raises(UserError, match="CONFIG contrast=T2w: .*to=csv"):
+        call("convert", source=m, to="csv", out=tmp_path / "b", contrast="T2w", modality="MR")
+    call("convert", source=m, to="bids", out=tmp_path / "b", contrast="T2w", modality="mr")
+    assert [p.name for p in (tmp_path / "b").rglob("*_T2w.nii*")]
+
+
+def test_a_dataset_without_masks_says_that_it_has_no_training_case(tmp_path, capsys):
+    (tmp_path / "scans").mkdir()
+    good.nifti(tmp_path / "scans")
+    call("index", scans=tmp_path / "scans", out=tmp_path / "m", modality="CT")
+    call("convert", source=tmp_path / "m", to="nnunet", out=tmp_path / "Dataset001_X")
+    assert "no scan has a mask" in capsys.readouterr().err

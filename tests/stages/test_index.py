@@ -84,3 +84,14 @@ def test_bad_words_are_refused(scans, tmp_path):
 def test_one_file_is_enough(scans, tmp_path):
     manifest = start(scans / "sub1_v1.nii.gz", f"out={tmp_path / 'm'}")
     assert manifest.volume("sub1_v1").array.shape == (1, 3, 4, 5)
+
+
+def test_a_folder_without_a_scan_is_an_error(scans, tmp_path):
+    for path in scans.glob("sub*"):
+        path.unlink()
+    with pytest.raises(UserError, match="EMPTY .*none of 2 entries .*quarantine.csv"):
+        start(scans, f"out={tmp_path / 'm'}")
+    assert len(pd.read_csv(tmp_path / "m/quarantine.csv")) == 1
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UserError, match="EMPTY .*nothing: holds no file"):
+        start(tmp_path / "nothing", f"out={tmp_path / 'm'}")

@@ -194,3 +194,31 @@ def test_a_scan_that_changes_while_it_is_read_is_refused(inputs, tmp_path, monke
     call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "s")
     refused = pd.read_csv(tmp_path / "s/refused.csv")
     assert refused["id"].tolist() == ["case_1"] and "while they were read" in refused["cause"][0]
+
+
+def test_free_text_stays_out_of_the_store(cohort, tmp_path, capsys):
+    scans = Manifest.read(cohort / "out/m")
+    scans.table["label_note"] = [f"seen by Doe {n}" for n in range(len(scans.table))]
+    scans.write(tmp_path / "m")
+    scale = {"spacing": [2.4, 2.4, 2.4]}
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "store", recipe=scale)
+    assert "left out of the store: note" in capsys.readouterr().err
+    assert "label_note" not in Store.read_from(tmp_path / "store").items
+
+
+def test_a_recipe_that_fits_no_scan_is_named_by_its_key(inputs, tmp_path):
+    with pytest.raises(UserError, match=r"none of 4 .*recipe.spacing has 2 values.*give 3 values"):
+        call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "store",
+             recipe={"spacing": [1, 1]})  # fmt: skip
+
+
+def test_scans_of_unknown_modality_and_empty_masks_are_remarked(tmp_path, capsys):
+    for name, array in {"i/a.nii": np.arange(64), "m/a.nii": np.zeros(64)}.items():
+        (tmp_path / name).parent.mkdir()
+        image = nib.Nifti1Image(array.astype(np.int16).reshape(4, 4, 4), np.eye(4))
+        nib.save(image, tmp_path / name)
+    call("index", scans=tmp_path / "i", labels=[tmp_path / "m"], out=tmp_path / "x")
+    call("prepare", "mr_crop", manifest=tmp_path / "x", out=tmp_path / "store")
+    told = capsys.readouterr().err
+    assert "nothing says its modality, it is taken as MR" in told
+    assert "its mask is empty" in told

@@ -34,12 +34,14 @@ def test_copies_that_contradict_stand_first_and_broken_voxels_are_named(manifest
     out = call("qc", manifest=manifest, out=tmp_path / "qc", thumbnails=3)
     found = json.loads((out / "findings.json").read_text())
     assert found["copies"] == [
-        {"ids": ["case_0", "case_90"], "differ": ["patient", "split", "odd"]}
+        {"ids": ["case_0", "case_90"], "differ": ["patient", "split", "label odd"]}
     ]
     assert list(found["unreadable"]) == ["case_91"] and found["n_used"] == 12
     page = (out / "qc.html").read_text()
     assert not any(path.stat().st_mode & 0o077 for path in out.iterdir())
-    assert "Copies of 1 of the scans have another odd or patient or split" in page
+    assert (
+        "Scans whose copies contradict: 1, in label odd, patient, split. A copy in another" in page
+    )
     assert "UNREADABLE" in page
     assert page.count("<img") == 2 and "http" not in page.replace("http://www.w3.org", "")
 
@@ -56,7 +58,8 @@ def test_a_refused_series_is_shown_and_the_scans_are_left_alone(tmp_path):
     series = min((tmp_path / "scans/ct/dicom").iterdir())
     files = sorted(series.rglob("*.dcm"))
     files[len(files) // 3].unlink()
-    call("index", scans=series, out=tmp_path / "m")
+    with pytest.raises(UserError, match="EMPTY .*none of 1 entries is a scan that can be used"):
+        call("index", scans=series, out=tmp_path / "m")
     out = call("qc", manifest=tmp_path / "m", out=tmp_path / "qc")
     page = (out / "qc.html").read_text()
     assert "GAP" in page and "pictures of refused series" in page

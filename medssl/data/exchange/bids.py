@@ -19,7 +19,6 @@ from medssl.data.exchange.entry import (
     Entry,
     Reading,
     Writing,
-    label_name,
     modality,
     split_name,
 )
@@ -30,7 +29,7 @@ from medssl.data.files import write_atomically
 from medssl.data.index.row import IMAGE_SUFFIXES, stem
 from medssl.data.manifest import Manifest
 from medssl.data.paths import listed
-from medssl.data.tables import identifying_columns
+from medssl.data.tables import identifying_columns, label_name
 from medssl.errors import UserError
 
 NAME, PEOPLE = "dataset_description.json", "participants.tsv"

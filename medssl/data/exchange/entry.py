@@ -1,13 +1,12 @@
 """What an exchange file says of one scan, and the words it says it with."""
 
 import math
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from medssl.data.index import IDS
-from medssl.data.tables import IDENTIFYING, SPLITS, plain_name
+from medssl.data.tables import IDENTIFYING, SPLITS, label_name, plain_name
 from medssl.errors import UserError
 
 Files = Literal["link", "copy"]
@@ -122,8 +121,3 @@ def scalars(values: object, where: str, source: Path, but: set[str] = frozenset(
         else:
             found[label_name(key)] = text(value, key, where, source)
     return found, private
-
-
-def label_name(key: str) -> str:
-    """A label column's name, without its `label_`."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", key.removeprefix("label_"))

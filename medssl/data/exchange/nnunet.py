@@ -17,6 +17,7 @@ from medssl.data.index.row import IMAGE_SUFFIXES
 from medssl.data.manifest import Manifest
 from medssl.data.paths import listed
 from medssl.errors import UserError
+from medssl.progress import say
 
 NAME, SPLITS = "dataset.json", "splits_final.json"
 FOLDER = re.compile(r"Dataset\d{3}_.+")
@@ -60,6 +61,8 @@ def write(manifest: Manifest, out: Path, how: Writing = AS_LINKS) -> None:
             "name": out.name,
         },
     )
+    if not training:
+        say(f"remark: no scan has a mask, so {NAME} counts no training case: all are in imagesUn")
     fold = {key: [e.id for e in training if e.split == key] for key in ("train", "val")}
     if fold["val"]:
         write_json(out / SPLITS, [fold])

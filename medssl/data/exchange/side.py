@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from medssl.data.exchange.entry import Entry, label_name
+from medssl.data.exchange.entry import Entry
 from medssl.data.exchange.json_file import part, read_json, write_json
 from medssl.data.manifest import Manifest
 from medssl.data.manifest_checks import ID
 from medssl.data.patients import PSEUDONYM
-from medssl.data.tables import SPLITS
+from medssl.data.tables import SPLITS, label_name
 from medssl.errors import UserError
 
 NAME = "medssl.json"

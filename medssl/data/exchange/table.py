@@ -13,7 +13,6 @@ from medssl.data.exchange.entry import (
     Entry,
     Reading,
     Writing,
-    label_name,
     modality,
     split_name,
 )
@@ -26,6 +25,7 @@ from medssl.data.tables import (
     IDS,
     MASKS,
     identifying_columns,
+    label_name,
     patient_columns,
     plain_name,
     read_table,

@@ -121,6 +121,9 @@ def _looked(format: str, look: Callable[[Path], T], path: Path) -> T | Row:
 
 def unreadable(path: Path, error: BaseException) -> UserError:
     """A peer library's exception as a user's error: its type and its text in one line."""
+    if isinstance(error, PermissionError):
+        cause = f"cannot be opened ({error.strerror})"
+        return UserError("PERMISSION", path, cause, "mend its permissions")
     cause = f"cannot be read ({type(error).__name__}: {one_line(error)})"
     return UserError("UNREADABLE", path, cause, "fetch or export the file again")
 
