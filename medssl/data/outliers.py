@@ -11,6 +11,7 @@ FACTOR = 2.0  # less than twice the usual voxel size is never called an outlier
 SPREADS = 4.0  # robust standard deviations of the logarithm beyond which it is
 FEWEST = 8  # scans of a kind, below which nothing is usual
 MAD_TO_SD = 1.4826
+LEAST_MM = 1e-4  # smaller ones are written as 0
 AIR_HU = -500
 
 
@@ -23,7 +24,7 @@ def spacing_outliers(used: pd.DataFrame) -> pd.DataFrame:
     sizes = used["spacing"].map(_sizes)
     rows = []
     for (modality, _), kind in used.groupby(["modality", sizes.map(len)]):
-        logs = np.log([sizes[i] for i in kind.index])
+        logs = np.log(np.maximum([sizes[i] for i in kind.index], LEAST_MM))
         if len(kind) < FEWEST or not logs.size:
             continue
         usual = np.median(logs, 0)

@@ -7,7 +7,7 @@ flipped, never rotated, so any axis order of one scan prepares to the same array
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,6 +67,7 @@ def prepare(
     image = scan.array.astype(np.float32)
     body = _foreground(image[0], recipe)
     low, high = _box(body, scan, recipe)
+    _refuse_flood(scan, [b - a for a, b in zip(low, high, strict=True)], name)
     shape = _target_shape(scan, low, high, recipe)
     _refuse_flood(scan, shape, name)
     _normalise(image, body, recipe, name)
@@ -197,7 +198,7 @@ def _target_shape(scan: Volume, low, high, recipe: Recipe) -> tuple[int, ...]:
     return tuple(extent)
 
 
-def _refuse_flood(scan: Volume, shape: tuple[int, ...], name: str) -> None:
+def _refuse_flood(scan: Volume, shape: Sequence[int], name: str) -> None:
     """Raises UserError TOO_LARGE for a grid that this machine cannot hold."""
     needed = math.prod(shape) * len(scan.array) * BYTES_A_VOXEL
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -5,7 +5,7 @@ import pytest
 
 from medssl.data.preprocess import prepare, resize, restore
 from medssl.data.recipe import Recipe
-from medssl.data.volume import Volume, reorient
+from medssl.data.volume import Volume, reorient, spacing_affine
 from medssl.errors import UserError
 
 
@@ -105,3 +105,9 @@ def test_constant_scan_and_wrong_modality_are_refused_by_name():
         prepare(head(), Recipe(modality="CT", intensity="hu"), name="case8")
     with pytest.raises(UserError, match="recipe.spacing"):
         prepare(head(), Recipe(spacing=[1, 1]))
+
+
+def test_a_film_that_padding_would_blow_up_is_refused():
+    film = Volume(np.arange(64, dtype=np.uint8).reshape(1, 8, 8), spacing_affine((1e-4, 1e4)))
+    with pytest.raises(UserError, match="TOO_LARGE x: the grid .* GiB of memory"):
+        prepare(film, Recipe(intensity="percentile", size=[16, 16]), name="x")

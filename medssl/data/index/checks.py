@@ -1,5 +1,6 @@
 """What every reader asks of a scan before it is used."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +11,7 @@ from medssl.errors import UserError
 BOMB_BYTES, BOMB_RATIO = 256 << 20, 200
 DEFLATE_LIMIT = 1100  # deflate cannot pack tighter than about 1032:1
 MAX_BYTES = 64 << 30
-USUAL_MM = (0.02, 20.0)
+POSSIBLE_MM, USUAL_MM = (1e-4, 1e4), (0.02, 20.0)
 OUTLIER = 1e6
 SAMPLE = 200_000
 
@@ -23,14 +24,24 @@ def affine(matrix: np.ndarray, path: Path) -> list[str]:
     if sizes.min() <= 0 or abs(np.linalg.det(matrix[:3, :3] / sizes)) < 1e-3:
         cause = f"the affine is singular (voxel sizes {np.round(sizes, 4).tolist()} mm)"
         raise UserError("GEOMETRY", path, cause, "export it again")
-    remarks = []
+    remarks = voxel_size(sizes, path)
     axes = matrix[:3, :3] / sizes
     skew = np.abs(axes.T @ axes - np.eye(3)).max()
     if skew > np.sin(np.deg2rad(0.5)):
         remarks.append(f"axes are sheared by {np.rad2deg(np.arcsin(min(skew, 1))):.1f} degrees")
-    if sizes.min() < USUAL_MM[0] or sizes.max() > USUAL_MM[1]:
-        remarks.append(f"unusual voxel size {np.round(sizes, 4).tolist()} mm")
     return remarks
+
+
+def voxel_size(sizes: Sequence[float], path: Path) -> list[str]:
+    """A remark on unusual sizes (mm). Raises UserError GEOMETRY for what no scanner makes."""
+    shown = "x".join(f"{s:.4g}" for s in sizes)
+    if not (min(sizes) >= POSSIBLE_MM[0] and max(sizes) <= POSSIBLE_MM[1]):
+        raise UserError(
+            "GEOMETRY", path, f"voxel size {shown} mm", "export it with voxel sizes in mm"
+        )
+    if min(sizes) < USUAL_MM[0] or max(sizes) > USUAL_MM[1]:
+        return [f"unusual voxel size {shown} mm"]
+    return []
 
 
 def orientation(matrix: np.ndarray) -> str:
@@ -77,7 +88,7 @@ def values(array: np.ndarray) -> list[str]:
     low, high = (float(v) for v in (array.min(), array.max()))
     if low == high:
         return [f"all voxels have the value {low:g}"]
-    if array.dtype.kind != "f":
+    if array.dtype.itemsize < 4:  # nothing in 16 bits is far beyond
         return []
     step = max(1, array.size // SAMPLE)
     usual = float(np.percentile(np.abs(array.ravel()[::step]), 99, method="lower"))

@@ -11,7 +11,7 @@ import numpy as np
 from medssl.data.index import checks
 from medssl.data.index.dicom_header import NO_SERIES, read_headers
 from medssl.data.index.dicom_pixels import decode, decode_all
-from medssl.data.index.dicom_series import duplicates, grid
+from medssl.data.index.dicom_series import contrast_remarks, duplicates, grid, scale_remarks
 from medssl.data.index.dicom_slice import Header
 from medssl.data.index.dicom_split import odd_ones, split
 from medssl.data.index.row import Row, each, join
@@ -76,13 +76,15 @@ def read(paths: list[Path], frames: list[list[int]] | None = None) -> Volume:
     first = headers[0]
     if not first.sliced:
         spacing = first.spacing or (1.0, 1.0)
-        return Volume(decode(first)[None], spacing_affine(spacing), first.modality)
+        images, remarks = decode_all([first])
+        return Volume(images[0][None], spacing_affine(spacing), first.modality, remarks)
     headers, affine = grid(headers)
-    slices = [values.T for values in decode_all(headers)]
+    images, remarks = decode_all(headers)
+    slices = [values.T for values in images]
     array = np.stack(slices, axis=-1, dtype=np.result_type(*{s.dtype for s in slices}))
     if array.dtype.kind == "f":
         array = array.astype(np.float32, copy=False)
-    return Volume(array[None], affine, first.modality)
+    return Volume(array[None], affine, first.modality, remarks)
 
 
 def picture(path: Path) -> np.ndarray:
@@ -223,7 +225,11 @@ def _volume(group: list[Header], key: str, remarks: list[str]) -> Row:
     ordered, affine = grid(group)
     first = ordered[0]
     remarks = sorted({remark for header in ordered for remark in header.remarks}) + remarks
-    remarks += checks.affine(affine, first.path)
+    remarks += checks.affine(affine, first.path) + scale_remarks(ordered)
+    remarks += contrast_remarks(ordered)
+    references = len({header.reference for header in ordered})
+    if references > 1:
+        remarks.append(f"its slices name {references} frames of reference")
     promised = _usual(header.in_volume for header in ordered)
     if promised > len(ordered):
         remarks.append(f"NumberOfSlices is {promised}, found {len(ordered)} slices")
@@ -272,4 +278,8 @@ def _without_copies(headers: list[Header]) -> tuple[list[Header], list[Row]]:
             error = UserError("COPY", path, cause, "nothing to do")
             rows.append(Row.refused([path], error, "dicom", patient=firsts[path].patient))
             original.remarks.append("an exact copy of a file was dropped")
+    kept = Counter(firsts[path].instance for path in firsts.keys() - dropped)
+    for path in firsts.keys() - dropped:
+        if kept[firsts[path].instance] > 1:
+            firsts[path].remarks.append("another image of other content has its SOPInstanceUID")
     return [header for header in headers if header.path not in dropped], rows

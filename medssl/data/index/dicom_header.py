@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 from pydicom.uid import UID
 
+from medssl.data.index import checks
 from medssl.data.index.dicom_frames import frames, has_frames
 from medssl.data.index.dicom_image import NO_UID, PIXEL_DATA, fill_pixels, fill_scale, known_name
 from medssl.data.index.dicom_slice import Header
@@ -31,7 +32,7 @@ MODALITIES = frozenset(_MODALITIES.split())
 _IMAGE_TYPES = """
 ORIGINAL DERIVED PRIMARY SECONDARY AXIAL LOCALIZER MPR REFORMATTED OTHER NONE M P R I MAGNITUDE
 PHASE REAL IMAGINARY M_FFE P_FFE M_SE FFE SE W F WATER FAT IN_PHASE OUT_PHASE IP OP ND NORM DIS2D
-DIS3D MFSPLIT ADC TRACEW DIFFUSION MOSAIC AVERAGE SUBTRACTION PROJECTION
+DIS3D MFSPLIT ADC TRACEW DIFFUSION MOSAIC AVERAGE SUBTRACTION PROJECTION MIP MINIP
 """
 IMAGE_TYPES = frozenset(_IMAGE_TYPES.split())
 STANDARD = "1.2.840.10008."
@@ -54,7 +55,7 @@ def read_headers(path: Path) -> list[Header]:
     kind = known_name(sop)
     if (is_image or kind == NO_UID) and WANTED.isdisjoint(dataset.keys()):
         # pydicom drops every element where the file ends within one of undefined length.
-        cause = "none of the elements of an image can be read (cut off?)"
+        cause = "none of an image's elements can be read (cut off, or in another transfer syntax)"
         raise UserError("CUT", path, cause, "fetch the file again")
     invented = sop and kind == NO_UID and (not sop.is_valid or sop.startswith(STANDARD))
     if not is_image and (invented or "Image Storage" in meta.name):
@@ -70,12 +71,14 @@ def read_headers(path: Path) -> list[Header]:
     if modality and modality not in MODALITIES:
         modality = ""
         remarks.append("Modality is no word of the standard; taken as not given")
+    if modality and modality != MODALITY_OF.get(kind, modality):
+        remarks.append(f"Modality is {modality}, the SOP class {kind}")
     header = Header(
         path, intern(pseudonym(patient or f"study:{study or path.parent}", "p")),
         intern(pseudonym(study or f"folder:{path.parent}", "st")),
         intern(text(dataset, "SeriesInstanceUID") or f"{NO_SERIES}{path.parent}"),
         text(dataset, "SOPInstanceUID"), modality or MODALITY_OF.get(kind, ""), kind,
-        remarks=remarks,
+        intern(text(dataset, "FrameOfReferenceUID")), remarks=remarks,
     )  # fmt: skip
     try:
         fill_pixels(header, dataset)
@@ -147,6 +150,8 @@ def _fill_place(header: Header, dataset: pydicom.Dataset) -> None:
             )
         header.spacing = (spacing[0], spacing[1])
     if not header.sliced:
+        if header.spacing:
+            header.remarks += checks.voxel_size(header.spacing, path)
         return _fill_film_place(header, dataset)
     position = floats(dataset, "ImagePositionPatient", 3, path)
     axes = floats(dataset, "ImageOrientationPatient", 6, path)

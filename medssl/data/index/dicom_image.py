@@ -12,7 +12,7 @@ from medssl.data.index import checks
 from medssl.data.index.dicom_codestream import declared_size
 from medssl.data.index.dicom_elements import LONG
 from medssl.data.index.dicom_slice import Header
-from medssl.data.index.dicom_tags import floats, integer, text
+from medssl.data.index.dicom_tags import ITEM, floats, integer, text
 from medssl.data.index.row import BURNED_IN
 from medssl.errors import UserError
 
@@ -58,6 +58,11 @@ def fill_pixels(header: Header, dataset: pydicom.Dataset) -> None:
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset or bits not in (8, 16, 32):
         cause = f"pixels of {bits} bits allocated, expected integers of 8, 16 or 32"
         raise UserError("DTYPE", path, cause, "export it as 16-bit integers")
+    stored = integer(dataset, "BitsStored", path)
+    if not 1 <= stored <= bits or integer(dataset, "PixelRepresentation", path) not in (0, 1):
+        cause = f"BitsStored is {stored} of {bits}, PixelRepresentation "
+        cause += f"{integer(dataset, 'PixelRepresentation', path)}, expected 0 or 1"
+        raise UserError("HEADER", path, cause, "export it again")
     if "PixelPaddingValue" in dataset:
         header.remarks.append("pixels of PixelPaddingValue take the lowest of the other values")
     if header.samples > 1 or header.photometric == "PALETTE COLOR":
@@ -136,6 +141,11 @@ def _check_length(header: Header, dataset: pydicom.Dataset, bits: int) -> None:
         cause += f" x {header.frames} frame(s)"
         raise UserError("HEADER", path, cause, "export it again")
     if found > expected + expected % 2 and share == 1:
+        with open(path, "rb") as stream:
+            stream.seek(pixels.value_tell)
+            if stream.read(len(ITEM)) == ITEM and not (syntax and syntax.is_deflated):
+                cause = "the pixels are packed in items, the transfer syntax says raw"
+                raise UserError("HEADER", path, cause, "export it again")
         header.remarks.append(f"{found - expected} bytes after the pixels ignored")
     elif syntax is None or not syntax.is_deflated:
         _check_rest(header, dataset, pixels.value_tell + pixels.length)

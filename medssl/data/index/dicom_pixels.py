@@ -31,26 +31,34 @@ def decode(header: Header) -> np.ndarray:
     int16 or int32 where the rescale keeps integers, else float32. A film in MONOCHROME1 is
     inverted, so that after reading high means bright means dense. Raises UserError.
     """
-    return decode_all([header])[0]
+    return decode_all([header])[0][0]
 
 
-def decode_all(headers: list[Header]) -> list[np.ndarray]:
-    """As `decode` for each of several images; a file of many frames is loaded once."""
-    of_file, found = defaultdict(list), {}
+def decode_all(headers: list[Header]) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """As `decode` for each of several images, and remarks; a file of many frames is loaded once."""
+    of_file, found, spilt = defaultdict(list), {}, []
     for header in headers:
         of_file[header.path].append(header)
     for path, wanted in of_file.items():
         image = _Image(path, wanted[0].frames)
         found |= {(path, header.frame): image.values(header) for header in wanted}
-    return [found[header.path, header.frame] for header in headers]
+        spilt += image.spilt
+    remarks = ()
+    if spilt:
+        words = f"{spilt[0].name}: bits beyond BitsStored are set; they were dropped"
+        remarks = (words + f" ({len(spilt)} of {len(headers)} images)" * (len(headers) > 1),)
+    return [found[header.path, header.frame] for header in headers], remarks
 
 
 class _Image:
-    """A file with its pixels, still packed; `streams` has one a frame if they are compressed."""
+    """A file with its pixels, still packed; `streams` has one a frame if they are compressed.
+
+    `spilt` are the images decoded so far whose pixels take more bits than BitsStored says.
+    """
 
     def __init__(self, path: Path, frames: int):
         self.dataset, _ = load(path, pixels=True)
-        self.streams = None
+        self.streams, self.spilt = None, []
         _complete_meta(self.dataset)
         syntax = self.dataset.file_meta.TransferSyntaxUID
         if syntax.is_compressed and not syntax.is_deflated:
@@ -74,6 +82,8 @@ class _Image:
             stored = pixel_array(dataset, index=index, correct_unused_bits=False)
         except Exception as error:  # codecs raise anything on a broken stream
             raise unreadable(header.path, error) from error
+        if stored.ndim == 2 and _spills(stored, dataset):
+            self.spilt.append(header)
         return _values(stored, dataset, header)
 
 
@@ -136,12 +146,28 @@ def _grey(colours: np.ndarray) -> np.ndarray:
 def _stored_bits(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
     """Drop overlay planes in unused high bits and extend the sign from the highest stored bit."""
     allocated, bits = stored.dtype.itemsize * 8, int(dataset.BitsStored)
-    high = int(dataset.get("HighBit", bits - 1))
     if bits >= allocated:
         return stored
-    if not bits - 1 <= high < allocated or dataset.file_meta.TransferSyntaxUID.is_compressed:
-        high = bits - 1  # decoders align values to the lowest bit
+    high = _high_bit(stored, dataset)
     return np.right_shift(np.left_shift(stored, allocated - 1 - high), allocated - bits)
+
+
+def _high_bit(stored: np.ndarray, dataset: pydicom.Dataset) -> int:
+    lowest = int(dataset.BitsStored) - 1
+    high = int(dataset.get("HighBit", lowest))
+    aligned = dataset.file_meta.TransferSyntaxUID.is_compressed  # by the decoder, to the lowest bit
+    return high if lowest <= high < stored.dtype.itemsize * 8 and not aligned else lowest
+
+
+def _spills(stored: np.ndarray, dataset: pydicom.Dataset) -> bool:
+    """Whether bits above the highest stored one are set that do not just repeat the sign."""
+    allocated, high = stored.dtype.itemsize * 8, _high_bit(stored, dataset)
+    if high >= allocated - 1:
+        return False
+    above = stored.view(f"u{stored.dtype.itemsize}") >> (high + 1)
+    if stored.dtype.kind == "i":
+        return bool((above * ((stored >> high) != -1)).any())
+    return bool(above.any())
 
 
 def _padded(stored: np.ndarray, dataset: pydicom.Dataset, path: Path) -> np.ndarray:
@@ -167,7 +193,7 @@ def _rescaled(stored: np.ndarray, dataset: pydicom.Dataset, header: Header) -> n
     slope, intercept = header.scale
     slope = 1.0 if slope is None else slope
     intercept = 0.0 if intercept is None else intercept
-    if slope.is_integer() and intercept.is_integer():
+    if slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < 2**31:
         return _smallest(stored.astype(np.int64) * int(slope) + int(intercept))
     return (stored * slope + intercept).astype(np.float32)
 

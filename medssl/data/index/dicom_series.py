@@ -13,6 +13,14 @@ FEWEST = 3
 GAP_MM, GAP_SHARE = 0.01, 0.01
 TILT_DEGREES = 0.5
 DRIFT_PIXELS = 0.25
+# Why images mix that need no common place to do so: half-way between each other, for example.
+CONTRASTS = (
+    "DiffusionBValue", "TemporalPositionIdentifier", "TemporalPositionIndex", "EchoTime",
+    "InversionTime", "FlipAngle", "KVP",
+)  # fmt: skip
+ODD_TYPES = ("LOCALIZER", "DERIVED", "PROJECTION", "MIP")
+ALIKE_SHARE = 0.05
+USUAL_SLOPE = 0.01, 10.0  # of CT, HU a stored step
 
 
 def duplicates(headers: list[Header]) -> set[Path]:
@@ -46,6 +54,50 @@ def grid(headers: list[Header]) -> tuple[list[Header], np.ndarray]:
     affine[:3, 2] = (positions[-1] - positions[0]) / (len(headers) - 1)
     affine[:3, 3] = positions[0]
     return headers, LPS_TO_RAS @ affine
+
+
+def scale_remarks(headers: list[Header]) -> list[str]:
+    """What is odd about the rescaling of slices. Raises UserError SCALE if only some are rescaled."""
+    names = ("RescaleSlope", "RescaleIntercept")
+    for at, (name, neutral) in enumerate(zip(names, (1.0, 0.0), strict=True)):
+        given = [h for h in headers if h.scale[at] is not None]
+        lacking = [h for h in headers if h.scale[at] is None]
+        if lacking and any(h.scale[at] != neutral for h in given):
+            cause = f"{lacking[0].name} has no {name} ({len(lacking)} of {len(headers)} slices), "
+            cause += f"{given[0].name} has {given[0].scale[at]:g}"
+            raise UserError("SCALE", lacking[0].path, cause, "export the series again")
+    slopes = sorted({h.scale[0] for h in headers if h.scale[0] is not None})
+    if headers[0].modality != "CT" or not slopes:
+        return []
+    remarks = []
+    if not USUAL_SLOPE[0] <= slopes[0] <= slopes[-1] <= USUAL_SLOPE[1]:
+        remarks.append(f"RescaleSlope is {slopes[0]:g}, unusual for CT")
+    if len(slopes) > 1:
+        remarks.append(f"RescaleSlope differs between slices ({slopes[0]:g} to {slopes[-1]:g})")
+    return remarks
+
+
+def contrast_remarks(headers: list[Header]) -> list[str]:
+    """What says that slices show different things although nothing has told them apart."""
+    remarks = []
+    for tag in CONTRASTS:
+        values = {header.apart.get(tag, "") for header in headers}
+        # One a slice is a way to number them.
+        if 1 < len(values) <= len(headers) / 2 and not _nearly_alike(values):
+            remarks.append(f"{tag} has {len(values)} values among its slices")
+    for word in ODD_TYPES:
+        count = sum(word in header.apart.get("ImageType", "") for header in headers)
+        if 0 < count < len(headers):
+            remarks.append(f"ImageType is {word} in {count} of {len(headers)} slices")
+    return remarks
+
+
+def _nearly_alike(values: set[str]) -> bool:
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return False
+    return max(numbers) - min(numbers) <= ALIKE_SHARE * abs(max(numbers, key=abs))
 
 
 def ordered(headers: list[Header]) -> tuple[list[Header], np.ndarray]:

@@ -15,10 +15,10 @@ class Header:
     """Identity, grid and place of one image. UIDs stay in memory; only their hashes are written.
 
     `position` (3) and `axes` (2, 3: along a row, down a column) are LPS mm; `spacing` is the
-    distance of rows, then of columns, mm. `frame` counts from 1 in a file of `frames` frames, and
-    is 0 for the only image of a file. `scale` is slope and intercept, None where not given.
-    `apart` holds what can tell scans of one series apart, by tag, for tags that are given; slices
-    that say the same share it.
+    distance of rows, then of columns, mm; `reference` is the UID of the frame that they lie in.
+    `frame` counts from 1 in a file of `frames` frames, and is 0 for the only image of a file.
+    `scale` is slope and intercept, None where not given. `apart` holds what can tell scans of one
+    series apart, by tag, for tags that are given; slices that say the same share it.
     `fault` says why the image cannot be used.
     """
 
@@ -29,6 +29,7 @@ class Header:
     instance: str
     modality: str
     sop_class: str
+    reference: str = ""
     rows: int = 0
     columns: int = 0
     samples: int = 1

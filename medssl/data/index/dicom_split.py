@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from medssl.data.index.dicom_series import FEWEST, GAP_MM, allowed, ordered
+from medssl.data.index.dicom_series import CONTRASTS, FEWEST, GAP_MM, allowed, ordered
 from medssl.data.index.dicom_slice import Header
 from medssl.errors import UserError
 
@@ -24,9 +24,6 @@ RESOLVERS = (
     "AcquisitionNumber", "ImageType", "DiffusionGradientOrientation", "InversionTime", "FlipAngle",
     "KVP", "NominalPercentageOfCardiacPhase", "NominalCardiacTriggerDelayTime", "TriggerTime", *ALWAYS,
 )  # fmt: skip
-# Why images mix that need no common place to do so: half-way between each other, for example.
-CONTRASTS = ("DiffusionBValue", "TemporalPositionIdentifier", "TemporalPositionIndex", "EchoTime",
-             "InversionTime", "FlipAngle", "KVP")  # fmt: skip
 RANKED, NUMBER = "TriggerTime", re.compile(r"-?\d+(\.\d*)?")
 
 

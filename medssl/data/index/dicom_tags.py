@@ -20,7 +20,8 @@ from medssl.privacy import quoted
 
 IDENTITY = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID",
-    "Modality", "InstanceNumber", "ImagesInAcquisition", "NumberOfSlices", "BurnedInAnnotation",
+    "FrameOfReferenceUID", "Modality", "InstanceNumber", "ImagesInAcquisition", "NumberOfSlices",
+    "BurnedInAnnotation",
 )  # fmt: skip
 # What may differ between the scans that one series holds: echoes, phases, b-values, kernels.
 DIFFERS = (

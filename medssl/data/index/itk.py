@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from medssl.data.index import checks, stored
-from medssl.data.index.itk_text import Text, read_text
+from medssl.data.index.itk_fields import Text
+from medssl.data.index.itk_text import read_text
 from medssl.data.index.row import Row, each, join
 from medssl.data.volume import Volume
 from medssl.errors import UserError
@@ -46,6 +47,7 @@ def _inspect_one(path: Path) -> Row:
     files = [path] if text.data == path else [path, text.data]
     spacing = np.linalg.norm(affine[:3, : len(text.sizes)], axis=0).tolist()
     if len(text.sizes) == 2:
+        remarks += checks.voxel_size(spacing, path)
         return Row(
             files, "itk", shape=join(text.sizes[::-1]), spacing=join(spacing), remarks=remarks
         )
@@ -69,6 +71,10 @@ def _place(text: Text) -> np.ndarray:
     if tuple(reader.GetSize()) != text.sizes:
         cause = f"sizes are {join(text.sizes)}, ITK reads {join(reader.GetSize())}"
         raise UserError("HEADER", text.path, cause, "export it again")
+    lengths = np.linalg.norm(np.reshape(reader.GetDirection(), (len(text.sizes), -1)), axis=0)
+    if not np.allclose(lengths, 1, atol=0.01):
+        cause = f"the axes of its direction matrix have the lengths {join(lengths.tolist())}, not 1"
+        raise UserError("GEOMETRY", text.path, cause, "export it again")
     return _affine(reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin())
 
 

@@ -17,6 +17,7 @@ from medssl.errors import UserError
 
 HEADER_BYTES = 544
 CIFTI = range(3000, 3100)
+LABELS = 1002
 BLOCK = 1 << 20
 
 
@@ -72,6 +73,8 @@ def read_header(path: Path) -> Header:
         raise UserError("NOT_IMAGE", path, "a CIFTI matrix, no image", "")
     remarks = _suffix_remarks(path, packed, single)
     affine = _affine(header, path, remarks)
+    if int(header["intent_code"]) == LABELS:
+        remarks.append("its header says that it holds labels, as masks do")
     result = Header(
         path, data, stored.is_gzip(data), _shape(header, path), _dtype(header, path),
         start, _scale(header, path), affine, remarks,
@@ -206,6 +209,11 @@ def _affine(header, path: Path, remarks: list[str]) -> np.ndarray:
         remarks.append("orientation unknown (sform and qform codes are 0)")
     elif min(codes) > 0:
         remarks += _contradiction(header, affine, same_space=min(codes) == max(codes))
+    given, used = np.abs(steps), np.linalg.norm(affine[:3, :3], axis=0)
+    if codes[0] > 0 and not np.allclose(given, used, rtol=0.01, atol=1e-4):
+        remarks.append(
+            f"pixdim says {join(given.tolist())} mm, the sform {join(used.tolist())}; sform used"
+        )
     unit = header.get_xyzt_units()[0] if int(header["xyzt_units"]) & 7 in (0, 1, 2, 3) else "odd"
     if unit not in ("mm", "unknown"):
         remarks.append(f"the header's length unit is {unit}; read as mm")

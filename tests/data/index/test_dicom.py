@@ -169,3 +169,48 @@ def test_a_tag_s_own_words_are_not_repeated(save, slice_of):
     rows = inspect(save(twice, "b"))
     assert len(rows) == 2 and not any("MUELLER" in str(row) for row in rows)
     assert any("PRIMARY" in str(row) for row in rows)
+
+
+@pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept"])
+def test_one_slice_that_is_not_rescaled_spoils_its_series(slice_of, save, name):
+    scale = {"RescaleSlope": 2, "RescaleIntercept": -1024}
+    (row,) = inspect(
+        save(slice_of(k, **scale | {name: None} if k == 2 else scale) for k in range(5))
+    )
+    assert row.code == "SCALE" and f"i002.dcm has no {name} (1 of 5 slices)" in row.reason
+    neutral = {"RescaleSlope": 1, "RescaleIntercept": 0}
+    paths = save(
+        (slice_of(k, **neutral | {name: None} if k == 2 else neutral) for k in range(5)), "b"
+    )
+    assert inspect(paths)[0].used
+
+
+@pytest.mark.parametrize(
+    ("tags", "word"),
+    [
+        ({"RescaleSlope": -1}, "RescaleSlope is -1, unusual for CT"),
+        ({"RescaleSlope": 1000}, "RescaleSlope is 1, unusual|differs between slices .1 to 1000"),
+        ({"FrameOfReferenceUID": "1.2.9"}, "its slices name 2 frames of reference"),
+        ({"SOPInstanceUID": "1.2.7"}, "another image of other content has its SOPInstanceUID"),
+    ],
+)
+def test_slices_that_contradict_one_another_are_remarked(slice_of, save, tags, word):
+    tags = [tags if k == 1 or "SOPInstanceUID" in tags else {} for k in range(4)]
+    (row,) = inspect(save(slice_of(k, **t) for k, t in enumerate(tags)))
+    assert row.used and re.search(word, "; ".join(row.remarks))
+
+
+def test_slices_of_two_contrasts_that_lie_one_behind_the_other_are_remarked(slice_of, save):
+    halves = save(slice_of(k, EchoTime=10 if k < 3 else 90) for k in range(6))
+    assert "EchoTime has 2 values among its slices" in inspect(halves)[0].remarks
+    derived = [{"ImageType": ["DERIVED", "SECONDARY", "MIP"]} if k == 2 else {} for k in range(6)]
+    mixed = save((slice_of(k, **derived[k]) for k in range(6)), "c")
+    assert "ImageType is DERIVED in 1 of 6 slices" in inspect(mixed)[0].remarks
+    one_a_slice = save((slice_of(k, EchoTime=10 + k) for k in range(6)), "b")
+    assert "EchoTime" not in " ".join(inspect(one_a_slice)[0].remarks)
+
+
+def test_a_slope_beyond_whole_numbers_does_not_wrap_round(slice_of, save):
+    volume = read(save(slice_of(k, RescaleSlope=1e16) for k in range(3)))
+    assert volume.array.dtype == np.float32 and volume.array.max() > 1e18
+    assert (np.diff(volume.array[0, :, 0, 0]) > 0).all()

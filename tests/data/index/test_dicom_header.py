@@ -17,6 +17,9 @@ from medssl.errors import UserError
         ({"RescaleSlope": 0}, "SCALE", "RescaleSlope"),
         ({"SamplesPerPixel": 3}, "COLOUR", "colour"),
         ({"BitsAllocated": 1}, "DTYPE", "1 bits"),
+        ({"BitsStored": 20}, "HEADER", "BitsStored is 20 of 16"),
+        ({"BitsStored": None}, "HEADER", "BitsStored is missing"),
+        ({"PixelRepresentation": 2}, "HEADER", "PixelRepresentation 2, expected 0 or 1"),
         ({"Rows": 8}, "CUT", "found 40 bytes of pixels, expected 80"),
         ({"Rows": 65535, "Columns": 65535}, "TOO_LARGE", "pixels"),
         ({"PixelData": None}, "CUT", "without pixel data"),
@@ -68,3 +71,14 @@ def test_an_empty_patient_is_replaced_by_the_study(slice_of, save):
 def test_files_that_are_no_scans(slice_of, save):
     with pytest.raises(UserError, match="RT Dose Storage"):
         read_header(*save([slice_of(0, SOPClassUID="1.2.840.10008.5.1.4.1.1.481.2")]))
+
+
+def test_a_modality_against_the_sop_class_is_remarked(slice_of, save):
+    (remark,) = read_header(*save([slice_of(0, Modality="MR")])).remarks
+    assert remark == "Modality is MR, the SOP class CT Image Storage"
+
+
+def test_packed_items_under_a_raw_syntax_are_refused(slice_of, save):
+    items = bytes.fromhex("feff00e000000000feff00e028000000") + bytes(40)
+    header = read_header(*save([slice_of(0, PixelData=items)]))
+    assert header.fault.code == "HEADER" and "packed in items" in header.fault.cause

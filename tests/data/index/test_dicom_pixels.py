@@ -1,10 +1,10 @@
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import ExplicitVRBigEndian, JPEGLSLossless, RLELossless
+from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from medssl.data.index.dicom_header import read_header
-from medssl.data.index.dicom_pixels import LUMINANCE, decode
+from medssl.data.index.dicom_pixels import LUMINANCE, decode, decode_all
 from medssl.errors import UserError
 
 
@@ -129,3 +129,19 @@ def test_padding_is_the_lowest_value_of_each_slice(slice_of, save):
     pixels = np.array([[-2000, 5, 9], [7, -2000, 30]], np.int16)
     found = decode(read_header(*save([slice_of(0, pixels, PixelPaddingValue=-2000)])))
     assert found.tolist() == [[-995, -995, -991], [-993, -995, -970]]
+
+
+@pytest.mark.parametrize("syntax", [None, JPEG2000Lossless])
+def test_bits_that_are_dropped_are_remarked(slice_of, save, syntax):
+    whole = slice_of(0, np.full((40, 50), 0x07FF, np.int16), BitsStored=12, HighBit=11)
+    short = slice_of(1, np.full((40, 50), 0x07FF, np.int16), BitsStored=12, HighBit=11)
+    if syntax:
+        short.compress(syntax)
+    short.BitsStored, short.HighBit = 10, 9
+    headers = [read_header(path) for path in save([whole, short])]
+    assert decode_all(headers[:1])[1] == ()
+    assert decode_all(headers)[1] == (
+        "i001.dcm: bits beyond BitsStored are set; they were dropped (1 of 2 images)",
+    )
+    extended = slice_of(0, np.full((40, 50), -1, np.int16), BitsStored=12, HighBit=11)
+    assert decode_all([read_header(*save([extended]))])[1] == ()

@@ -157,3 +157,16 @@ def test_a_header_without_its_image_file(saved):
     path.with_suffix(".img").unlink()
     with pytest.raises(UserError, match="MISSING"):
         read_header(path)
+
+
+def test_labels_and_a_voxel_size_against_the_sform_are_remarked(saved, tmp_path):
+    assert inspect([saved()])[0].remarks == []
+    labels = saved(edit=lambda image: image.header.set_intent("label"))
+    assert "holds labels" in "; ".join(inspect([labels])[0].remarks)
+
+    def sform_alone(image):
+        image.set_qform(None, 0)
+        image.header["pixdim"][1:4] = (0.7, 0.7, 2)
+
+    (remark,) = inspect([saved(edit=sform_alone)])[0].remarks
+    assert remark.startswith("pixdim says 0.7x0.7x2.0 mm, the sform ")
