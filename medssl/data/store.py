@@ -23,7 +23,7 @@ from medssl.data.preprocess import Grid, Prepared
 from medssl.data.recipe import Recipe
 from medssl.errors import UserError, one_line
 
-FORMAT = 4
+FORMAT = 5
 FOREGROUND_POINTS = 1000
 
 
@@ -264,8 +264,8 @@ def _points(mask: np.ndarray) -> np.ndarray:
     rows = []
     for label in np.flatnonzero(there[1:]) + 1:
         where = np.flatnonzero(mask == label)
-        step = max(1, len(where) // FOREGROUND_POINTS)
-        chosen = np.unravel_index(where[::step][:FOREGROUND_POINTS], mask.shape)
+        spread = np.linspace(0, len(where) - 1, min(len(where), FOREGROUND_POINTS))
+        chosen = np.unravel_index(where[spread.astype(int)], mask.shape)
         rows.append(np.column_stack([np.full(len(chosen[0]), label), *chosen]))
     return np.concatenate(rows).astype(np.int32) if rows else np.zeros((0, mask.ndim + 1), np.int32)
 

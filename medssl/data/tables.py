@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
@@ -73,7 +74,7 @@ class Places:
             for path in {*files, absolute(self.root, row["path"])}:
                 self.by_path[path].append(index)
             self.by_id[row["id"]] = index
-            self.by_stem[stem(PurePosixPath(row["path"]).name)].append(index)
+            self.by_stem[_name(row["path"])].append(index)
 
     @property
     def names(self) -> set[str]:
@@ -93,7 +94,12 @@ class Places:
         for id in (name, neutral_id(slug(name))):
             if id in self.by_id:
                 return [self.by_id[id]]
-        return self.by_stem.get(stem(PurePosixPath(name.replace("\\", "/")).name), [])
+        return self.by_stem.get(_name(name.replace("\\", "/")), [])
+
+
+def _name(path: str) -> str:
+    """A path's file name without suffix; systems write accents as one character or as two."""
+    return unicodedata.normalize("NFC", stem(PurePosixPath(path).name))
 
 
 def absolute(folder: str, path: str) -> str:
@@ -134,6 +140,8 @@ def match(
             sorted({i for c in paths for i in places.at(row[c])}) for _, row in table.iterrows()
         ]
         check_names(table[paths].agg("".join, axis=1).rename(" and ".join(paths)), source)
+        for column in [c for name in IDS for c in columns if c.lower() == name]:
+            _refuse_other_scan(found, table[column], paths[0], places, source)
         return found, paths
     for column in [c for name in IDS for c in columns if c.lower() == name]:
         found = [places.named(value) for value in table[column]]
@@ -183,6 +191,19 @@ def refuse_contradictions(
                 path = manifest.table.at[row, "path"]
                 cause = f"lines {table.index[first]} and {table.index[line]} both speak of {path}"
                 raise UserError("LABELS", source, cause, "keep one line a scan")
+
+
+def _refuse_other_scan(
+    found: list[list[int]], ids: pd.Series, by: str, places: Places, source: Path
+) -> None:
+    """Raise UserError LABELS if a line's id is that of another scan than its path."""
+    for line, rows in zip(ids.index, found, strict=True):
+        named = places.by_id.get(ids[line])
+        if rows and named is not None and named not in rows:
+            cause = f"line {line}: {ids.name} {ids[line]!r} and {by} mean different scans"
+            raise UserError(
+                "LABELS", source, cause, f"correct it, or take out the column {ids.name}"
+            )
 
 
 def _refuse_ambiguous(found: list[list[int]], names, manifest: Manifest, source: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import os
+import unicodedata
 
 import nibabel as nib
 import numpy as np
@@ -238,3 +239,19 @@ def test_ids_that_lost_their_zeros_are_refused(tmp_path):
         (tmp_path / "t.csv").write_text("id,y\n" + lines)
         with pytest.raises(UserError, match="TABLE .*'001[23]': a spreadsheet took the zeros away"):
             attach(indexed(tmp_path / "i"), tmp_path / "t.csv")
+
+
+def test_a_line_whose_path_and_id_mean_two_scans_is_refused(tmp_path):
+    for name in "ab":
+        volume(tmp_path / f"i/{name}.nii")
+    (tmp_path / "t.csv").write_text("path,id,y\ni/a.nii,7,1\n")
+    attach(indexed(tmp_path / "i"), tmp_path / "t.csv")  # a number of the table's own
+    (tmp_path / "t.csv").write_text("path,id,y\ni/a.nii,b,1\n")
+    with pytest.raises(UserError, match="LABELS .*line 2: id 'b' and path mean different scans"):
+        attach(indexed(tmp_path / "i"), tmp_path / "t.csv")
+
+
+def test_accents_match_however_a_system_writes_them(tmp_path):
+    volume(tmp_path / "i" / unicodedata.normalize("NFC", "Jalapeño.nii"))
+    (tmp_path / "t.csv").write_text(unicodedata.normalize("NFD", "id,y\nJalapeño,1\n"))
+    assert attach(indexed(tmp_path / "i"), tmp_path / "t.csv").table["label_y"].tolist() == [1]

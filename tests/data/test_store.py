@@ -7,7 +7,7 @@ import pytest
 
 from medssl.data.preprocess import prepare
 from medssl.data.recipe import Recipe
-from medssl.data.store import Store, entry_key, fingerprint
+from medssl.data.store import Store, _points, entry_key, fingerprint
 from medssl.data.volume import Volume
 from medssl.errors import UserError
 
@@ -143,3 +143,10 @@ def test_many_items_are_read_with_few_files_open(tmp_path):
         assert all(store.read(i).shape == (1, 8, 8, 8) for i in ids)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_foreground_points_reach_over_the_whole_structure(tmp_path):
+    mask = np.zeros((20, 10, 15), np.uint8)
+    mask[:, 2:9, 3:13] = 1  # 1400 voxels
+    assert set(_points(mask)[:, 1]) == set(range(20))
+    assert len(np.unique(_points(mask), axis=0)) == 1000

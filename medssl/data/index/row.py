@@ -124,7 +124,8 @@ def unreadable(path: Path, error: BaseException) -> UserError:
     if isinstance(error, PermissionError):
         cause = f"cannot be opened ({error.strerror})"
         return UserError("PERMISSION", path, cause, "mend its permissions")
-    cause = f"cannot be read ({type(error).__name__}: {one_line(error)})"
+    said = one_line(error).replace(str(path), path.name)
+    cause = f"cannot be read ({type(error).__name__}: {said})"
     return UserError("UNREADABLE", path, cause, "fetch or export the file again")
 
 
