@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pandas as pd
 
 from medssl.errors import UserError
 
+UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
 OVERHANG = 1.0  # pixels that rounding may push a box over the edge
 
 
@@ -28,21 +32,23 @@ def read_coco(path: Path) -> list[CocoImage]:
     """Every image and its boxes; no annotation means no box. Raises UserError LABELS."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-        names = {c["id"]: str(c["name"]) for c in content["categories"]}
-        images = {image["id"]: _image(image) for image in content["images"]}
-        annotations = list(content["annotations"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        names = _by_id(content["categories"], lambda category: str(category["name"]))
+        images = _by_id(content["images"], _image)
+        annotations = [
+            (a.get("id", n), images.get(a.get("image_id")), a.get("category_id"), a.get("bbox"))
+            for n, a in enumerate(content["annotations"])
+        ]
+        known = [category in names for _, _, category, _ in annotations]
+    except UNREADABLE as error:
         cause = f"is no COCO file ({type(error).__name__}: {error})"
         fix = "give a JSON with images, annotations and categories"
         raise UserError("LABELS", path, cause, fix) from error
-    for number, annotation in enumerate(annotations):
-        where = f"annotation {annotation.get('id', number)}"
-        image = images.get(annotation.get("image_id"))
-        if image is None or annotation.get("category_id") not in names:
+    for (number, image, category, bbox), is_known in zip(annotations, known, strict=True):
+        where = f"annotation {number}"
+        if image is None or not is_known:
             cause = f"{where} names an unknown image or category"
             raise UserError("LABELS", path, cause, "correct image_id and category_id")
-        box = _box(annotation.get("bbox"), image, where, path)
-        image.boxes.append({"box": box, "class": names[annotation["category_id"]]})
+        image.boxes.append({"box": _box(bbox, image, where, path), "class": names[category]})
     return list(images.values())
 
 
@@ -54,10 +60,20 @@ def check_size(image: CocoImage, row: pd.Series, source: Path) -> None:
         raise UserError("LABELS", source, cause, "draw the boxes on the scans as they are")
 
 
+def _by_id(records: list[dict], read: Callable[[dict], object]) -> dict:
+    found = {}
+    for record in records:
+        if record["id"] in found:
+            raise ValueError(f"id {record['id']} is given twice")
+        found[record["id"]] = read(record)
+    return found
+
+
 def _image(image: dict) -> CocoImage:
+    split, patient = image.get("split"), image.get("patient_id")
     return CocoImage(
         str(image["file_name"]), int(image.get("width", 0)), int(image.get("height", 0)),
-        image.get("split"), str(image.get("patient_id", "")),
+        split if split is None else str(split), "" if patient is None else str(patient),
     )  # fmt: skip
 
 

@@ -10,13 +10,32 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
-from medssl.data.traces import DATA_URI, NIFTI_TEXT, PLAIN, PNG_MAGIC, PNG_TEXT, nifti_head
+from medssl.data.traces import (
+    DATA_URI,
+    NIFTI_TEXT,
+    PLAIN,
+    PNG_MAGIC,
+    PNG_TEXT,
+    UNREADABLE,
+    nifti_head,
+)
+from medssl.errors import UserError
 from medssl.privacy import is_free_text, scrub
 
 
 def clean(source: Path, target: Path, words: Iterable[str] = ()) -> None:
-    """Write a cleaned copy: text, Parquet, PNG, NIfTI and safetensors; others are copied."""
-    words = frozenset(words)
+    """Write a cleaned copy: text, Parquet, PNG, NIfTI and safetensors; others are copied.
+
+    Raises UserError SCRUB for a file that is not what its name says.
+    """
+    try:
+        _clean(source, target, frozenset(words))
+    except UNREADABLE as error:
+        cause = f"is not what its name says ({type(error).__name__})"
+        raise UserError("SCRUB", source.name, cause, "take it out of the folder") from error
+
+
+def _clean(source: Path, target: Path, words: frozenset[str]) -> None:
     name, suffix = source.name.lower(), source.suffix.lower()
     if suffix == ".json":
         value = json.loads(source.read_text())
@@ -25,7 +44,7 @@ def clean(source: Path, target: Path, words: Iterable[str] = ()) -> None:
         target.write_text(_visible(source.read_text(encoding="utf-8"), words), encoding="utf-8")
     elif suffix == ".parquet":
         _parquet(source, target, words)
-    elif suffix == ".png":
+    elif suffix == ".png" and source.read_bytes().startswith(PNG_MAGIC):
         target.write_bytes(_without_text(source.read_bytes()))
     elif name.endswith((".nii", ".nii.gz")):
         _nifti(source, target)
@@ -39,8 +58,21 @@ def _mapped(value, change: Callable[[str], str]):
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {change(key): _mapped(inner, change) for key, inner in value.items()}
+        keys = _apart(change(key) for key in value)
+        return {k: _mapped(v, change) for k, v in zip(keys, value.values(), strict=True)}
     return [_mapped(inner, change) for inner in value] if isinstance(value, list) else value
+
+
+def _apart(names: Iterable[str]) -> list[str]:
+    """Names numbered where scrubbing made them alike, so that nothing is lost."""
+    found: list[str] = []
+    for name in names:
+        number, own = 1, name
+        while own in found:
+            number += 1
+            own = f"{name} {number}"
+        found.append(own)
+    return found
 
 
 def _visible(text: str, words: frozenset[str]) -> str:
@@ -61,8 +93,8 @@ def _parquet(source: Path, target: Path, words: frozenset[str]) -> None:
             free = field.name.startswith("label_") and is_free_text(values)
             values = [None if free or v is None else scrub(v, words) for v in values]
             table = table.set_column(number, field, pyarrow.array(values, field.type))
-    pyarrow.parquet.write_table(table.rename_columns([scrub(n, words) for n in table.column_names]),
-                                target)  # fmt: skip
+    names = _apart(scrub(name, words) for name in table.column_names)
+    pyarrow.parquet.write_table(table.rename_columns(names), target)
 
 
 def _without_text(png: bytes) -> bytes:

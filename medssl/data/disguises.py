@@ -14,6 +14,7 @@ SHORTEST = 4
 FEWEST_BASE64 = 8  # characters; fewer are found in any picture by chance
 MOST_UNPACKED = 1 << 28
 DEEPEST = 3
+PIECE = 1 << 12
 STREAM = re.compile(rb"\x1f\x8b\x08|\x78[\x01\x5e\x9c\xda]")
 DATA_URI = re.compile(rb"base64,([A-Za-z0-9+/]{16,}={0,2})")
 KEYS = 1 << 24
@@ -63,27 +64,30 @@ def streams(data: bytes) -> Iterator[tuple[str, int, bytes]]:
     for found in STREAM.finditer(data):
         if found.start() < end:
             continue  # inside a stream that was unpacked to its end
-        unpacker = zlib.decompressobj(47)
-        inner = _unpacked(unpacker, data[found.start() :])
+        inner, used = _unpacked(memoryview(data)[found.start() :])
         if inner:
             yield "gzip" if found.group()[:1] == b"\x1f" else "zlib", found.start(), inner
-        if unpacker.eof:
-            end = len(data) - len(unpacker.unused_data)
+        end = found.start() + used
     for found in DATA_URI.finditer(data):
         text = found.group(1)
         yield "base64", found.start(), base64.b64decode(text[: len(text) // 4 * 4])
 
 
-def _unpacked(unpacker, data: bytes) -> bytes:
-    """What can be unpacked of a stream: a PNG's is spread over chunks, a cut one has no end."""
-    out, block = b"", data
+def _unpacked(data: memoryview) -> tuple[bytes, int]:
+    """What can be unpacked of a stream, and its bytes if it is whole, else 0.
+
+    A PNG's stream is spread over chunks, a cut one has no end.
+    """
+    unpacker, out, at, tail = zlib.decompressobj(47), bytearray(), 0, b""
     try:
-        while block and len(out) < MOST_UNPACKED and not unpacker.eof:
-            out += unpacker.decompress(block[: 1 << 12], 1 << 20)
-            block = unpacker.unconsumed_tail + block[1 << 12 :]
+        while (tail or at < len(data)) and len(out) < MOST_UNPACKED and not unpacker.eof:
+            piece, at = (tail, at) if tail else (data[at : at + PIECE], at + PIECE)
+            out += unpacker.decompress(piece, 1 << 20)
+            tail = unpacker.unconsumed_tail
     except zlib.error:
-        return out  # bytes that only look like a stream, or its damaged end
-    return out
+        return bytes(out), 0  # bytes that only look like a stream, or its damaged end
+    used = min(at, len(data)) - len(unpacker.unused_data) if unpacker.eof else 0
+    return bytes(out), used
 
 
 def _forms(word: str) -> dict[bytes, str]:

@@ -169,6 +169,7 @@ def _from_table(manifest: Manifest, source: Path, outside: bool = False) -> _Fou
     masks = mask_columns(table, source.parent, manifest.root)
     if masks:
         mask_of = _mask_paths(table[masks[0]], source, outside, base, root)
+    found.masks = dict.fromkeys(mask_of.values())
     places = Places(manifest, source.parent, set(mask_of.values()))
     matched, told_by = match(table, manifest, places, source, masks)
     refuse_contradictions(table, matched, manifest, source)
@@ -280,12 +281,30 @@ def _write(manifest: Manifest, column: str, values: dict[int, object], source: P
         kind = "str" if text else "Int64" if whole else "Float64"
         table[column] = pd.Series("" if text else pd.NA, index=table.index, dtype=kind)
     old = table.loc[new.index, column]
-    clash = (old.astype("str") != new.astype("str")) & old.notna() & (old.astype("str") != "")
+    clash = ~_same(old, new) & old.notna() & (old.astype("str") != "")
     if column != "patient" and clash.any():
         row = clash.idxmax()
         cause = f"{table.at[row, 'id']} has {column} {old[row]} already, not {new[row]}"
         raise UserError("LABELS", source, cause, "leave out one of the two sources")
-    table.loc[new.index, column] = new
+    table[column] = _wide_enough(table[column], new)
+    table.loc[new.index, column] = new.astype(table[column].dtype)
+
+
+def _same(old: pd.Series, new: pd.Series) -> pd.Series:
+    """Where values are alike: as numbers, if both are numbers, or else as text."""
+    a, b = (pd.to_numeric(values, errors="coerce") for values in (old, new))
+    return (a == b).fillna(False).astype(bool) | (old.astype("str") == new.astype("str"))
+
+
+def _wide_enough(column: pd.Series, new: pd.Series) -> pd.Series:
+    """A column that can hold other values: of numbers with decimals, or of text."""
+    if pd.api.types.is_string_dtype(column):
+        return column
+    given = new.dropna()
+    if any(isinstance(value, str) for value in given):
+        return column.astype("object").where(column.notna(), "").astype("str")
+    whole = all(isinstance(value, Integral) for value in given)
+    return column if whole else column.astype("Float64")
 
 
 def _mark_masks(manifest: Manifest, masks: dict[str, int | None]) -> None:

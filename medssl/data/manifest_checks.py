@@ -13,7 +13,7 @@ from medssl.errors import UserError
 SPLITS = ("train", "val", "test", "")
 ID = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,249}"  # ids become names of files
 # Only what may be a path upwards is worth parsing: `files` can hold hundreds of names a row.
-UPWARDS = re.compile(r'"/|\.\.[/"]|\\u0000')
+UPWARDS = re.compile(r'"/|\.\.[/"]|\\')
 
 
 def check_table(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> None:
@@ -38,11 +38,13 @@ def check_table(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> No
         cause = f"split of {listed(odd['id'].tolist())} is {odd['split'].iloc[0]!r}"
         raise UserError("SPLIT", path, cause, "write train, val, test or nothing")
     # What has no format is never opened: it is listed only, such as a broken mask beside the scans.
+    good = table["files"].map(lambda f: isinstance(f, str) and f[:2] == '["' and f[-2:] == '"]')
+    if not good.all():
+        cause = f"files of {listed(table['id'][~good].tolist())} are no list of paths"
+        raise UserError("MANIFEST", path, cause, fix)
     suspects = table[(table["format"] != "") & table["files"].str.contains(UPWARDS)]
     away = [
-        id
-        for id, files in zip(suspects["id"], suspects["files"], strict=True)
-        if any(_leads_out(file) for file in json.loads(files))
+        id for id, files in zip(suspects["id"], suspects["files"], strict=True) if _leads_out(files)
     ]
     masks = table["label_mask"].str.match(r"/") | table["label_mask"].str.contains(
         "\0", regex=False
@@ -53,6 +55,10 @@ def check_table(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> No
         raise UserError("PATH", path, cause, fix)
 
 
-def _leads_out(file: str) -> bool:
-    plain = os.path.normpath(file)
-    return os.path.isabs(plain) or plain.split("/")[0] == ".." or "\0" in file
+def _leads_out(files: str) -> bool:
+    """Whether any path of a JSON list does, or the list is none."""
+    try:
+        plain = [os.path.normpath(file) for file in json.loads(files)]
+    except (ValueError, TypeError):
+        return True
+    return any(os.path.isabs(p) or p.split("/")[0] == ".." or "\0" in p for p in plain)

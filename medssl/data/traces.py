@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
+from PIL import ExifTags, Image
 
 from medssl.errors import one_line
 from medssl.privacy import is_free_text
@@ -26,6 +27,10 @@ NIFTI_TEXT = {
           ("intent_name", 328, 16)],
     540: [("descrip", 240, 80), ("aux_file", 320, 24), ("intent_name", 508, 16)],
 }  # fmt: skip
+UNREADABLE = (
+    ValueError, SyntaxError, EOFError, OverflowError, TypeError, KeyError,
+    zlib.error, struct.error, Image.DecompressionBombError,
+)  # fmt: skip
 HIDDEN, FREE = "hidden text", "free text"
 
 
@@ -37,7 +42,7 @@ def traces(path: Path) -> Iterator[tuple[str, str, str]]:
     reader = _reader(path)
     try:
         yield from reader(path) if reader else ()
-    except (OSError, ValueError, SyntaxError, EOFError, zlib.error, struct.error) as error:
+    except (OSError, *UNREADABLE) as error:
         yield "file", one_line(error), "unreadable"
 
 
@@ -95,15 +100,16 @@ def _parquet(path: Path):
 
 def _safetensors(path: Path):
     with open(path, "rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size)) if size <= path.stat().st_size else None
+    if not isinstance(header, dict):
+        raise ValueError("no safetensors header")
     for key, value in header.pop("__metadata__", {}).items():
         yield f"metadata {key}", value, "" if (key, value) == ("format", "pt") else HIDDEN
     yield from (("name of a tensor", name, "") for name in header)
 
 
 def _picture(path: Path):
-    from PIL import ExifTags, Image
-
     with Image.open(path) as image:
         if image.format == "PNG":
             image.load()  # text may stand behind the pixels

@@ -56,3 +56,29 @@ def test_the_size_must_be_the_scans(coco, tmp_path):
     check_size(image, pd.Series({"shape": "20x30"}), tmp_path)
     with pytest.raises(UserError, match="20x30"):
         check_size(image, pd.Series({"shape": "30x20"}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda c: c["annotations"].append("no object"),
+        lambda c: c["annotations"][0].update(image_id=[1]),
+        lambda c: c["images"][0].update(width=float("inf")),
+        lambda c: c["images"].append(c["images"][0]),
+        lambda c: c["categories"].append(c["categories"][0]),
+        lambda c: c["images"].append(7),
+    ],
+)
+def test_what_is_no_coco_is_refused_in_words(tmp_path, spoil):
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 9, "height": 9, "patient_id": None}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2]}],
+        "categories": [{"id": 1, "name": "n"}],
+    }
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(content))
+    assert read_coco(path)[0].patient == ""
+    spoil(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="LABELS .*c.json: is no COCO file"):
+        read_coco(path)

@@ -39,3 +39,19 @@ def test_short_words_are_refused_and_short_codes_left_out():
         Words(["Doe"])
     assert "Doe" not in str(error.value)
     assert base64_forms(b"Jane") == set() and len(base64_forms(WORD)) == 3
+
+
+def test_many_bytes_that_only_look_like_streams_are_passed_quickly():
+    """Each false start must cost a piece, and not a copy of all that follows."""
+    looked = []
+
+    class Counted(bytes):
+        def __getitem__(self, at):
+            looked.append(at)
+            return super().__getitem__(at)
+
+    data = Counted(b"\x78\x9c" * 50_000 + gzip.compress(b"the name is Muellermann"))
+    assert [(word, how) for word, how, _ in Words({"Muellermann"}).find(data)] == [
+        ("Muellermann", "text in gzip")
+    ]
+    assert not [at for at in looked if isinstance(at, slice) and at.stop is None]

@@ -216,7 +216,7 @@ def test_a_folder_of_masks_that_cannot_be_listed_is_refused(tmp_path, monkeypatc
     def closed(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(os, "listdir", closed)
+    monkeypatch.setattr(os, "scandir", closed)
     with pytest.raises(
         UserError, match="LABELS .*cannot be listed .Permission denied.*permissions"
     ):
@@ -255,3 +255,24 @@ def test_accents_match_however_a_system_writes_them(tmp_path):
     volume(tmp_path / "i" / unicodedata.normalize("NFC", "Jalapeño.nii"))
     (tmp_path / "t.csv").write_text(unicodedata.normalize("NFD", "id,y\nJalapeño,1\n"))
     assert attach(indexed(tmp_path / "i"), tmp_path / "t.csv").table["label_y"].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [("1", "mass", ["1", "mass"]), ("mass", "1", ["mass", "1"]), ("1", "0.5", [1.0, 0.5])],
+)
+def test_a_second_source_may_bring_values_of_another_kind(tmp_path, first, second, found):
+    for name in "ab":
+        volume(tmp_path / f"i/{name}.nii")
+    (tmp_path / "1.csv").write_text(f"id,y\na,{first}\n")
+    (tmp_path / "2.csv").write_text(f"id,y\na,{first}.0\nb,{second}\n" if second == "0.5" else
+                                    f"id,y\nb,{second}\n")  # fmt: skip
+    manifest = attach(indexed(tmp_path / "i"), [tmp_path / "1.csv", tmp_path / "2.csv"])
+    assert manifest.table["label_y"].tolist() == found
+
+
+def test_masks_of_lines_without_a_scan_are_masks_all_the_same(tmp_path):
+    for name in ("a.nii", "seg/a.nii", "seg/gone.nii"):
+        volume(tmp_path / name)
+    (tmp_path / "t.csv").write_text("path,mask\na.nii,seg/a.nii\ngone.nii,seg/gone.nii\n")
+    assert attach(indexed(tmp_path), tmp_path / "t.csv").used["path"].tolist() == ["a.nii"]

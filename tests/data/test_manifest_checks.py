@@ -34,5 +34,8 @@ def test_good_tables_pass(tmp_path):
 def test_bad_tables_are_refused(tmp_path, values, code):
     with pytest.raises(UserError, match=f"^{code} "):
         check_table(table(**values), COLUMNS, tmp_path)
+    for files in ('["\\/etc/passwd"]', '["\\u002e\\u002e/x"]', '["../x', "7", None, "[7]"):
+        with pytest.raises(UserError, match="^(PATH|MANIFEST) "):
+            check_table(table(files=files), COLUMNS, tmp_path)
     with pytest.raises(UserError, match="columns are missing: split"):
         check_table(table().drop(columns="split"), COLUMNS, tmp_path)

@@ -14,7 +14,7 @@ from medssl.data.index.dicom_pixels import decode, decode_all
 from medssl.data.index.dicom_series import contrast_remarks, duplicates, grid, scale_remarks
 from medssl.data.index.dicom_slice import Header
 from medssl.data.index.dicom_split import odd_ones, split
-from medssl.data.index.row import Row, each, join
+from medssl.data.index.row import Row, each, join, unreadable
 from medssl.data.patients import pseudonym
 from medssl.data.volume import Volume, spacing_affine
 from medssl.errors import UserError
@@ -41,6 +41,11 @@ def inspect(paths: list[Path], workers: int = 0) -> list[Row]:
                 rows.append(Row.refused([header.path], header.fault, "dicom"))
                 break
             bad = header.fault and header.fault.code not in MEND_SERIES
+            if bad and header.frame:  # one row a file
+                rows.append(
+                    Row.refused([header.path], header.fault, "dicom", patient=header.patient)
+                )
+                break
             if not header.sliced or bad:
                 films.append(header)
             else:
@@ -269,8 +274,12 @@ def _without_copies(headers: list[Header]) -> tuple[list[Header], list[Row]]:
     suspects = duplicates(headers)
     firsts = {header.path: header for header in reversed(headers) if header.path in suspects}
     for path in sorted(firsts):
-        with open(path, "rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").digest()
+        try:
+            with open(path, "rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").digest()
+        except OSError as error:  # gone, since its header was read
+            firsts[path].fault = unreadable(path, error)
+            continue
         original = firsts[seen.setdefault(digest, path)]
         if original.path != path:
             dropped.add(path)

@@ -155,7 +155,8 @@ def _stored_bits(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
 def _high_bit(stored: np.ndarray, dataset: pydicom.Dataset) -> int:
     lowest = int(dataset.BitsStored) - 1
     high = int(dataset.get("HighBit", lowest))
-    aligned = dataset.file_meta.TransferSyntaxUID.is_compressed  # by the decoder, to the lowest bit
+    syntax = dataset.file_meta.TransferSyntaxUID
+    aligned = syntax.is_compressed and syntax != RLELossless  # by the decoder, to the lowest bit
     return high if lowest <= high < stored.dtype.itemsize * 8 and not aligned else lowest
 
 
@@ -172,10 +173,11 @@ def _spills(stored: np.ndarray, dataset: pydicom.Dataset) -> bool:
 
 def _padded(stored: np.ndarray, dataset: pydicom.Dataset, path: Path) -> np.ndarray:
     """Where pixels lie outside the field of view, as PixelPaddingValue and its range limit say."""
-    ends = []
+    ends, bound = [], 1 << (stored.dtype.itemsize * 8 - 1)
     for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
         value = floats(dataset, name, 1, path)
-        if value is not None and np.isfinite(value[0]):  # unsigned words may mean signed pixels
+        # Unsigned words may mean signed pixels of the same bytes; wider ones mean no pixel.
+        if value is not None and -bound <= value[0] < 2 * bound:
             ends.append(int(np.array(int(value[0])).astype(stored.dtype)))
     if not ends:
         return np.zeros(stored.shape, bool)

@@ -10,25 +10,27 @@ from pathlib import Path
 from medssl.errors import UserError
 
 PNG_SIGNATURE, BLOCK = 8, 1 << 16
-JPEG_END, JPEG_SCAN = 0xD9, 0xDA
+JPEG_END, JPEG_SCAN, JPEG_END_MARKER = 0xD9, 0xDA, b"\xff\xd9"
 # Between scans: tables, restarts, comments, application data, another scan.
 JPEG_BETWEEN = frozenset({0xC4, 0xCC, JPEG_SCAN, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 JPEG_INSIDE = frozenset({0x00, *range(0xD0, 0xD8)})
 
 
 def check_end(path: Path, format: str | None) -> None:
-    """Raises UserError CUT if the end marker of a PNG or JPEG is missing."""
-    marker = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}.get(format or "")
-    if marker:
+    """Raises UserError CUT if the end marker of a JPEG is missing; of a PNG see `check_chunks`."""
+    if format == "JPEG":
         with open(path, "rb") as stream:
-            stream.seek(-min(path.stat().st_size, 1 << 16), 2)
-            if marker not in stream.read():
-                cause = f"the {format} end marker is missing after {path.stat().st_size} bytes"
-                raise UserError("CUT", path, cause, "fetch the file again")
+            stream.seek(-min(path.stat().st_size, BLOCK), 2)
+            near_the_end = JPEG_END_MARKER in stream.read()
+        if not near_the_end:
+            _check_jpeg(path)
 
 
 def check_chunks(path: Path) -> None:
-    """Raises UserError CUT for a PNG chunk longer than the file: Pillow would allocate it."""
+    """Raises UserError CUT for a PNG without its last chunk, or with one longer than the file.
+
+    Pillow would allocate whatever length a chunk states.
+    """
     size, at = path.stat().st_size, PNG_SIGNATURE
     with open(path, "rb") as stream:
         if stream.read(PNG_SIGNATURE) != b"\x89PNG\r\n\x1a\n":
@@ -39,6 +41,8 @@ def check_chunks(path: Path) -> None:
                 cause = f"a PNG chunk reaches to byte {at}, the file has {size}"
                 raise UserError("CUT", path, cause, "fetch the file again")
             stream.seek(at)
+        if start[4:] != b"IEND":
+            raise _without_end(path)
 
 
 def check_whole(path: Path, format: str | None) -> None:
@@ -85,6 +89,13 @@ def _check_jpeg(path: Path) -> None:
             at, scanned = _scan_end(raw, at), True
         while raw[at : at + 2] == b"\xff\xff":  # fill bytes
             at += 1
+    if raw[at : at + 2] != JPEG_END_MARKER:
+        raise _without_end(path)
+
+
+def _without_end(path: Path) -> UserError:
+    cause = f"the end marker is missing after {path.stat().st_size} bytes"
+    return UserError("CUT", path, cause, "fetch the file again")
 
 
 def _scan_end(raw: bytes, at: int) -> int:

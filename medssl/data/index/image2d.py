@@ -99,6 +99,7 @@ def _decoded(path: Path) -> Image.Image:
         if image.format == "TIFF":
             tiff.check(image, path)
             tiff.check_packed(image, path)
+            image = tiff.as_meant(image, path)
         try:
             return ImageOps.exif_transpose(image)
         except (OSError, SyntaxError, ValueError) as error:

@@ -124,6 +124,12 @@ def unreadable(path: Path, error: BaseException) -> UserError:
     if isinstance(error, PermissionError):
         cause = f"cannot be opened ({error.strerror})"
         return UserError("PERMISSION", path, cause, "mend its permissions")
+    if isinstance(error, MemoryError):
+        cause, fix = (
+            "does not fit into the memory that is free",
+            "use fewer workers, or more memory",
+        )
+        return UserError("MEMORY", path, cause, fix)
     said = one_line(error).replace(str(path), path.name)
     cause = f"cannot be read ({type(error).__name__}: {said})"
     return UserError("UNREADABLE", path, cause, "fetch or export the file again")

@@ -49,6 +49,8 @@ def _unpacked(stream, path: Path, expected: int) -> tuple[bytearray, list[str]]:
                 raise UserError("TOO_LARGE", path, cause, "export it again")
             pending = inflate.unconsumed_tail or inflate.unused_data or stream.read(BLOCK)
             if inflate.eof:
+                if len(pending) < len(GZIP):  # the next member may begin at the block's last byte
+                    pending += stream.read(BLOCK)
                 if pending[:2] != GZIP:
                     break
                 inflate, members = zlib.decompressobj(ZLIB_OR_GZIP), members + 1

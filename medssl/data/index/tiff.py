@@ -9,6 +9,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from medssl.errors import UserError
@@ -17,6 +18,7 @@ WIDTH, HEIGHT, BITS, COMPRESSION, OFFSETS, SAMPLES, ROWS_PER_STRIP, COUNTS, PLAN
     256, 257, 258, 259, 273, 277, 278, 279, 284,
 )  # fmt: skip
 TILE_OFFSETS, TILE_COUNTS, PHOTOMETRIC = 324, 325, 262
+SAMPLE_FORMAT, TILE_WIDTH, TILE_HEIGHT, WHITE_IS_ZERO, WHITE_16 = 339, 322, 323, 0, 65535
 MOST_TAGS = 1000
 POINTERS = {330, 34665, 34853, 40965}  # to more directories, which are not walked here
 RAW = 1
@@ -50,6 +52,24 @@ def check(image: Image.Image, path: Path) -> list[str]:
             raise UserError("HEADER", path, cause, "export it again")
     used += [(strip.start, strip.start + strip.size) for strip in strips]
     return _gaps(sorted(used), path, size, complete)
+
+
+def as_meant(image: Image.Image, path: Path) -> Image.Image:
+    """The picture where Pillow takes 16 bits of white-is-zero for black-is-zero.
+
+    Raises UserError DTYPE for 32 bits of that kind, and for those beyond 31 bits, which wrap round.
+    """
+    tags, wide = image.tag_v2, image.mode in ("I", "F")
+    unsigned = image.mode == "I" and tags.get(SAMPLE_FORMAT, (1,))[0] == 1
+    reversed_ = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    if wide and reversed_ or unsigned and np.asarray(image).min() < 0:
+        cause = "32-bit pixels where white is zero" if reversed_ else "pixels beyond 31 bits"
+        raise UserError("DTYPE", path, f"{cause} are not read", "save it as 16-bit black-is-zero")
+    if reversed_ and image.mode.startswith("I;16"):
+        turned = Image.fromarray((WHITE_16 - np.asarray(image)).astype(np.uint16))
+        turned.getexif().update(image.getexif())
+        return turned
+    return image
 
 
 def check_packed(image: Image.Image, path: Path) -> None:
@@ -92,7 +112,7 @@ UNPACKED = {8: _inflated, 32946: _inflated, 32773: _packbits}
 
 
 def _strips(image: Image.Image, path: Path) -> list[_Strip]:
-    """Where the pixels lie; tiles count as strips of no known size."""
+    """Where the pixels lie: strips, or tiles, which are all of one size."""
     tags = image.tag_v2
     width, height = (int(tags.get(tag, 0)) for tag in (WIDTH, HEIGHT))  # as stored, not as turned
     tiled = TILE_OFFSETS in tags
@@ -106,7 +126,9 @@ def _strips(image: Image.Image, path: Path) -> list[_Strip]:
         cause = f"{len(starts)} offsets and {len(sizes)} sizes of strips, expected {number}"
         raise UserError("HEADER", path, cause, "export it again")
     if tiled:
-        return [_Strip(a, n, n) for a, n in zip(starts, sizes, strict=True)]
+        across, down = (int(tags.get(tag, 0)) for tag in (TILE_WIDTH, TILE_HEIGHT))
+        whole = math.ceil(across * max(bits) * (samples // planes) / 8) * down
+        return [_Strip(int(a), int(n), whole) for a, n in zip(starts, sizes, strict=True)]
     row = math.ceil(width * max(bits) * (samples // planes) / 8)
     per_plane = number // planes
     found = []

@@ -15,36 +15,72 @@ SPECIAL = {
 def walk(root: Path) -> tuple[list[Path], list[tuple[Path, UserError]]]:
     """Regular files below `root` (or `root` itself) in name order, and refused entries.
 
-    Links to folders are followed unless they lead back into `root` or to a folder already seen;
-    pipes, sockets, devices and broken links are refused without being opened.
+    Links are followed when all else is listed, unless they lead to a file or folder that is listed
+    already, or upwards; pipes, sockets, devices and broken links are refused without being opened.
     Raises UserError if `root` does not exist.
     """
     if not os.path.lexists(root):
         raise UserError("SCANS", root, "there is no such file or folder", "give an existing path")
-    files, refused = [], []
-    _visit(root, Path(os.path.realpath(root)), set(), files, refused)
-    return files, refused
+    found = _Walk()
+    found.visit(Path(root), Path(os.path.realpath(root)))
+    while found.links:
+        links, found.links = sorted(found.links), []
+        for link in links:
+            found.follow(link)
+    return sorted(found.files, key=lambda p: p.parts), sorted(
+        found.refused, key=lambda r: r[0].parts
+    )
 
 
-def _visit(path: Path, top: Path, seen: set[Path], files: list, refused: list) -> None:
-    fault = _fault(path, top, seen)
-    if fault:
-        refused.append((path, fault))
-    elif not path.is_dir():
-        files.append(path)
-    else:
-        seen.add(Path(os.path.realpath(path)))
-        try:
-            names = sorted(os.listdir(path))
-        except OSError as error:
-            cause = f"the folder cannot be listed ({error.strerror})"
-            refused.append((path, UserError("PERMISSION", path, cause, "mend its permissions")))
-            return
-        for name in names:
-            _visit(path / name, top, seen, files, refused)
+class _Walk:
+    """`known` holds the real paths of folders entered and of files listed."""
+
+    def __init__(self):
+        self.files: list[Path] = []
+        self.refused: list[tuple[Path, UserError]] = []
+        self.links: list[Path] = []
+        self.known: set[str] = set()
+
+    def visit(self, path: Path, real: Path) -> None:
+        """List what is no link at `path` and below it, at any depth."""
+        waiting = [(path, real)]
+        while waiting:
+            path, real = waiting.pop()
+            fault = _fault(path)
+            if not fault and str(real) in self.known:
+                cause = "is listed under another path already, which a link leads to"
+                fault = UserError("LINK", path, cause, "nothing to do")
+            if fault:
+                self.refused.append((path, fault))
+                continue
+            self.known.add(str(real))
+            if not path.is_dir():
+                self.files.append(path)
+                continue
+            try:
+                with os.scandir(path) as entries:
+                    for entry in entries:
+                        if entry.is_symlink():
+                            self.links.append(path / entry.name)
+                        else:
+                            waiting.append((path / entry.name, real / entry.name))
+            except OSError as error:
+                cause = f"the folder cannot be listed ({error.strerror})"
+                fault = UserError("PERMISSION", path, cause, "mend its permissions")
+                self.refused.append((path, fault))
+
+    def follow(self, link: Path) -> None:
+        """List what a link leads to."""
+        target = Path(os.path.realpath(link))
+        above = Path(os.path.realpath(link.parent)).is_relative_to(target)
+        if not _fault(link) and (str(target) in self.known or above):
+            cause = "is a link to a file or folder that is listed anyway"
+            self.refused.append((link, UserError("LINK", link, cause, "nothing to do")))
+        else:
+            self.visit(link, target)
 
 
-def _fault(path: Path, top: Path, seen: set[Path]) -> UserError | None:
+def _fault(path: Path) -> UserError | None:
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -57,10 +93,4 @@ def _fault(path: Path, top: Path, seen: set[Path]) -> UserError | None:
     for is_kind, what in SPECIAL.items():
         if is_kind(mode):
             return UserError("SPECIAL", path, f"is {what}, no regular file", "move it elsewhere")
-    if seen and path.is_symlink() and stat.S_ISDIR(mode):
-        target = Path(os.path.realpath(path))
-        known = target.is_relative_to(top) or target in seen
-        if known or Path(os.path.realpath(path.parent)).is_relative_to(target):
-            cause = "is a link to a folder that is listed anyway"
-            return UserError("LINK", path, cause, "nothing to do")
     return None

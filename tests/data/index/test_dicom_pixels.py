@@ -145,3 +145,21 @@ def test_bits_that_are_dropped_are_remarked(slice_of, save, syntax):
     )
     extended = slice_of(0, np.full((40, 50), -1, np.int16), BitsStored=12, HighBit=11)
     assert decode_all([read_header(*save([extended]))])[1] == ()
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_rle_leaves_bits_where_the_header_says_they_are(film, save, bits):
+    values = np.random.default_rng(5).integers(0, 1 << bits, (40, 50)).astype(np.uint16)
+    raw = film(values << (16 - bits), BitsStored=bits, HighBit=15)
+    packed = film(values << (16 - bits), BitsStored=16, HighBit=15)
+    packed.compress(RLELossless)
+    packed.BitsStored = bits
+    plain, rle = (decode(read_header(path)) for path in save([raw, packed]))
+    assert np.array_equal(plain, values) and np.array_equal(rle, values)
+
+
+def test_a_padding_value_that_no_pixel_can_have_pads_nothing(film, save):
+    pixels = np.array([[255, 5, 9]], np.uint8)
+    assert decode(read_header(*save([film(pixels, PixelPaddingValue=65535)]))).tolist() == [
+        [255, 5, 9]
+    ]

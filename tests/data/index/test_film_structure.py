@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from medssl.data.index.film_structure import check_whole
+from medssl.data.index.image2d import inspect, read
 from medssl.errors import UserError
 
 NOISE = np.random.default_rng(0).integers(0, 255, (40, 50)).astype(np.uint8)
@@ -27,3 +28,24 @@ def test_a_marker_in_the_middle_of_jpeg_data_is_refused(tmp_path):
         path.write_bytes(raw[: scan + 200] + marker + raw[scan + 202 :])
         with pytest.raises(UserError, match="HEADER .*where a JPEG segment must begin"):
             check_whole(path, "JPEG")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_what_lies_behind_the_end_hides_no_end_and_makes_none(tmp_path, name):
+    path = tmp_path / name
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + bytes(1 << 17))
+    assert inspect([path])[0].used and read([path]).shape == (64, 64)
+    path.write_bytes(whole[: len(whole) // 2])
+    assert inspect([path])[0].code == "CUT"
+
+
+def test_the_end_of_a_thumbnail_is_not_the_end_of_a_jpeg(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
+    exif = b"\xff\xe1" + (2 + 8).to_bytes(2, "big") + b"Exif\0\0\xff\xd9"
+    Image.fromarray(noise).save(tmp_path / "a.jpg")
+    raw = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(raw[:2] + exif + raw[2:-200])
+    with pytest.raises(UserError, match="CUT .*end marker is missing"):
+        check_whole(tmp_path / "a.jpg", "JPEG")

@@ -1,10 +1,11 @@
 import gzip
+import os
 import zlib
 
 import pytest
 
 from medssl.data.index import checks
-from medssl.data.index.stored import is_gzip, voxels
+from medssl.data.index.stored import BLOCK, is_gzip, voxels
 from medssl.errors import UserError
 
 RAW = bytes(range(200))
@@ -51,3 +52,15 @@ def test_broken_streams_are_refused(file, monkeypatch, spoil, expected, code):
         voxels(file(spoil(gzip.compress(RAW))), 0, expected, True)
     with pytest.raises(UserError, match="^CUT"):
         voxels(file(RAW), 0, 201, False)
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_member_that_begins_at_the_end_of_a_block_is_read(tmp_path, at):
+    rest = os.urandom(BLOCK // 2)
+    noise = os.urandom(BLOCK)
+    size = next(n for n in range(BLOCK - 200, BLOCK)
+                if len(gzip.compress(noise[:n], 0)) == BLOCK - at)  # fmt: skip
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(noise[:size], 0) + gzip.compress(rest))
+    found, remarks = voxels(path, 0, size + len(rest), True)
+    assert bytes(found) == noise[:size] + rest and remarks == ["2 gzip members read as one"]

@@ -56,3 +56,30 @@ def test_a_name_that_is_no_utf8(tmp_path):
     open(os.path.join(os.fsencode(tmp_path), b"\xff.nii"), "wb").close()
     files, refused = walk(tmp_path)
     assert files == [] and refused[0][1].code == "NAME"
+
+
+def test_everything_is_listed_once_whatever_links_lead_to_it(tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "ext/sub").mkdir(parents=True)
+    for name in ("root/x", "ext/sub/y", "ext/z"):
+        (tmp_path / name).write_text("")
+    for name, target in {"a": "ext/sub", "b": "ext", "c": "root/x", "d": "ext/z"}.items():
+        (tmp_path / "root" / name).symlink_to(tmp_path / target)
+    files, refused = walk(tmp_path / "root")
+    assert len({os.path.realpath(f) for f in files}) == len(files) == 3
+    assert {f.name for f in files} == {"x", "y", "z"}
+    assert [error.code for _, error in refused] == ["LINK"] * 3
+
+
+def test_a_deep_tree_is_walked_to_its_end(tmp_path):
+    here = os.getcwd()
+    os.chdir(tmp_path)
+    try:  # a path of that length can only be made step by step
+        for _ in range(1100):
+            os.mkdir("d")
+            os.chdir("d")
+        os.chdir(tmp_path)
+        files, refused = walk(tmp_path)
+    finally:
+        os.chdir(here)
+    assert not files and not refused
