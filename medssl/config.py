@@ -17,9 +17,11 @@ from typing import Annotated, Any, ClassVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
+from medssl import yaml_file
 from medssl.errors import UserError, one_line
 from medssl.shipped import preset as find_preset
 from medssl.shipped import presets
+from medssl.yaml_file import read_yaml
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -227,18 +229,6 @@ def _names_preset(verb: str, word: str, may_be_positional: bool) -> bool:
     return not (looks_like_path and may_be_positional)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping, read by the safe loader. Raises UserError naming the file."""
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        cause = " ".join(str(error).split())
-        raise UserError("CONFIG", path, f"not readable as YAML ({cause})", "mend it") from error
-    if values is not None and not isinstance(values, dict):
-        raise UserError("CONFIG", path, "found no mapping of keys", "write `key: value` lines")
-    return values or {}
-
-
 def merge(base: dict, over: dict) -> dict:
     """`over` laid on `base`, mapping by mapping; a part given by another name drops old options."""
     merged = dict(base)
@@ -284,7 +274,7 @@ def _parse(text: str) -> Any:
         return None
     if text[:1] in ("[", "{"):
         try:
-            return yaml.safe_load(text)
+            return yaml_file.parse(text)
         except yaml.YAMLError:
             return text
     return text

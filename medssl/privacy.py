@@ -184,6 +184,11 @@ def scrub_names(text: str, paths: Iterable[Path | str]) -> str:
     return scrub(text, {p for p in pieces if len(p) > 2 and not is_neutral(p)})
 
 
+def without_quotes(text: str) -> str:
+    """The text without what it quotes."""
+    return re.sub(r"'[^']*'|\"[^\"]*\"", "<text>", text)
+
+
 def error_report(error: BaseException, words: Iterable[str]) -> tuple[str, str]:
     """An exception to be passed on: its type and text in one line, and where in medssl it was raised.
 
@@ -191,7 +196,7 @@ def error_report(error: BaseException, words: Iterable[str]) -> tuple[str, str]:
     """
     text = " ".join(printable(f"{error}").split())
     if not isinstance(error, OF_CODE):
-        text = re.sub(r"'[^']*'|\"[^\"]*\"", "<text>", text)
+        text = without_quotes(text)
     text = scrub_names(text, [word.partition("=")[2] or word for word in words])
     package, place = Path(__file__).parent, ""
     for frame in traceback.extract_tb(error.__traceback__):

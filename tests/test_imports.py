@@ -22,6 +22,7 @@ LAYERS = (
         "shipped",
         "torchvision_import",
         "trainable",
+        "yaml_file",
     },
     {"data", "augment", "backbones", "evaluation"},
     {"methods", "tasks", "training", "curation", "interop", "reports"},

@@ -15,7 +15,7 @@ import pyarrow.parquet
 from medssl.data.files import write_atomically, write_csv
 from medssl.data.index import Row, identify, image2d_labels, read
 from medssl.data.index.row import neutral_id, relative, stamp
-from medssl.data.manifest_checks import check_table
+from medssl.data.manifest_checks import check_table, checked_about
 from medssl.data.patients import pseudonym
 from medssl.data.volume import Volume, differences, same_grid
 from medssl.errors import UserError, one_line
@@ -59,10 +59,7 @@ class Manifest:
             raise UserError("MANIFEST", path, cause, mend) from error
         except (OSError, pyarrow.ArrowInvalid) as error:
             raise UserError("MANIFEST", path, f"is damaged ({one_line(error)})", fix) from error
-        about = json.loads((table.schema.metadata or {}).get(b"medssl", b"{}"))
-        if about.get("schema") != SCHEMA:
-            cause = f"schema {about.get('schema', 'missing')}, this version reads {SCHEMA}"
-            raise UserError("MANIFEST", path, cause, fix)
+        about = checked_about((table.schema.metadata or {}).get(b"medssl", b"{}"), SCHEMA, path)
         root = Path(os.path.normpath(path.resolve().parent / about["root"]))
         table = table.to_pandas()
         check_table(table, COLUMNS, path)

@@ -12,8 +12,31 @@ from medssl.errors import UserError
 
 SPLITS = ("train", "val", "test", "")
 ID = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,249}"  # ids become names of files
+FORMS = {
+    "files": r'(?s)\[".*"\]',
+    "format": "(dicom|nifti|itk|image2d)?", "verdict": "used|refused", "shape": r"(\d+(x\d+)*)?",
+    "spacing": r"([\d.e+-]+(x[\d.e+-]+)*)?", "orientation": "([LRAPIS]{3})?",
+}  # fmt: skip
 # Only what may be a path upwards is worth parsing: `files` can hold hundreds of names a row.
 UPWARDS = re.compile(r'"/|\.\.[/"]|\\')
+
+
+def checked_about(content: bytes, schema: int, path: Path) -> dict:
+    """What a manifest says of itself: root and notes. Raises UserError MANIFEST."""
+    fix = "make it anew with `medssl index`"
+    try:
+        about = json.loads(content)
+        found = about.get("schema", "missing")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise UserError("MANIFEST", path, "what it says of itself is damaged", fix) from error
+    if found != schema:
+        cause = f"schema {found}, this version reads {schema}"
+        raise UserError("MANIFEST", path, cause, fix)
+    root, notes = about.get("root"), about.get("notes")
+    whole = isinstance(root, str) and "\0" not in root and isinstance(notes, list)
+    if not whole or not all(isinstance(note, str) for note in notes):
+        raise UserError("MANIFEST", path, "its root or its notes are damaged", fix)
+    return about
 
 
 def check_table(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> None:
@@ -25,6 +48,14 @@ def check_table(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> No
     lost = [column for column in columns if column not in table]
     if lost:
         raise UserError("MANIFEST", path, f"columns are missing: {', '.join(lost)}", fix)
+    for column in columns:
+        if not all(isinstance(value, str) for value in table[column]):
+            raise UserError("MANIFEST", path, f"the column {column} is not all text", fix)
+        form = re.compile(FORMS.get(column, r"(?s).*"))
+        odd = [v for v in table[column].unique() if not form.fullmatch(v)]
+        if odd:
+            cause = f"{column} of {listed(table['id'][table[column].isin(odd)].tolist(), 5)} is "
+            raise UserError("MANIFEST", path, cause + f"{odd[0][:40]!r}", fix)
     good = table["id"].map(lambda id: isinstance(id, str) and bool(re.fullmatch(ID, id)))
     if not good.all():
         rows = [str(n) for n, fine in enumerate(good, 1) if not fine]
@@ -38,10 +69,6 @@ def check_table(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> No
         cause = f"split of {listed(odd['id'].tolist())} is {odd['split'].iloc[0]!r}"
         raise UserError("SPLIT", path, cause, "write train, val, test or nothing")
     # What has no format is never opened: it is listed only, such as a broken mask beside the scans.
-    good = table["files"].map(lambda f: isinstance(f, str) and f[:2] == '["' and f[-2:] == '"]')
-    if not good.all():
-        cause = f"files of {listed(table['id'][~good].tolist())} are no list of paths"
-        raise UserError("MANIFEST", path, cause, fix)
     suspects = table[(table["format"] != "") & table["files"].str.contains(UPWARDS)]
     away = [
         id for id, files in zip(suspects["id"], suspects["files"], strict=True) if _leads_out(files)

@@ -8,6 +8,7 @@ an entry made from other bytes or by another recipe can never be served.
 import io
 import json
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from medssl.config import Keys
 from medssl.data.files import write_atomically
 from medssl.data.index.row import BURNED_IN
 from medssl.data.manifest import Manifest
+from medssl.data.manifest_checks import ID
 from medssl.data.packed import open_packed, pack, quantised, read_box, restored
 from medssl.data.preprocess import Grid, Prepared
 from medssl.data.recipe import Recipe
@@ -25,6 +27,11 @@ from medssl.errors import UserError, one_line
 
 FORMAT = 5
 FOREGROUND_POINTS = 1000
+_NUMBER = r"-?[\d.]+(e[+-]?\d+)?"
+ITEM_FORMS = {
+    "id": ID, "key": r"\w+", "shape": r"\[\d+(, \d+){1,2}\]",
+    "spacing": rf"\[{_NUMBER}(, {_NUMBER}){{1,2}}\]", "grid": r"\{.*\}",
+}  # fmt: skip
 
 
 def entry_key(sources: list[str], recipe: Keys) -> str:
@@ -85,6 +92,7 @@ class Store:
             )  # fmt: skip
         try:
             items = pd.read_parquet(folder / "items.parquet")
+            _check_items(items)
             items = items.set_index("id", drop=False).rename_axis(None)
             return cls(folder, Recipe(**recipe), (folder / manifest).resolve(), items)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -194,18 +202,18 @@ class Store:
             "grid": json.dumps({k: list(map(int, v)) for k, v in asdict(prepared.grid).items()}),
             "like_labels": prepared.like_labels,
             "remarks": "; ".join(image.remarks),
-            "bytes": sizes,
+            "content": {name: fingerprint([self._path(key, name)]) for name in sizes},
         }
         return sum(sizes.values()) + self._write(key, "json", json.dumps(about).encode())
 
     def has(self, key: str, mask: bool) -> bool:
-        """Whether every file of an entry is there in full (what describes it is written last)."""
+        """Whether every file of an entry is there as it was written (what describes it is the last)."""
         try:
-            sizes = json.loads(self._path(key, "json").read_bytes())["bytes"]
-            whole = all(self._path(key, e).stat().st_size == n for e, n in sizes.items())
+            content = json.loads(self._path(key, "json").read_bytes())["content"]
+            whole = all(fingerprint([self._path(key, e)]) == d for e, d in content.items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
-        return whole and (not mask or "mask.b2nd" in sizes)
+        return whole and (not mask or "mask.b2nd" in content)
 
     def describe(self, row: pd.Series, key: str, source: str) -> dict:
         """The row of `items` for one scan, whose entry is there; `source` is its fingerprint."""
@@ -214,7 +222,7 @@ class Store:
         ]
         kept += [c for c in row.index if c.startswith("label_") and c != "label_mask"]
         about = json.loads(self._path(key, "json").read_bytes())
-        del about["bytes"]
+        del about["content"]
         return {
             **{c: row[c] for c in kept},
             "key": key,
@@ -242,6 +250,14 @@ class Store:
             return read_box(open_packed(path), low, high, fill)
         except (OSError, RuntimeError, ValueError) as error:
             raise _damaged(item, path, error) from error
+
+
+def _check_items(items: pd.DataFrame) -> None:
+    """Raise ValueError for a table that names files elsewhere, or is none of ours."""
+    for column, form in ITEM_FORMS.items():
+        odd = [v for v in items[column] if not isinstance(v, str) or not re.fullmatch(form, v)]
+        if odd or items.empty:
+            raise ValueError(f"{column} {odd[0]!r}"[:80] if odd else "no items")
 
 
 def _same(a: pd.Series, b: pd.Series) -> bool:

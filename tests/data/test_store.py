@@ -150,3 +150,26 @@ def test_foreground_points_reach_over_the_whole_structure(tmp_path):
     mask[:, 2:9, 3:13] = 1  # 1400 voxels
     assert set(_points(mask)[:, 1]) == set(range(20))
     assert len(np.unique(_points(mask), axis=0)) == 1000
+
+
+def test_an_array_that_changed_by_a_byte_is_no_entry(tmp_path):
+    store = make(tmp_path, [(8, 9, 10)])
+    path = tmp_path / "arrays/key0.image.b2nd"
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    assert not store.has("key0", mask=True)
+
+
+@pytest.mark.parametrize(
+    "edit", [{"key": "../../other/arrays/k"}, {"id": "a/b"}, {"shape": "[4]"}, {"grid": "x"}, None]
+)
+def test_a_table_of_items_that_was_tampered_with_is_refused(tmp_path, edit):
+    make(tmp_path, [(4, 5, 6), (4, 5, 6)])
+    Store.read_from(tmp_path)
+    items = pd.read_parquet(tmp_path / "items.parquet")
+    for column, value in (edit or {}).items():
+        items.loc[1, column] = value
+    (items if edit else items.iloc[:0]).to_parquet(tmp_path / "items.parquet")
+    with pytest.raises(UserError, match="STORE .*items.parquet is damaged"):
+        Store.read_from(tmp_path)

@@ -2,9 +2,9 @@
 
 File `number` is always the same one: seed, mutated file and change are drawn from it alone. What is
 asked of the readers: `scan` raises nothing and loses no file, `read` raises UserError only, a
-refusal has a cause and a fix, nobody dies, hangs for 10 s or wants 2 GB; and what is accepted has
-the seed's pixels and geometry, or a remark that the seed has not. Left out of the last claim, and
-counted apart, are changes to bytes that nothing in the file confirms (see fuzz_seeds):
+refusal has a cause and a fix, nobody dies, works for 10 s, waits for 60 or wants 2 GB; and what is
+accepted has the seed's pixels and geometry, or a remark that the seed has not. Left out of the last
+claim, and counted apart, are changes to bytes that nothing in the file confirms (see fuzz_seeds):
 
 pixels   all changes lie in voxels stored as they are, and no byte came or went
 stream   all changes lie in compressed streams without a checksum, and the shape is the seed's
@@ -34,7 +34,7 @@ from tests.faults.conftest import MESSAGE
 from tests.faults.fuzz_mutators import Mutation, mutate
 from tests.faults.fuzz_seeds import MAKERS, Region, Seed, make
 
-SECONDS, BYTES = 10, 2 << 30
+SECONDS, WAIT, BYTES = 10, 60, 2 << 30  # of processor time, and of waiting for whatever
 FINE = ("refused", "equal", "remark", "pixels", "stream", "stated")
 OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "Unable to allocate", "Failed to allocate")
 
@@ -181,9 +181,9 @@ def fuzz(numbers: Iterable[int], workers: int = 1, until: float = float("inf")) 
                     worker = worker.again()
                 _give(worker, left, busy, until)
             for pipe, worker in list(busy.items()):
-                if time.monotonic() > worker.due:
+                if worker.spent() > SECONDS or time.monotonic() > worker.due:
                     del busy[pipe]
-                    yield Fate(worker.number, "", "", "hang", f"{SECONDS} s")
+                    yield Fate(worker.number, "", "", "hang", f"{worker.spent():.0f} s")
                     _give(worker.again(), left, busy, until)
 
 
@@ -191,13 +191,22 @@ class _Worker:
     """A process that judges one number after the other."""
 
     def __init__(self, folder: Path):
-        self.folder, self.number, self.due = folder, -1, 0.0
+        self.folder, self.number, self.due, self.before = folder, -1, 0.0, 0.0
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(folder, theirs), daemon=True)
         self.process.start()
         theirs.close()
         self.pipe.recv()
+
+    def cpu(self) -> float:
+        """Seconds of processor time since it was started; what others take does not count."""
+        words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+    def spent(self) -> float:
+        """Seconds of processor time on this number."""
+        return self.cpu() - self.before
 
     def again(self) -> "_Worker":
         """A new one in the place of this."""
@@ -214,7 +223,8 @@ def _give(worker: _Worker, left: Iterator[int], busy: dict, until: float) -> Non
         worker.process.kill()
         worker.process.join()
         return
-    worker.number, worker.due = number, time.monotonic() + SECONDS
+    worker.number, worker.due = number, time.monotonic() + WAIT
+    worker.before = worker.cpu()
     worker.pipe.send(number)
     busy[worker.pipe] = worker
 

@@ -39,7 +39,7 @@ def test_a_number_names_one_file_for_ever(tmp_path):
 
 @pytest.mark.parametrize(
     ("what", "outcome"),
-    [("hang", "hang"), ("die", "died"), ("raise", "raised"), ("flood", "memory")],
+    [("wait", "hang"), ("spin", "hang"), ("die", "died"), ("raise", "raised"), ("flood", "memory")],
 )
 def test_what_a_reader_must_not_do_is_seen(what, outcome, monkeypatch):
     """A planted fault in the reader comes out as a defect, and the next file is judged again."""
@@ -51,6 +51,7 @@ def test_what_a_reader_must_not_do_is_seen(what, outcome, monkeypatch):
         return real(self, number)
 
     monkeypatch.setattr(module, "SECONDS", 2)
+    monkeypatch.setattr(module, "WAIT", 20 if what == "spin" else 4)
     monkeypatch.setattr(Fuzzer, "judge", planted)
     fates = {fate.number: fate.outcome for fate in fuzz(range(3))}
     assert fates[1] == outcome and fates[0] in FINE and fates[2] in FINE
@@ -80,8 +81,13 @@ def fail() -> None:
     raise ValueError("planted")
 
 
+def spin() -> None:
+    while True:
+        pass
+
+
 PLANTED = {
-    "hang": lambda: time.sleep(60), "die": die, "raise": fail, "flood": lambda: bytearray(3 << 30),
+    "wait": lambda: time.sleep(60), "spin": spin, "die": die, "raise": fail, "flood": lambda: bytearray(3 << 30),
 }  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def data_file(path: Path, name: str) -> Path:
     """The detached data file: one plain file in the header's folder, else a UserError."""
     words = name.split()
     if words and (words[0].upper() == "LIST" or "%" in name):
-        cause = f"the data is spread over several files ({name})"
+        cause = f"the data is spread over several files ({quoted(name)})"
         raise UserError("UNSUPPORTED", path, cause, "save it as one .mha or .nrrd file")
     data = path.parent / name
     folder = path.parent.resolve()

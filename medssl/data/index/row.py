@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 from medssl.data.patients import pseudonym
 from medssl.data.processes import in_chunks
 from medssl.errors import UserError, one_line
-from medssl.privacy import PSEUDONYM, is_neutral
+from medssl.privacy import PSEUDONYM, is_neutral, scrub, without_quotes
 from medssl.progress import track
 
 IMAGE_SUFFIXES = (
@@ -120,7 +120,10 @@ def _looked(format: str, look: Callable[[Path], T], path: Path) -> T | Row:
 
 
 def unreadable(path: Path, error: BaseException) -> UserError:
-    """A peer library's exception as a user's error: its type and its text in one line."""
+    """A peer library's exception as a user's error: its type and its text in one line.
+
+    What it quotes are fields of the header, which may name people: that is left out.
+    """
     if isinstance(error, PermissionError):
         cause = f"cannot be opened ({error.strerror})"
         return UserError("PERMISSION", path, cause, "mend its permissions")
@@ -131,6 +134,7 @@ def unreadable(path: Path, error: BaseException) -> UserError:
         )
         return UserError("MEMORY", path, cause, fix)
     said = one_line(error).replace(str(path), path.name)
+    said = said if isinstance(error, OSError) else scrub(without_quotes(said))
     cause = f"cannot be read ({type(error).__name__}: {said})"
     return UserError("UNREADABLE", path, cause, "fetch or export the file again")
 

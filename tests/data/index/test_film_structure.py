@@ -49,3 +49,18 @@ def test_the_end_of_a_thumbnail_is_not_the_end_of_a_jpeg(tmp_path):
     (tmp_path / "a.jpg").write_bytes(raw[:2] + exif + raw[2:-200])
     with pytest.raises(UserError, match="CUT .*end marker is missing"):
         check_whole(tmp_path / "a.jpg", "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("a.png", b"\x89PNG\r\n\x1a\n"),
+        ("a.jpg", b"\xff\xd8\xff"),
+        ("b.jpg", b"\xff\xd8\xff\xe0\0\4ab"),
+    ],
+)
+def test_zeros_behind_a_good_beginning_are_refused_at_once(tmp_path, name, start):
+    with open(tmp_path / name, "wb") as stream:
+        stream.write(start)
+        stream.truncate(1 << 33)
+    assert inspect([tmp_path / name])[0].code == "HEADER"

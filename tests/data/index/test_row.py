@@ -3,8 +3,12 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from medssl.data.index import read
 from medssl.data.index.row import Row, assign_ids, each, hide_names, join, neutral_id, slug, stem
 from medssl.errors import UserError
+from tests.faults import good
 
 
 def ids(root: Path, *names: str, refused=()) -> list[str]:
@@ -81,3 +85,10 @@ def test_ids_that_may_be_a_person_are_salted_alike_in_every_run(tmp_path):
 
 def test_names_of_windows_devices_are_no_ids():
     assert slug("CON") == "_CON" and slug("com1.x") == "_com1.x" and slug("content") == "content"
+
+
+def test_what_a_peer_library_quotes_from_a_header_is_left_out(tmp_path):
+    path = good.film(tmp_path, PhotometricInterpretation="MUELLERHANS")
+    with pytest.raises(UserError) as raised:
+        read([path])
+    assert "ValueError" in str(raised.value) and "MUELLER" not in str(raised.value)
