@@ -172,7 +172,7 @@ def load(
 
     Raises UserError naming all that is wrong, in the options of the parts of `tables` as well.
     """
-    values = parse(config, verb, words)[1]
+    chosen, values = parse(config, verb, words)
     errors = []
     try:
         found = _validated(config, values)
@@ -185,6 +185,9 @@ def load(
                 Part.model_validate(value).check(table, key)
             except UserError as error:
                 errors.append(error)
+    if not chosen and verb in presets() and any("is required" in e.cause for e in errors):
+        fix = f"name a preset ({', '.join(presets()[verb])}), or give these keys"
+        errors = [UserError(e.code, e.where, e.cause, fix) for e in errors]
     if len(errors) > 1:
         raise UserError(
             "CONFIG", ", ".join(e.where for e in errors), "; ".join(e.cause for e in errors),
@@ -218,8 +221,10 @@ def parse(config: type[Config], verb: str, words: list[str]) -> tuple[str, dict[
 
 def of(config: type[Config], verb: str, preset: str = "", values: dict | None = None) -> Config:
     """The config that a pipeline or a notebook asks for: defaults, preset, then `values`."""
-    base = read_yaml(find_preset(verb, preset)) if preset else {}
-    return _validated(config, merge(base, values or {}))
+    base, over = read_yaml(find_preset(verb, preset)) if preset else {}, {}
+    for key, value in (values or {}).items():  # "fit.steps" as on the command line, or fit={...}
+        _set(over, key.split("."), value)
+    return _validated(config, merge(base, over))
 
 
 def _names_preset(verb: str, word: str, may_be_positional: bool) -> bool:

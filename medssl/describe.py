@@ -82,9 +82,14 @@ def words(config: type[Config], values: dict[str, Any]) -> list[str]:
     default = flat(config.model_construct().model_dump(mode="json"))
     return [
         f"{key.removesuffix('.name')}={shlex.quote(plain(value))}"
-        for key, value in flat(shareable(config, values)).items()
+        for key, value in flat(shareable(config, _keys(config, values))).items()
         if value != default.get(key)
     ]
+
+
+def _keys(config: type[Config], values: dict[str, Any]) -> dict[str, Any]:
+    """Without what a stage noted beside its config."""
+    return {key: value for key, value in values.items() if key in config.model_fields}
 
 
 def shareable(config: type[Config], values: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ and 3 draws of the hippocampus set, about 12 minutes on two cores.
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 
@@ -19,8 +20,13 @@ from medssl.stages import call
 
 
 def main(
-    store="store", backbone="run", out="study", labelled=4, draws=3, steps=150, lr=4e-3, threads=0,
-    preset="few_labels",
+    store: Annotated[str, "folder that `medssl prepare` wrote"] = "store",
+    backbone: Annotated[str, "run of a pretrained backbone"] = "run",
+    out: Annotated[str, "folder for all that is written"] = "study",
+    labelled: Annotated[int, "scans to fine-tune on"] = 4, draws: Annotated[int, "of these"] = 3,
+    steps: Annotated[int, "of each fine-tuning"] = 150, lr: Annotated[float, "its rate"] = 4e-3,
+    threads: Annotated[int, "of the CPU; 0: as torch chooses"] = 0,
+    preset: Annotated[str, "of `medssl finetune`"] = "few_labels",
 ):  # fmt: skip
     out = Path(out)
     rows = []
@@ -35,21 +41,17 @@ def main(
                     labelled=labelled, draw=draw, fit=fit, optim={"lr": lr}, out=run,
                 )  # fmt: skip
                 call("evaluate", run=run, examples_shown=1)
-            cases = pd.read_parquet(run / "evaluation/cases.parquet")
-            scores[arm] = cases.groupby("id").agg(
-                dice=("dice", "mean"), patient=("patient", "first")
-            )
+            cases = pd.read_parquet(run / "evaluation/cases.parquet").groupby("id")
+            scores[arm] = cases.agg(dice=("dice", "mean"), patient=("patient", "first"))
         both = scores["pretrained"].join(scores["scratch"]["dice"].rename("scratch"))
         rows.append(both.rename(columns={"dice": "pretrained"}).assign(draw=draw).reset_index())
     table = pd.concat(rows)
     table.to_csv(out / "paired.csv", index=False)
     # One value a test case, averaged over draws: the same patients are scored in every draw.
-    mean = table.groupby("id").agg(
-        a=("pretrained", "mean"), b=("scratch", "mean"), patient=("patient", "first")
-    )
-    gain = paired_difference(
-        mean["a"].to_numpy(), mean["b"].to_numpy(), mean["patient"].to_numpy(), seed=0
-    )
+    mean = table.groupby("id")[["pretrained", "scratch"]].mean()
+    patients = table.groupby("id")["patient"].first().to_numpy()
+    arms = mean["pretrained"].to_numpy(), mean["scratch"].to_numpy()
+    gain = paired_difference(*arms, patients, seed=0)
     each = table.groupby("draw")[["pretrained", "scratch"]].mean().round(4).to_dict("index")
     summary = {"labelled": labelled, "difference": asdict(gain), "mean_dice_by_draw": each}
     (out / "summary.json").write_text(json.dumps(summary, indent=1))

@@ -7,6 +7,7 @@ networks. Expect about eight minutes on two cores, and probe/summary.json.
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 from medssl.data.phantom import make
 from medssl.stages import call
@@ -21,7 +22,11 @@ MAE = {
 }
 
 
-def main(out="probe", patients=16, seed=0):
+def main(
+    out: Annotated[str, "folder for all that is written"] = "probe",
+    patients: Annotated[int, "phantom patients to make"] = 16,
+    seed: Annotated[int, "of the cohort"] = 0,
+):
     out = Path(out)
     scans, store = out / "scans/ct", out / "store"
     make(out / "scans", ct=patients, seed=seed)

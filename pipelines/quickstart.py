@@ -7,6 +7,7 @@ scratch and from a backbone pretrained on the unlabelled ones, scored on patient
 import csv
 import shutil
 from pathlib import Path
+from typing import Annotated
 
 from medssl.data.phantom import make
 from medssl.stages import call
@@ -22,7 +23,14 @@ HEAD = {
 AUGMENT = {"gain": 0.1, "offset": 0.05, "gamma": 0.1, "noise": 0.03}
 
 
-def main(out="demo", patients=16, labelled=4, pretraining=150, steps=300, seed=0):
+def main(
+    out: Annotated[str, "folder for all that is written"] = "demo",
+    patients: Annotated[int, "phantom patients to make"] = 16,
+    labelled: Annotated[int, "scans to fine-tune on"] = 4,
+    pretraining: Annotated[int, "steps without labels, for each method"] = 150,
+    steps: Annotated[int, "of fine-tuning"] = 300,
+    seed: Annotated[int, "of all draws"] = 0,
+):
     out = Path(out)
     scans, store = out / "scans/ct", out / "store"
     if not (scans / "scans.csv").exists():

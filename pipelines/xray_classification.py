@@ -7,11 +7,20 @@ labels.csv names each film (`path`), its patient (`patient_id`), its split and i
 """
 
 from pathlib import Path
+from typing import Annotated
 
 from medssl.stages import call
 
 
-def main(films, labels, target="label_class", out="films", size=96, steps=600, seed=0):
+def main(
+    films: Annotated[str, "folder of the films"],
+    labels: Annotated[str, "CSV with id or path, class, patient_id and split"],
+    target: Annotated[str, "column of the classes"] = "label_class",
+    out: Annotated[str, "folder for all that is written"] = "films",
+    size: Annotated[int, "rows and columns that films are fitted into"] = 96,
+    steps: Annotated[int, "of fine-tuning"] = 600,
+    seed: Annotated[int, "of all draws"] = 0,
+):
     out, size = Path(out), [int(size)] * 2
     call("index", scans=films, labels=[labels], out=out / "manifest")
     call(

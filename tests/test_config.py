@@ -132,3 +132,20 @@ def test_a_module_of_ones_own_is_found_where_the_command_is_given(tmp_path, monk
 def test_parts_are_recorded_with_converted_options():
     part = config.Part(name="thing", size="4,5").checked(TABLE, "part")
     assert part.model_dump() == {"name": "thing", "size": [4, 5]}
+
+
+def test_dotted_keys_do_as_nested_ones():
+    found = config.of(Example, "nothing", values={"optim.lr": 0.5, "optim": {"betas": [0.1]}})
+    assert found.optim.betas == [0.1]
+    assert config.of(Example, "nothing", values={"optim.lr": 0.5}).optim.lr == 0.5
+    both = config.of(Example, "nothing", values={"part": "thing", "part.size": [1]})
+    assert both.part.name == "thing" and both.part.options == {"size": [1]}
+
+
+def test_keys_that_a_preset_gives_say_which_presets_there_are():
+    from medssl.stages import finetune
+
+    with pytest.raises(
+        UserError, match="task.size: is required.*name a preset .classification, few"
+    ):
+        config.load(finetune.Config, "finetune", [], finetune.TABLES)

@@ -1,5 +1,6 @@
 """What a loader worker reads: boxes of prepared items, each a function of (seed, sample index)."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -43,15 +44,16 @@ class Crops:
     def __init__(self, store: Store, items: list[str], spec: CropSpec, seed: int, targets=None):
         if not items:
             raise UserError(
-                "EMPTY", store.folder, "no item was selected",
-                "check split=, the labels, and the refused rows of the manifest",
+                "EMPTY", store.folder, "no scan was selected",
+                "check the splits asked for, the labels, and the refused rows of the manifest",
             )  # fmt: skip
         self.store, self.spec, self.seed, self.targets = store, spec, seed, targets
         self.slices = store.ndim == 3 and len(spec.size) == 2
         if len(spec.size) != store.ndim and not self.slices:
             raise UserError(
-                "CONFIG", "size", f"has {len(spec.size)} axes, the store's items have {store.ndim}",
-                "give as many values as the scans have axes",
+                "CONFIG", "crops", f"have {len(spec.size)} axes, the store's scans {store.ndim}",
+                f"give method.crop or task.size {store.ndim} values, and take a backbone of "
+                f"{store.ndim} axes (backbone.ndim={store.ndim})",
             )  # fmt: skip
         self.items = [(i, None) for i in items]
         if self.slices:
@@ -157,7 +159,8 @@ def batches(
     from torch.utils.data import DataLoader
 
     samples = range(first * batch_size, last * batch_size)
+    cores = len(os.sched_getaffinity(0))  # more workers than these only make torch warn
     yield from DataLoader(
-        crops, batch_size=batch_size, sampler=samples, num_workers=workers,
+        crops, batch_size=batch_size, sampler=samples, num_workers=min(workers, cores),
         pin_memory=False, persistent_workers=False,
     )  # fmt: skip

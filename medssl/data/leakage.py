@@ -45,8 +45,13 @@ def overlap(card: dict, items: pd.DataFrame, parts=PARTS) -> dict[str, list[str]
     found = {}
     for part in parts:
         known = items["patient"].isin(card.get("patients", {}).get(part, []))
-        known |= items["source"].isin(card.get("scans", {}).get(part, []))
-        found[part] = sorted(set(items["patient"][known]))
+        copied = items["source"].isin(card.get("scans", {}).get(part, [])) & ~known
+        if copied.any():
+            ids = ", ".join(map(str, items.index[copied][:3]))
+            say(
+                f"remark: known by the bytes of their files, under other patients, in {part}: {ids}"
+            )
+        found[part] = sorted(set(items["patient"][known | copied]))
     return {part: who for part, who in found.items() if who}
 
 

@@ -161,6 +161,12 @@ def match(
             return found, [column]
     for column in [c for name in IDS for c in columns if c.lower() == name]:
         check_zeros(table[column], places.names, source)
+    named = [c for c in table if c.lower() in (*IDS, "path")]
+    if named:
+        cause = f"nothing in the column {named[0]} names a scan of the manifest"
+        cause += f" (line {table.index[0]}: {table[named[0]].iloc[0]!r})" if len(table) else ""
+        fix = "give paths relative to the table or to the scans, or ids as in manifest.csv"
+        raise UserError("LABELS", source, cause, fix)
     cause = f"no row names a scan of the manifest (columns {', '.join(table.columns)})"
     fix = "add a column `path` (relative to the table or to the scans) or `id`"
     raise UserError("LABELS", source, cause, fix)

@@ -100,8 +100,8 @@ def target_classes(column: pd.Series) -> dict[int, str]:
     if len(names) > MOST_CLASSES and 2 * len(names) > len(column):
         raise UserError(
             "LABELS", column.name,
-            f"has {len(names)} values for {len(column)} training scans: a number, not a class",
-            "bin it into a few classes in the table, and index again",
+            f"has {len(names)} values for {len(column)} training scans: too many to be classes",
+            "sort them into a few classes in the table, and index again",
         )  # fmt: skip
     return dict(enumerate(names))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from medssl.data.files import write_atomically
 from medssl.data.index import nifti
 from medssl.data.volume import Volume
 from medssl.errors import UserError
@@ -25,7 +26,8 @@ def write_volume(volume: Volume, path: Path, code: int = SCANNER) -> Path:
         from PIL import Image
 
         path = path.with_name(path.name + ".png")
-        Image.fromarray(_grey(array, path)).save(path)
+        grey = _grey(array, path)
+        write_atomically(path, lambda p: Image.fromarray(grey).save(p))
         return path
     path = path.with_name(path.name + ".nii.gz")
     image = nib.Nifti1Image(array, volume.affine)
@@ -34,7 +36,7 @@ def write_volume(volume: Volume, path: Path, code: int = SCANNER) -> Path:
     if not np.allclose(image.get_qform(), volume.affine, atol=1e-3):
         image.set_qform(None, 0)
     image.header.set_xyzt_units("mm")
-    nib.save(image, path)
+    write_atomically(path, lambda p: nib.save(image, p))
     return path
 
 

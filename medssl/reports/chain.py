@@ -31,22 +31,23 @@ EXPLAINED = {
 
 def write(
     folder: Path, run: Path, card: dict, result: dict, cases: pd.DataFrame, cohort: pd.DataFrame,
-    shown: list[dict], pretrained: list[Path], commands: list[str],
+    shown: list[dict], pretrained: dict[Path, int], commands: list[str],
 ) -> Path:  # fmt: skip
     """Compose folder/report.html, and the overlays apart in folder/pictures.
 
     result      what metrics.json holds
     cohort      the manifest's table
     shown       cases to draw: id, dice, image, truth, prediction, classes
-    pretrained  pretraining runs to show; those that are no longer there are left out
+    pretrained  pretraining runs to show, each up to a step (0: the last one); those that are no
+                longer there are left out
     commands    lines that lead to this report
     """
-    pretrained = [p for p in pretrained if (p / "metrics.jsonl").exists()]
+    pretrained = {p: n for p, n in pretrained.items() if (p / "metrics.jsonl").exists()}
     sections = [
         _results(result, cases, card),
         *([_overlays(folder, shown, card["recipe"])] if shown else []),
         _cohort(cohort, card),
-        *[_pretraining(p) for p in pretrained],
+        *[_pretraining(p, n) for p, n in pretrained.items()],
         _training(run, card),
         _provenance(card, commands),
     ]
@@ -117,6 +118,7 @@ def _caution(result: dict) -> str:
             "own. If some are of one person, the intervals are too narrow and the splits may share "
             "patients."
         )
+    said += [f"{remark[:1].upper()}{remark[1:]}." for remark in result.get("remarks", [])]
     return " ".join(said)
 
 
@@ -212,25 +214,34 @@ def _cohort(cohort: pd.DataFrame, card: dict) -> Section:
     return Section("Cohort", f"Prepared with {recipe}.", facts=facts, tables=tables)
 
 
-def _pretraining(run: Path) -> Section:
+def _pretraining(run: Path, last: int) -> Section:
     config = json.loads((run / "config.json").read_text())
     method, fit = _method(run), config["fit"]
-    rows = _jsonl(run / "metrics.jsonl")
+    rows = [r for r in _jsonl(run / "metrics.jsonl") if not last or r["step"] <= last]
+    steps = last or max((r["step"] for r in rows), default=0)
     curve = charts.loss_curve(rows, ["loss", *COLLAPSE], from_zero=COLLAPSE)
     words = "Loss while pretraining"
-    if any(r.get(k) is not None for r in rows for k in COLLAPSE):
+    if any(sum(r.get(k) is not None for r in rows) > 1 for k in COLLAPSE):
         words += "; spread and effective rank of the features, which fall when they collapse"
     drawn = [(curve, f"{words}.", "curves over steps")]
-    newest = sorted((run / "pictures").glob("*.png"))[-PICTURES:]
+    there = sorted((run / "pictures").glob("step-*.png"))
+    newest = [p for p in there if int(p.name.split("-")[1]) <= steps][-PICTURES:]
     drawn += [(p.read_bytes(), EXPLAINED.get(method, ""), f"what {method} does") for p in newest]
-    text = f"{fit['steps']} steps without labels, {fit['batch_size']} scans a step."
-    return Section(f"Pretraining with {method}", text, figures=drawn)
+    text = f"{steps} steps without labels, {fit['batch_size']} scans a step."
+    caution = ""
+    if steps < fit["steps"]:
+        caution = f"It was to take {fit['steps']} steps: these weights are from step {steps}."
+    return Section(f"Pretraining with {method}", text, caution, figures=drawn)
 
 
 def _training(run: Path, card: dict) -> Section:
     fit = card["config"]["fit"]
-    curve = charts.loss_curve(_jsonl(run / "metrics.jsonl"), ["loss", "validation"])
-    drawn = [(curve, "Training loss, and the score on validation patients.", "curves over steps")]
+    rows = _jsonl(run / "metrics.jsonl")
+    words = "Training loss"
+    if any(row.get("validation") is not None for row in rows):
+        words += ", and the score on validation patients"
+    curve = charts.loss_curve(rows, ["loss", "validation"])
+    drawn = [(curve, f"{words}.", "curves over steps")]
     text = f"{fit['steps']} steps, {fit['batch_size']} samples a step."
     return Section("Fine-tuning", text, figures=drawn)
 

@@ -7,6 +7,7 @@ own grid. With `baseline=` another evaluation of the same cases is compared, cas
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
@@ -77,11 +78,13 @@ def run(config: Config) -> Path:
     remarks = [] if about["target"] else mask_remarks(store, items, task.classes, strict=False)
     seen = overlap(about, items)
     refuse_overlap(seen, config.run, config.allow_overlap)
-    baseline = None
+    baseline, out = None, config.out or config.run / "evaluation"
     if config.baseline:
+        if config.baseline.resolve() == out.resolve():
+            cause = "is the folder that this evaluation is written to"
+            raise UserError("CONFIG", f"baseline={config.baseline}", cause, "give another run's")
         baseline = Baseline.read(config.baseline)
         baseline.check(set(items.index), task.classes, config.tolerance)
-    out = config.out or config.run / "evaluation"
     out.mkdir(parents=True, exist_ok=True)
 
     if about["target"]:
@@ -89,6 +92,9 @@ def run(config: Config) -> Path:
     else:
         cases = _segmentation(task, store, manifest, items, config)
         shown = _examples(task, store, _drawable(cases, items), config.examples_shown)
+    if about["target"] and cases["predicted"].nunique() < cases["truth"].nunique():
+        named = " or ".join(sorted(cases["predicted"].unique()))
+        remarks.append(f"all {len(cases)} cases were called {named}, and no other class")
     cases.to_parquet(out / "cases.parquet", index=False)
     write_csv(out / "cases.csv", cases)
     bootstrapped = {"n": config.resamples, "seed": config.seed}
@@ -120,8 +126,9 @@ def run(config: Config) -> Path:
         say(f"{name}: {interval}")
     for name, interval in compared.items():
         say(f"{name}, difference to {config.baseline}: {interval}")
-    parent = of_run["backbone"]
-    pretrained = [*([Path(parent)] if parent else []), *config.also]
+    pretrained = {path: 0 for path in config.also}
+    if about.get("parent"):
+        pretrained = {Path(of_run["backbone"]): about["parent"]["steps"], **pretrained}
     commands = _commands(config, of_run, pretrained)
     report = chain.write(
         out, config.run, about, result, cases, manifest.table, shown, pretrained, commands
@@ -147,7 +154,7 @@ def _check_recipe(store: Store, about: dict) -> None:
         )  # fmt: skip
 
 
-def _commands(config: Config, of_run: dict, pretrained: list[Path]) -> list[str]:
+def _commands(config: Config, of_run: dict, pretrained: Iterable[Path]) -> list[str]:
     """The command lines that lead from the store to this evaluation."""
     told = [(run, pretrain.Config, "pretrain") for run in pretrained]
     lines = []

@@ -125,8 +125,11 @@ def run(config: Config) -> Path:
         trained_on=len(train),
         config=shareable(Config, config.model_dump(mode="json")),
         seen=record(parent, train=train, validation=validation),
+        parent={key: parent[key] for key in ("steps", "weights_sha256")} if parent else {},
     )
-    with run_folder.opened(config.out, config.model_dump(mode="json")):
+    # A backbone that has been trained on since is another one.
+    settings = {**config.model_dump(mode="json"), "backbone_weights": about["parent"]}
+    with run_folder.opened(config.out, settings):
         say(f"finetune {config.task.name} on {len(train)} scans, {about['start']}")
         for words in filter(None, [*remarks, crops.smaller()]):
             say(f"remark: {words}")

@@ -2,10 +2,11 @@
 
 Segmentation writes one NIfTI a scan, on the grid of the scan (same shape, same affine).
 Classification writes scores.csv. A scan that cannot be read or predicted is listed in refused.csv
-with the reason, and the others go on. Which file an id stands for is in private/names.csv, for the
-owner only; all else tells nobody who a patient is.
+with the reason, and the others go on. The same command goes on where it was cut off. Which file an
+id stands for is in private/names.csv, for the owner only; all else tells nobody who a patient is.
 """
 
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -15,8 +16,9 @@ import pandas as pd
 from pydantic import Field
 
 from medssl.config import Config as Base
-from medssl.data.files import refuse_inside, write_csv
+from medssl.data.files import refuse_inside, without_formulas, write_csv
 from medssl.data.index import IDS, Row, read, scan
+from medssl.data.index.row import stamp
 from medssl.data.preprocess import prepare, restore
 from medssl.data.recipe import Recipe
 from medssl.data.writing import affine_code, write_volume
@@ -25,6 +27,8 @@ from medssl.privacy import scrub_names
 from medssl.progress import say, track
 from medssl.stages.finetune import check_fits, load_task
 from medssl.training.hardware import Hardware
+
+NAMES, MASK_ENDINGS = Path("private/names.csv"), (".nii.gz", ".png")
 
 
 class Config(Base, Hardware):
@@ -48,6 +52,10 @@ class Config(Base, Hardware):
 
 def run(config: Config) -> Path:
     refuse_inside(config.out, config.scans)
+    if (config.out / "model").is_dir():
+        raise UserError(
+            "CONFIG", f"out={config.out}", "is the folder of a run", "choose another one"
+        )
     task, about = load_task(config.run, config.take())
     recipe = Recipe(**about["recipe"])
     rows = scan(config.scans, config.modality, config.ids)
@@ -56,16 +64,23 @@ def run(config: Config) -> Path:
     used = [r for r in rows if r.verdict == "used"]
     refused = [(r.id, r.code, scrub_names(r.reason, r.files)) for r in rows if not r.used]
     config.out.mkdir(parents=True, exist_ok=True)
+    names = _names(config, rows, about["weights_sha256"])
+    done = set() if config.overwrite else _done(config.out, names)
+    if done:
+        say(f"{len(done)} scans were predicted before, by this model; going on")
     if not config.overwrite:
-        _refuse_existing(config.out, [r.id for r in used])
-    _write_names(config, rows)
-    scores = []
-    for row in track(used, "predict", unit="scans"):
+        _refuse_existing(config.out, [r.id for r in used if r.id not in done])
+    (config.out / "private").mkdir(mode=0o700, exist_ok=True)
+    write_csv(config.out / NAMES, names, private=True)
+    scores, remarks = [], defaultdict(list)
+    for row in track([r for r in used if r.id not in done], "predict", unit="scans"):
         try:
             volume = read(row)
             volume = replace(volume, modality=volume.modality or row.modality)
             prepared = prepare(volume, recipe, name=row.id)
             check_fits(prepared.image.array, task.backbone, row.id)
+            for remark in prepared.image.remarks:
+                remarks[remark].append(row.id)
             found = task.predict(prepared.image.array)
             if found.ndim == 1:
                 scores.append({"id": row.id, **_named(found, task.classes)})
@@ -80,6 +95,8 @@ def run(config: Config) -> Path:
         write_csv(config.out / "scores.csv", pd.DataFrame(scores))
     listed = pd.DataFrame(refused, columns=["id", "code", "reason"])
     write_csv(config.out / "refused.csv", listed)
+    for remark, ids in remarks.items():
+        say(f"remark on {len(ids)} scans ({', '.join(ids[:3])}): {remark}")
     say(f"predicted {len(rows) - len(refused)} scans, refused {len(refused)}")
     if len(refused) == len(rows):
         raise UserError(
@@ -89,17 +106,27 @@ def run(config: Config) -> Path:
     return config.out
 
 
-def _write_names(config: Config, rows: list[Row]) -> None:
-    """Which file every id stands for: for the owner's eyes, apart from what may be passed on."""
-    folder = config.out / "private"
-    folder.mkdir(mode=0o700, exist_ok=True)
+def _names(config: Config, rows: list[Row], weights: str) -> pd.DataFrame:
+    """Which file every id stands for, as it was, and which model is asked about it.
+
+    For the owner's eyes, apart from what may be passed on.
+    """
     root = config.scans if config.scans.is_dir() else config.scans.parent
-    names = pd.DataFrame([(r.id, r.record(root)["path"]) for r in rows], columns=["id", "path"])
-    write_csv(folder / "names.csv", names, private=True)
+    found = [(r.id, r.record(root)["path"], stamp(r.files), weights) for r in rows]
+    return pd.DataFrame(found, columns=["id", "path", "stamp", "weights"])
+
+
+def _done(out: Path, names: pd.DataFrame) -> set[str]:
+    """Ids whose masks this model wrote already, from these files, before it was cut off."""
+    if not (out / NAMES).is_file():
+        return set()
+    before = pd.read_csv(out / NAMES, dtype="str", keep_default_na=False)
+    same = without_formulas(names).merge(before) if set(names) <= set(before) else names.iloc[:0]
+    return {id for id in same["id"] if any((out / f"{id}{e}").exists() for e in MASK_ENDINGS)}
 
 
 def _refuse_existing(out: Path, ids: list[str]) -> None:
-    names = ["scores.csv", *(f"{i}{ending}" for i in ids for ending in (".nii.gz", ".png"))]
+    names = ["scores.csv", *(f"{i}{ending}" for i in ids for ending in MASK_ENDINGS)]
     there = [name for name in names if (out / name).exists()]
     if there:
         raise UserError(

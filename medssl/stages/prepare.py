@@ -81,6 +81,8 @@ def _write_store(manifest: Manifest, config: Config) -> Path:
     if not good:
         raise _none_prepared(refused, config.manifest, refused_csv)
     store.items = pd.DataFrame(good).set_index("id", drop=False).rename_axis(None)
+    for column in manifest.label_columns:  # rows of Python values would make fractions of numbers
+        store.items[column] = store.items[column].astype(manifest.table[column].dtype)
     if remarks := [c for c in manifest.label_columns if _is_free_text(store.items[c])]:
         store.items = store.items.drop(columns=remarks)
         names = ", ".join(c.removeprefix("label_") for c in remarks)

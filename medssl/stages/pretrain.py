@@ -21,6 +21,7 @@ from medssl.data.leakage import record
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
 from medssl.describe import shareable
+from medssl.errors import UserError
 from medssl.evaluation.collapse import health
 from medssl.methods.base import METHODS
 from medssl.progress import say
@@ -57,6 +58,10 @@ def run(config: Config) -> Path:
     config = checked_parts(config, TABLES)
     store = Store.read_from(config.store)
     items = of_splits(store.items, config.splits)
+    if items.empty:
+        there = ", ".join(sorted(store.items["split"].replace("", "none").unique()))
+        cause = f"no scan has one of these splits; those of the store: {there}"
+        raise UserError("EMPTY", f"splits={','.join(config.splits)}", cause, "name some of those")
     torch.manual_seed(config.fit.seed)
     options = {"in_channels": store.channels, **config.backbone.options}
     backbone = build_backbone(config.backbone.name, **options)

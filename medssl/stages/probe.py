@@ -21,6 +21,7 @@ from medssl.config import Count
 from medssl.data.leakage import overlap, refuse_overlap
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
+from medssl.data.targets import with_masks
 from medssl.errors import UserError
 from medssl.evaluation.intervals import bootstrap, paired_difference
 from medssl.evaluation.probe import knn_predict
@@ -60,7 +61,11 @@ def run(config: Config) -> Path:
             f"has {len(size)} values, the scans have {store.ndim} axes",
             "give size=",
         )
-    items = store.items[store.items["has_mask"]]
+    if about["steps"] < about["config"]["fit"]["steps"]:
+        say(
+            f"remark: training stopped at step {about['steps']} of {about['config']['fit']['steps']}"
+        )
+    items = with_masks(store)
     train, test = of_splits(items, config.train), of_splits(items, config.test)
     if train.empty or test.empty:
         raise UserError(

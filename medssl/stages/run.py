@@ -45,11 +45,13 @@ def details(values: dict[str, Any]) -> tuple[str, list[tuple[str, str, str, str]
     path = _find(values["pipeline"])
     with _importable(path.parent):
         main = _main(path)
-    hints, rows = get_type_hints(main), []
+    hints, rows = get_type_hints(main, include_extras=True), []
     for name, p in inspect.signature(main).parameters.items():
         if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
-            kind = type_name(hints.get(name) or _kind(p.default))
-            rows.append((name, kind, "required" if p.default is p.empty else plain(p.default), ""))
+            hint = hints.get(name)
+            kind, default = type_name(hint or _kind(p.default)), p.default
+            meaning = next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, str)), "")
+            rows.append((name, kind, "required" if default is p.empty else plain(default), meaning))
     return sys.modules[main.__module__].__doc__ or "", rows
 
 

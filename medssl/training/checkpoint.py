@@ -41,6 +41,8 @@ def save_model(folder: Path, modules: dict[str, nn.Module], card: dict) -> None:
         save_file(_plain(tensors), temporary / "weights.safetensors")
         card = {**card, "weights_sha256": sha256(temporary / "weights.safetensors")}
         (temporary / "card.json").write_text(json.dumps(card, indent=1))
+        # safetensors lets only the owner read; a model is meant to be shared.
+        os.chmod(temporary / "weights.safetensors", (temporary / "card.json").stat().st_mode)
 
 
 def read_card(folder: Path) -> dict:

@@ -71,6 +71,9 @@ def read_config(folder: Path) -> dict:
 
 
 def _refuse_other(folder: Path, old: dict, new: dict) -> None:
+    if old.keys() != new.keys():
+        cause = "is the folder of a run of another verb, or of another version of medssl"
+        raise UserError("CONFIG", folder, cause, "choose another out=")
     a, b = flat(old), flat(new)
     different = sorted(k for k in set(a) | set(b) if a.get(k) != b.get(k) and k not in FREE)
     if different:

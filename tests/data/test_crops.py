@@ -93,7 +93,7 @@ def test_batches_are_the_same_with_any_number_of_workers_and_from_any_start(stor
 
 
 def test_no_items_and_wrong_axes_are_told(store):
-    with pytest.raises(UserError, match="no item was selected"):
+    with pytest.raises(UserError, match="no scan was selected"):
         Crops(store, [], CropSpec((8, 8, 8)), seed=0)
-    with pytest.raises(UserError, match="size: has 4 axes"):
+    with pytest.raises(UserError, match="crops: have 4 axes"):
         Crops(store, ["case0"], CropSpec((8, 8, 8, 8)), seed=0)

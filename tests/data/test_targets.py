@@ -40,5 +40,5 @@ def test_classes_of_a_column():
     assert target_numbers(pd.Series({"x": "new"}), classes) == {}
     with pytest.raises(UserError, match="one class only"):
         target_classes(column[:1])
-    with pytest.raises(UserError, match="20 values for 20 training scans: a number"):
+    with pytest.raises(UserError, match="20 values for 20 training scans: too many"):
         target_classes(pd.Series([i / 7 for i in range(20)], name="label_age"))

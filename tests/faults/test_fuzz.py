@@ -87,7 +87,8 @@ def spin() -> None:
 
 
 PLANTED = {
-    "wait": lambda: time.sleep(60), "spin": spin, "die": die, "raise": fail, "flood": lambda: bytearray(3 << 30),
+    "wait": lambda: time.sleep(60), "spin": spin, "die": die, "raise": fail,
+    "flood": lambda: bytearray(3 << 30),
 }  # fmt: skip
 
 

@@ -22,7 +22,9 @@ def run(tmp_path):
     """A run folder and its pretraining, as far as the report reads them."""
     for name in ("pretrained/pictures", "run"):
         (tmp_path / name).mkdir(parents=True)
-    rows = [{"step": i, "loss": 1 / i} for i in range(1, 60)] + [{"step": 59, "spread": 0.5}]
+    rows = [{"step": i, "loss": 1 / i} for i in range(1, 60)] + [
+        {"step": i, "spread": 0.5} for i in (30, 59)
+    ]
     for name in ("pretrained", "run"):
         (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     config = {"method": {"name": "mae"}, "fit": {"steps": 59, "batch_size": 2}}
@@ -55,7 +57,7 @@ def written(run, **changes) -> str:
                            "split": splits, "verdict": "used"})  # fmt: skip
     cohort.loc[len(cohort)] = [99, "q", "", "train", "refused"]
     cases = changes.get("cases", pd.DataFrame({"id": ["a"], "dice": [0.8]}))
-    parents = changes.get("pretrained", [run.parent / "pretrained"])
+    parents = changes.get("pretrained", {run.parent / "pretrained": 0})
     path = chain.write(run, run, card, result, cases, cohort, changes.get("shown", []), parents,
                        ["medssl evaluate run"])  # fmt: skip
     assert path == run / "report.html"
@@ -82,7 +84,7 @@ def test_pretraining_shows_its_newest_pictures(run):
     )
     no_parent = {"config": {"backbone": None, "fit": {"steps": 1, "batch_size": 1, "seed": 0}}}
     scratch = {"start": "from scratch"}
-    page = written(run, card=no_parent, result=scratch, pretrained=[run.parent / "gone"])
+    page = written(run, card=no_parent, result=scratch, pretrained={run.parent / "gone": 0})
     assert "Pretraining" not in page and "From scratch, trained on 4" in page
 
 
@@ -144,3 +146,9 @@ def test_drawn_cases_are_turned_to_ras_with_their_spacing(run, monkeypatch):
     assert np.array_equal(seen["image"], image.transpose(2, 1, 0)[::-1, ::-1])
     assert seen["spacing"] == [3.0, 1.0, 2.0]
     assert (run / "pictures/s-1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pretraining_is_shown_up_to_the_step_whose_weights_were_taken(run):
+    page = written(run, pretrained={run.parent / "pretrained": 20})
+    assert "20 steps without labels" in page and "59 steps without labels" not in page
+    assert "It was to take 59 steps: these weights are from step 20." in page

@@ -87,3 +87,30 @@ def test_a_card_names_no_folder_and_the_report_says_how_to_reproduce(cohort, seg
     for words in ("medssl pretrain out=voco method=voco", "medssl finetune out=tuned",
                   "backbone=voco", "medssl evaluate run=tuned baseline=scratch/evaluation"):  # fmt: skip
         assert words in page, words
+
+
+def test_whole_numbers_with_gaps_are_no_change_of_the_manifest(cohort, segmented, tmp_path):
+    (tmp_path / "age.csv").write_text("id,age\ncase_0,24\ncase_1,25\n")
+    labels = [cohort / "labels", cohort / "splits.csv", tmp_path / "age.csv"]
+    call("index", scans=cohort / "images", modality="MR", labels=labels, out=tmp_path / "m")
+    recipe = {"spacing": [1.2, 1.2, 1.2]}
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "s", recipe=recipe)
+    call("evaluate", run=segmented / "tuned", store=tmp_path / "s", out=tmp_path / "e")
+
+
+def test_an_evaluation_is_not_compared_with_itself(segmented):
+    with pytest.raises(UserError, match="CONFIG baseline=.*is the folder that this evaluation"):
+        call("evaluate", run=segmented / "tuned", baseline=segmented / "tuned/evaluation")
+
+
+def test_one_class_for_all_is_remarked(cohort, segmented, tmp_path, monkeypatch):
+    run = call(
+        "finetune", "classification", store=segmented / "store", target="odd", out=tmp_path / "r",
+        arch=TINY, task={"size": [16, 16, 16]}, fit={**FIT, "steps": 1, "every": 1},
+    )  # fmt: skip
+    monkeypatch.setattr("medssl.tasks.classification.Classification.predict",
+                        lambda self, image: np.array([0.9, 0.1]))  # fmt: skip
+    out = call("evaluate", run=run)
+    remarks = json.loads((out / "metrics.json").read_text())["remarks"]
+    assert remarks == ["all 2 cases were called 0, and no other class"]
+    assert remarks[0][1:] in (out / "report.html").read_text()

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pandas as pd
@@ -85,3 +86,24 @@ def test_what_cannot_be_learnt_is_said_before_anything_is_built(segmented, tmp_p
     with pytest.raises(UserError, match="the store has label_odd"):
         call("finetune", "classification", **asked, target="patient")
     assert not (tmp_path / "no").exists()
+
+
+def test_a_backbone_that_was_trained_on_since_is_another_one(segmented, tmp_path):
+    start = dict(store=segmented / "store", backbone=TINY, out=tmp_path / "b",
+                 method={"crop": [8, 8, 8], "width": 16})  # fmt: skip
+    fit = {**FIT, "steps": 6, "every": 3}
+    call("pretrain", "voco_small", **start, fit={**fit, "steps": 3})
+    weights = (tmp_path / "b/model/weights.safetensors").read_bytes()
+    tune = dict(store=segmented / "store", backbone=tmp_path / "b", out=tmp_path / "r",
+                task={"size": [16, 16, 16], "width": 4}, fit={**FIT, "steps": 1})  # fmt: skip
+    call("finetune", "few_labels", **tune)
+    card = json.loads((tmp_path / "r/model/card.json").read_text())
+    assert card["parent"]["steps"] == 3
+    assert (tmp_path / "b/model/weights.safetensors").stat().st_mode & 0o044
+    shutil.rmtree(tmp_path / "b")
+    call("pretrain", "voco_small", **start, fit=fit)
+    assert (tmp_path / "b/model/weights.safetensors").read_bytes() != weights
+    with pytest.raises(UserError, match="other settings: backbone_weights"):
+        call("finetune", "few_labels", **tune)
+    with pytest.raises(UserError, match="a run of another verb"):
+        call("finetune", "few_labels", **{**tune, "out": tmp_path / "b"})

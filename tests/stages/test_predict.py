@@ -47,10 +47,34 @@ def test_predictions_keep_the_source_s_space_and_are_not_overwritten_unasked(
     found = nib.load(out / "sheared.nii.gz")
     assert np.allclose(found.affine, sheared, atol=1e-4) and int(found.header["qform_code"]) == 0
     before = (out / "template.nii.gz").read_bytes()
+    asked["run"] = segmented / "scratch"
     with pytest.raises(UserError, match="holds 2 earlier predictions"):
         call("predict", **asked, out=tmp_path / "o")
     assert (out / "template.nii.gz").read_bytes() == before
     call("predict", **asked, out=tmp_path / "o", overwrite=True)
+    with pytest.raises(UserError, match="CONFIG .*is the folder of a run"):
+        call("predict", **asked, out=segmented / "tuned")
+
+
+def test_predictions_that_were_cut_off_go_on(segmented, cohort, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        shutil.copy(cohort / f"images/case_{i}.nii.gz", tmp_path / "in")
+    asked = {"run": segmented / "tuned", "scans": tmp_path / "in", "out": tmp_path / "o"}
+    out = call("predict", **asked)
+    told = capsys.readouterr().err
+    assert "remark on 3 scans" in told and "nothing says its modality, it is taken as MR" in told
+    whole = {p.name: p.read_bytes() for p in out.glob("*.nii.gz")}
+    assert len(whole) == 3
+    (out / "case_1.nii.gz").unlink()
+    (out / "case_0.nii.gz").write_bytes(b"not looked at")
+    call("predict", **asked)
+    assert "2 scans were predicted before, by this model; going on" in capsys.readouterr().err
+    assert (out / "case_1.nii.gz").read_bytes() == whole["case_1.nii.gz"]
+    assert (out / "case_0.nii.gz").read_bytes() == b"not looked at"
+    shutil.copy(cohort / "images/case_3.nii.gz", tmp_path / "in/case_0.nii.gz")  # another scan
+    with pytest.raises(UserError, match="holds 1 earlier predictions"):
+        call("predict", **asked)
 
 
 def test_all_48_axis_orders_predict_the_same_place(segmented, cohort, tmp_path):
