@@ -14,7 +14,8 @@ import pandas as pd
 from medssl.data import boxes
 from medssl.data.delimited import check_labels, check_names
 from medssl.data.index import identify
-from medssl.data.index.row import Row, relative, stem
+from medssl.data.index.ids import stem
+from medssl.data.index.row import Row, relative
 from medssl.data.index.walk import walk
 from medssl.data.manifest import Manifest
 from medssl.data.paths import inside, listed

@@ -14,7 +14,8 @@ import pyarrow.parquet
 
 from medssl.data.files import write_atomically, write_csv
 from medssl.data.index import Row, identify, image2d_labels, read
-from medssl.data.index.row import neutral_id, relative, stamp
+from medssl.data.index.ids import neutral_id
+from medssl.data.index.row import relative, stamp
 from medssl.data.manifest_checks import check_table, checked_about
 from medssl.data.patients import pseudonym
 from medssl.data.volume import Volume, differences, same_grid

@@ -53,6 +53,23 @@ def attach_splits(manifest: Manifest, source: Path) -> Manifest:
     return manifest
 
 
+def draw_splits(manifest: Manifest, shares: Sequence[float], seed: int, stratify: str = "") -> None:
+    """Write drawn splits into a manifest without any; `stratify` names a label column.
+
+    Raises UserError SPLIT or LABELS.
+    """
+    used = manifest.used
+    if (used["split"] != "").any():
+        cause = "some scans have a split already, by splits= or labels="
+        raise UserError("SPLIT", "shares", cause, "leave out shares=, or those splits")
+    column = f"label_{stratify}" if stratify else None
+    if column and column not in manifest.label_columns:
+        there = ", ".join(c.removeprefix("label_") for c in manifest.label_columns)
+        cause = f"found {stratify!r}, the labels are {there or 'none'}"
+        raise UserError("LABELS", "stratify", cause, "name one of them")
+    manifest.table.loc[used.index, "split"] = split_by_patient(used, shares, seed, column)
+
+
 def split_by_patient(
     table: pd.DataFrame,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
@@ -67,8 +84,8 @@ def split_by_patient(
     if len(fractions) != len(NAMES) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         cause = f"fractions {list(fractions)} are not three shares that add up to 1"
         raise UserError("SPLIT", "fractions", cause, "write for example 0.7,0.1,0.2")
-    stratum = table[stratify].astype("str") if stratify else pd.Series("", index=table.index)
-    patients = stratum.groupby(table["patient"]).max().sort_index()
+    stratum = table[stratify] if stratify else pd.Series("", index=table.index)
+    patients = stratum.groupby(table["patient"]).max().astype("str").sort_index()
     order = generator(seed, "split.patient").permutation(len(patients))
     shuffled = patients.iloc[order].sort_values(kind="stable")
     counts, of = dict.fromkeys(NAMES, 0), {}

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from medssl.data.delimited import check_names, check_zeros, read_table
-from medssl.data.index.row import neutral_id, slug, stem
+from medssl.data.index.ids import neutral_id, slug, stem
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import nibabel as nib
 import numpy as np
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
 
 @dataclass(frozen=True)
 class Volume:

@@ -30,7 +30,7 @@ class Config(config.Config):
     positional: ClassVar[tuple[str, ...]] = ("scans",)
     examples: ClassVar[tuple[str, ...]] = (
         "medssl index SCANS/",
-        "medssl index images/ out=manifest labels=masks/,patients.csv modality=MR",
+        "medssl index images/ out=manifest labels=masks/,patients.csv modality=MR shares=0.7,0.1,0.2",
     )
     scans: Path = Field(description="folder or file of DICOM, NIfTI, MetaImage, NRRD or 2D images")
     out: Path = Field(Path("manifest"), description="folder for manifest.parquet and manifest.csv")
@@ -41,6 +41,11 @@ class Config(config.Config):
         "hashes) or auto (a name only where it is neutral words and short numbers)",
     )
     splits: Path | None = Field(None, description="CSV with id or path, and split")
+    shares: list[config.Share] = Field(
+        [], description="draw splits by patient: shares of train, val and test, such as 0.7,0.1,0.2"
+    )
+    stratify: str = Field("", description="label whose classes the drawn splits hold in proportion")
+    seed: int = Field(0, description="which splits are drawn", ge=0)
     outside: bool = Field(
         False, description="masks that a table names may lie outside its folder and the scans"
     )
@@ -69,6 +74,8 @@ def run(config: Config) -> Path:
     attach(manifest, config.labels, config.outside)
     if config.splits:
         splits.attach_splits(manifest, config.splits)
+    if config.shares:
+        splits.draw_splits(manifest, config.shares, config.seed, config.stratify)
     splits.check(manifest.table)
     manifest.write(config.out)
     print(report(manifest))

@@ -75,3 +75,8 @@ def test_attach_splits(tmp_path):
     (tmp_path / "s.csv").write_text("id,fold\na,1\n")
     with pytest.raises(UserError, match="no column `split`"):
         attach_splits(manifest, tmp_path / "s.csv")
+
+
+def test_strata_are_numbers_where_labels_are(tmp_path):
+    table = cohort(8).assign(label=pd.array([9, 10] * (len(cohort(8)) // 2), "Int64"))
+    assert split_by_patient(table, stratify="label").notna().all()

@@ -95,3 +95,18 @@ def test_a_folder_without_a_scan_is_an_error(scans, tmp_path):
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError, match="EMPTY .*nothing: holds no file"):
         start(tmp_path / "nothing", f"out={tmp_path / 'm'}")
+
+
+def test_splits_may_be_drawn_by_patient(scans, tmp_path):
+    words = [scans, f"out={tmp_path / 'm'}", "patient_pattern=(sub[0-9]+)_", "shares=0.5,0,0.5"]
+    used = start(*words).used.set_index("id")
+    assert set(used["split"]) == {"train", "test"}
+    assert used.groupby("patient")["split"].nunique().eq(1).all()
+    assert start(*words).used["split"].tolist() == used["split"].tolist()
+    (tmp_path / "s.csv").write_text("id,split\nsub1_v1,train\n")
+    with pytest.raises(UserError, match="SPLIT shares: some scans have a split already"):
+        start(*words, f"splits={tmp_path / 's.csv'}")
+    with pytest.raises(UserError, match="LABELS stratify: found 'age'"):
+        start(*words, "stratify=age")
+    with pytest.raises(UserError, match="SPLIT fractions"):
+        start(*words[:-1], "shares=0.5,0.1")

@@ -26,7 +26,7 @@ from medssl.data.exchange.gather import gather
 from medssl.data.exchange.json_file import read_json, write_json
 from medssl.data.exchange.placing import REFUSED, Rule, empty_folder, place_all
 from medssl.data.files import write_atomically
-from medssl.data.index.row import IMAGE_SUFFIXES, stem
+from medssl.data.index.ids import IMAGE_SUFFIXES, stem
 from medssl.data.manifest import Manifest
 from medssl.data.paths import listed
 from medssl.data.tables import identifying_columns, label_name

@@ -1,6 +1,7 @@
 """From what an exchange file says of its scans to a manifest: the index looks at the files."""
 
 import os
+import posixpath
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from medssl.data.exchange import side as side_file
 from medssl.data.exchange.entry import Entry, Reading
 from medssl.data.exchange.side import Side
 from medssl.data.index import Row, scan_files
-from medssl.data.index.row import hide_names, relative, slug
+from medssl.data.index.ids import hide_names, slug
+from medssl.data.index.row import relative
 from medssl.data.labels import typed
 from medssl.data.manifest import Manifest
 from medssl.data.paths import all_there, listed, located
@@ -58,17 +60,22 @@ def gather(
 
 
 def _refuse_twice(entries: list[Entry], source: Path) -> None:
-    for what in ("id", "image"):
-        count = Counter(getattr(e, what) for e in entries if getattr(e, what))
-        twice = {name for name, n in count.items() if n > 1}
+    for what, name_of in {
+        "id": lambda e: e.id,
+        "image": lambda e: posixpath.normpath(e.image),
+    }.items():
+        places = defaultdict(list)
+        for e in entries:
+            if name_of(e):
+                places[name_of(e)].append(e.where)
+        twice = [f"{name} ({', '.join(w)})" for name, w in places.items() if len(w) > 1]
         if twice:
-            places = defaultdict(list)
-            for e in entries:
-                if getattr(e, what) in twice:
-                    places[getattr(e, what)].append(e.where)
-            found = [f"{name} ({', '.join(where)})" for name, where in places.items()]
-            cause = f"{len(twice)} {what}s are given more than once: {listed(found)}"
+            cause = f"{len(twice)} {what}s are given more than once: {listed(twice)}"
             raise UserError("DUPLICATE", source, cause, f"keep one entry a scan, each {what} once")
+    own = [e.where for e in entries if e.mask and e.mask == e.image]
+    if own:
+        cause = f"{len(own)} scans are given as their own mask: {listed(own)}"
+        raise UserError("LABELS", source, cause, "name the masks, or take them out")
 
 
 def _there(places: dict, source: Path, how: Reading) -> dict[str, Path | None]:

@@ -13,7 +13,7 @@ from medssl.data.exchange.entry import AS_LINKS, STRICT, Entry, Reading, Writing
 from medssl.data.exchange.gather import based, gather
 from medssl.data.exchange.json_file import part, read_json, write_json
 from medssl.data.exchange.placing import Rule, empty_folder, is_film, label_values, place_all
-from medssl.data.index.row import IMAGE_SUFFIXES
+from medssl.data.index.ids import IMAGE_SUFFIXES
 from medssl.data.manifest import Manifest
 from medssl.data.paths import listed
 from medssl.errors import UserError

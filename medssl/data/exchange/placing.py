@@ -13,7 +13,7 @@ import pandas as pd
 from medssl.data.exchange.entry import Writing
 from medssl.data.files import write_csv
 from medssl.data.index import stored
-from medssl.data.index.row import IMAGE_SUFFIXES
+from medssl.data.index.ids import IMAGE_SUFFIXES
 from medssl.data.manifest import Manifest
 from medssl.data.writing import affine_code, write_volume
 from medssl.errors import UserError

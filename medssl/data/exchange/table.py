@@ -19,7 +19,7 @@ from medssl.data.exchange.entry import (
 from medssl.data.exchange.gather import based, gather
 from medssl.data.exchange.placing import Rule, empty_folder, place_all
 from medssl.data.files import write_csv
-from medssl.data.index.row import IMAGE_SUFFIXES
+from medssl.data.index.ids import IMAGE_SUFFIXES
 from medssl.data.manifest import Manifest
 from medssl.data.tables import (
     IDS,

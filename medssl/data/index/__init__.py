@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from medssl.data.index import checks
-from medssl.data.index.row import IDS, Row, assign_ids, hide_names, unreadable
+from medssl.data.index.ids import IDS, assign_ids, hide_names
+from medssl.data.index.missing import doubt_incomplete
+from medssl.data.index.row import Row, unreadable
 from medssl.data.index.sniff import identify
 from medssl.data.index.walk import walk
 from medssl.data.patients import pseudonym
@@ -65,8 +67,7 @@ def _rows(
         warnings.simplefilter("ignore")  # what matters of them comes back as remarks
         for format, paths in sorted(by_format.items()):
             rows += _reader(format).inspect(paths, workers)
-    if "dicom" in by_format:
-        rows = _reader("dicom").doubt_incomplete(rows, others)
+    rows = doubt_incomplete(rows, others)
     # The raw data of a used header can look like the start of another format.
     used = {path for row in rows if row.used for path in row.files}
     rows = [row for row in rows if row.used or not used.issuperset(row.files)]

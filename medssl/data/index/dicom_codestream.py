@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pydicom.encaps import generate_fragments, parse_basic_offsets
 
+from medssl.data.index.stored import packbits_size
+
 LOOK = 1 << 16
 ITEM = b"\xfe\xff\x00\xe0"
 SOC_SIZ = b"\xff\x4f\xff\x51"
@@ -81,14 +83,7 @@ def is_cut(stream: bytes) -> bool:
 def rle_pixels(stream: bytes) -> int:
     """How many pixels the first segment of an RLE frame (PS3.5 annex G) unpacks to."""
     begin, end = (int.from_bytes(stream[i : i + 4], "little") for i in (4, 8))
-    segment, at, count = stream[begin : end or len(stream)], 0, 0
-    while at + 1 < len(segment):
-        run = segment[at]
-        if run < 128:
-            at, count = at + run + 2, count + run + 1
-        else:
-            at, count = at + (2 if run > 128 else 1), count + (257 - run if run > 128 else 0)
-    return count
+    return packbits_size(stream[begin : end or len(stream)])
 
 
 def _jpeg(head: bytes) -> tuple[int, int] | None:

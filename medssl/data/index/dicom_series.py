@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from medssl.data.index.dicom_slice import Header
+from medssl.data.volume import LPS_TO_RAS
 from medssl.errors import UserError
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FEWEST = 3
 GAP_MM, GAP_SHARE = 0.01, 0.01
 TILT_DEGREES = 0.5

@@ -9,10 +9,8 @@ from medssl.data.index import checks, stored
 from medssl.data.index.itk_fields import Text
 from medssl.data.index.itk_text import read_text
 from medssl.data.index.row import Row, each, join
-from medssl.data.volume import Volume
+from medssl.data.volume import LPS_TO_RAS, Volume
 from medssl.errors import UserError
-
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def inspect(paths: list[Path], workers: int = 0) -> list[Row]:

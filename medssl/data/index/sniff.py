@@ -4,7 +4,8 @@ import re
 import zlib
 from pathlib import Path
 
-from medssl.data.index.row import IMAGE_SUFFIXES, unreadable
+from medssl.data.index.ids import IMAGE_SUFFIXES
+from medssl.data.index.row import unreadable
 from medssl.errors import UserError
 from medssl.privacy import is_neutral
 

@@ -68,3 +68,15 @@ def _unpacked(stream, path: Path, expected: int) -> tuple[bytearray, list[str]]:
         "bytes after the packed stream ignored": pending,
     }
     return out, [remark for remark, holds in found.items() if holds]
+
+
+def packbits_size(runs: bytes) -> int:
+    """How many bytes runs unpack to, as Apple's PackBits (TIFF) and DICOM's RLE (PS3.5 G) have them."""
+    at = count = 0
+    while at + 1 < len(runs):
+        run = runs[at]
+        if run < 128:
+            at, count = at + run + 2, count + run + 1
+        else:
+            at, count = at + (2 if run > 128 else 1), count + (257 - run if run > 128 else 0)
+    return count

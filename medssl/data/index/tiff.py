@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from medssl.data.index.stored import packbits_size
 from medssl.errors import UserError
 
 WIDTH, HEIGHT, BITS, COMPRESSION, OFFSETS, SAMPLES, ROWS_PER_STRIP, COUNTS, PLANAR = (
@@ -98,14 +99,7 @@ def _inflated(strip: bytes, expected: int) -> tuple[int, bool]:
 
 def _packbits(strip: bytes, expected: int) -> tuple[int, bool]:
     """The same for runs as Apple's PackBits stores them, which know no checksum."""
-    at = count = 0
-    while at + 1 < len(strip):
-        run = strip[at]
-        if run < 128:
-            at, count = at + run + 2, count + run + 1
-        else:
-            at, count = at + (2 if run > 128 else 1), count + (257 - run if run > 128 else 0)
-    return count, True
+    return packbits_size(strip), True
 
 
 UNPACKED = {8: _inflated, 32946: _inflated, 32773: _packbits}

@@ -168,3 +168,17 @@ def test_a_side_file_that_no_manifest_wrote_is_refused(volumes, passed_on, spoil
 def test_words_for_modality():
     assert [modality(w) for w in ("T1w", "MRI", "CT", "zscore", "x-ray", None, "US")] == [
         "MR", "MR", "CT", "", "DX", "", "US"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("training", "test", "words"),
+    [
+        ({"image": "a.nii"}, ["./a.nii"], "DUPLICATE .*1 images are given more than once"),
+        ({"image": "a.nii", "label": "a.nii"}, [], "LABELS .*1 scans are given as their own mask"),
+    ],
+)
+def test_one_image_in_two_roles_is_refused(tmp_path, training, test, words):
+    put(tmp_path / "a.nii")
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [training], "test": test}))
+    with pytest.raises(UserError, match=words):
+        format_of("datalist").read(tmp_path / "dataset.json")
