@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
 
 from medssl.data import boxes
+from medssl.data.columns import typed, write
 from medssl.data.delimited import check_labels, check_names
 from medssl.data.index import identify
 from medssl.data.index.ids import stem
@@ -38,7 +38,6 @@ from medssl.errors import UserError
 MASK_ENDING = re.compile(r"[-_.](seg|label|labels|mask|gt)$", re.IGNORECASE)
 CHANNEL_ENDING = re.compile(r"_0000$")
 NO_LABELS = ("split", "id", "image_id")
-LEADING_ZERO = re.compile(r"^[+-]?0\d")
 
 
 @dataclass
@@ -71,7 +70,7 @@ def attach(manifest: Manifest, labels: list[Path] | Path, outside: bool = False)
         source = Path(source)
         found = _reader(source, outside)(manifest, source)
         for column, values in found.values.items():
-            _write(manifest, column, values, source)
+            write(manifest.table, column, values, source)
         _mark_masks(manifest, found.masks)
         without = len(set(manifest.used.index) - found.scans)
         note = f"{source.name}: {len(found.scans)} scans labelled, {without} used scans not named"
@@ -230,18 +229,6 @@ def _mask_paths(values: pd.Series, source: Path, outside: bool, *folders: str) -
     return paths
 
 
-def typed(values: pd.Series) -> pd.Series:
-    """Whole numbers or numbers if every given value is one, else text; "01" is a name, not 1."""
-    given = values[values != ""]
-    if given.empty or given.str.match(LEADING_ZERO).any():
-        return values
-    numbers = pd.to_numeric(given, errors="coerce")
-    if numbers.isna().any():
-        return values
-    whole = (numbers % 1 == 0).all() and given.str.fullmatch(r"[+-]?\d{1,18}").all()
-    return numbers.astype("Int64" if whole else "Float64").reindex(values.index)
-
-
 def _from_coco(manifest: Manifest, source: Path) -> _Found:
     found = _Found("images")
     places = Places(manifest, source.parent)
@@ -270,42 +257,6 @@ def _from_coco(manifest: Manifest, source: Path) -> _Found:
             "LABELS", source, cause, "give file names relative to this file or the scans"
         )
     return found
-
-
-def _write(manifest: Manifest, column: str, values: dict[int, object], source: Path) -> None:
-    """Put values into a column; a second source may fill gaps but not contradict the first."""
-    table = manifest.table
-    new = pd.Series(values)
-    if column not in table:
-        text = any(isinstance(v, str) for v in values.values())
-        whole = all(isinstance(v, Integral) or v is pd.NA for v in values.values())
-        kind = "str" if text else "Int64" if whole else "Float64"
-        table[column] = pd.Series("" if text else pd.NA, index=table.index, dtype=kind)
-    old = table.loc[new.index, column]
-    clash = ~_same(old, new) & old.notna() & (old.astype("str") != "")
-    if column != "patient" and clash.any():
-        row = clash.idxmax()
-        cause = f"{table.at[row, 'id']} has {column} {old[row]} already, not {new[row]}"
-        raise UserError("LABELS", source, cause, "leave out one of the two sources")
-    table[column] = _wide_enough(table[column], new)
-    table.loc[new.index, column] = new.astype(table[column].dtype)
-
-
-def _same(old: pd.Series, new: pd.Series) -> pd.Series:
-    """Where values are alike: as numbers, if both are numbers, or else as text."""
-    a, b = (pd.to_numeric(values, errors="coerce") for values in (old, new))
-    return (a == b).fillna(False).astype(bool) | (old.astype("str") == new.astype("str"))
-
-
-def _wide_enough(column: pd.Series, new: pd.Series) -> pd.Series:
-    """A column that can hold other values: of numbers with decimals, or of text."""
-    if pd.api.types.is_string_dtype(column):
-        return column
-    given = new.dropna()
-    if any(isinstance(value, str) for value in given):
-        return column.astype("object").where(column.notna(), "").astype("str")
-    whole = all(isinstance(value, Integral) for value in given)
-    return column if whole else column.astype("Float64")
 
 
 def _mark_masks(manifest: Manifest, masks: dict[str, int | None]) -> None:

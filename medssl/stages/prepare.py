@@ -92,6 +92,12 @@ def _write_store(manifest: Manifest, config: Config) -> Path:
     for remark, items in store.items.groupby("remarks")["id"]:
         if remark:
             say(f"remark on {len(items)} scans ({', '.join(items[:3])}): {remark}")
+    splits_of = store.items.groupby("source")["split"].transform("nunique")
+    if copies := list(store.items.index[splits_of > 1]):
+        say(
+            f"remark: {len(copies)} scans are byte for byte the same as one in another split "
+            f"({', '.join(copies[:3])}), which makes test scores too high"
+        )
     odd = list(store.items.index[store.items["like_labels"]])
     if odd:
         say(

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from medssl.data.index import scan
-from medssl.data.labels import attach, typed
+from medssl.data.labels import attach
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
@@ -163,13 +163,6 @@ def test_what_is_no_source_of_labels_is_refused(tmp_path):
     for name in ("none.csv", "a.nii"):
         with pytest.raises(UserError, match="LABELS"):
             attach(indexed(tmp_path), tmp_path / name)
-
-
-def test_numbers_stay_numbers_and_names_stay_names():
-    assert typed(pd.Series(["1", "", "3"])).tolist() == [1, pd.NA, 3]
-    assert typed(pd.Series(["1.5", "-2e3"])).tolist() == [1.5, -2000]
-    for words in (["01", "2"], ["1", "x"], ["", ""]):
-        assert typed(pd.Series(words)).tolist() == words
 
 
 def test_patients_are_known_by_many_names_and_private_columns_are_left_out(tmp_path):

@@ -222,3 +222,11 @@ def test_scans_of_unknown_modality_and_empty_masks_are_remarked(tmp_path, capsys
     told = capsys.readouterr().err
     assert "nothing says its modality, it is taken as MR" in told
     assert "its mask is empty" in told
+
+
+def test_copies_in_several_splits_are_remarked(inputs, tmp_path, capsys):
+    shutil.copy(inputs / "case_0.nii.gz", inputs / "case_9.nii.gz")
+    (tmp_path / "s.csv").write_text("id,split\ncase_0,train\ncase_9,test\n")
+    call("index", scans=inputs, modality="MR", splits=tmp_path / "s.csv", out=tmp_path / "m")
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "store")
+    assert "2 scans are byte for byte the same as one in another split" in capsys.readouterr().err

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from medssl.data import splits
+from medssl.data.columns import typed
 from medssl.data.exchange import side as side_file
 from medssl.data.exchange.entry import Entry, Reading
 from medssl.data.exchange.side import Side
 from medssl.data.index import Row, scan_files
 from medssl.data.index.ids import hide_names, slug
 from medssl.data.index.row import relative
-from medssl.data.labels import typed
 from medssl.data.manifest import Manifest
 from medssl.data.paths import all_there, listed, located
 from medssl.data.patients import pseudonym

@@ -47,27 +47,43 @@ class _Walk:
         while waiting:
             path, real = waiting.pop()
             fault = _fault(path)
-            if not fault and str(real) in self.known:
-                cause = "is listed under another path already, which a link leads to"
-                fault = UserError("LINK", path, cause, "nothing to do")
-            if fault:
-                self.refused.append((path, fault))
-                continue
-            self.known.add(str(real))
-            if not path.is_dir():
-                self.files.append(path)
-                continue
-            try:
-                with os.scandir(path) as entries:
-                    for entry in entries:
-                        if entry.is_symlink():
-                            self.links.append(path / entry.name)
-                        else:
-                            waiting.append((path / entry.name, real / entry.name))
-            except OSError as error:
-                cause = f"the folder cannot be listed ({error.strerror})"
-                fault = UserError("PERMISSION", path, cause, "mend its permissions")
-                self.refused.append((path, fault))
+            if fault or not path.is_dir():
+                self._list(path, str(real), fault)
+            elif self._is_new(path, str(real)):
+                waiting += self._inside(path, real)
+
+    def _inside(self, path: Path, real: Path) -> list[tuple[Path, Path]]:
+        """What is left to visit of a folder whose files are listed; its links are kept for later."""
+        left = []
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    inner = path / entry.name
+                    if entry.is_symlink():
+                        self.links.append(inner)
+                    elif entry.is_file(follow_symlinks=False):
+                        self._list(inner, os.path.join(real, entry.name), _name_fault(inner))
+                    else:
+                        left.append((inner, real / entry.name))
+        except OSError as error:
+            cause = f"the folder cannot be listed ({error.strerror})"
+            fault = UserError("PERMISSION", path, cause, "mend its permissions")
+            self.refused.append((path, fault))
+        return left
+
+    def _list(self, path: Path, real: str, fault: UserError | None) -> None:
+        if fault:
+            self.refused.append((path, fault))
+        elif self._is_new(path, real):
+            self.files.append(path)
+
+    def _is_new(self, path: Path, real: str) -> bool:
+        if real in self.known:
+            cause = "is listed under another path already, which a link leads to"
+            self.refused.append((path, UserError("LINK", path, cause, "nothing to do")))
+            return False
+        self.known.add(real)
+        return True
 
     def follow(self, link: Path) -> None:
         """List what a link leads to."""
@@ -80,11 +96,17 @@ class _Walk:
             self.visit(link, target)
 
 
-def _fault(path: Path) -> UserError | None:
+def _name_fault(path: Path) -> UserError | None:
     try:
         str(path).encode()
     except UnicodeEncodeError:
         return UserError("NAME", path, "the name is not valid UTF-8", "rename it")
+    return None
+
+
+def _fault(path: Path) -> UserError | None:
+    if fault := _name_fault(path):
+        return fault
     try:
         mode = path.stat().st_mode
     except OSError as error:
