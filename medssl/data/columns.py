@@ -48,7 +48,8 @@ def _same(old: pd.Series, new: pd.Series) -> pd.Series:
     """Where values are alike: as numbers, if all are numbers (1 is 1.0), or else as text."""
     if not pd.api.types.is_numeric_dtype(old) or any(isinstance(value, str) for value in new):
         return old.astype("str") == new.astype("str")
-    return (old == new).fillna(False).astype(bool)
+    a, b = (pd.to_numeric(values).astype("Float64") for values in (old, new))
+    return (a == b).fillna(False).astype(bool)
 
 
 def _wide_enough(column: pd.Series, new: pd.Series) -> pd.Series:
