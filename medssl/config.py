@@ -205,6 +205,9 @@ def parse(config: type[Config], verb: str, words: list[str]) -> tuple[str, dict[
     for word in words:
         key, equals, value = word.partition("=")
         if equals and key.replace("_", "").replace(".", "").replace("-", "").isalnum():
+            field = config.model_fields.get(key)
+            if not value and field and field.annotation in (Path, Path | None):
+                raise UserError("CONFIG", f"{key}=", "is empty", "name a file or folder")
             _set(overrides, key.replace("-", "_").split("."), _parse(value))
         elif verb in presets() and not chosen and _names_preset(verb, word, bool(free)):
             chosen = word

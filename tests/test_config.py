@@ -149,3 +149,9 @@ def test_keys_that_a_preset_gives_say_which_presets_there_are():
         UserError, match="task.size: is required.*name a preset .classification, few"
     ):
         config.load(finetune.Config, "finetune", [], finetune.TABLES)
+
+
+def test_an_empty_path_is_not_the_current_folder():
+    with pytest.raises(UserError, match="CONFIG store=: is empty"):
+        config.load(Example, "nothing", ["store="])
+    assert config.load(Example, "nothing", ["labels="]).labels == []

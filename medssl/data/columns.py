@@ -8,13 +8,16 @@ import pandas as pd
 
 from medssl.errors import UserError
 
-LEADING_ZERO = re.compile(r"^[+-]?0\d")
+NAME_OF_DIGITS = re.compile(r"[+-]?(0\d|\d{19})")  # led by zeros, or more than numbers hold
 
 
 def typed(values: pd.Series) -> pd.Series:
-    """Whole numbers or numbers if every given value is one, else text; "01" is a name, not 1."""
+    """Whole numbers or numbers if every given value is one, else text.
+
+    "01" is a name and not 1, and so are more digits than a number holds.
+    """
     given = values[values != ""]
-    if given.empty or given.str.match(LEADING_ZERO).any():
+    if given.empty or given.str.match(NAME_OF_DIGITS).any():
         return values
     numbers = pd.to_numeric(given, errors="coerce")
     if numbers.isna().any():

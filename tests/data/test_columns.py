@@ -8,7 +8,7 @@ from medssl.errors import UserError
 def test_numbers_stay_numbers_and_names_stay_names():
     assert typed(pd.Series(["1", "", "3"])).tolist() == [1, pd.NA, 3]
     assert typed(pd.Series(["1.5", "-2e3"])).tolist() == [1.5, -2000]
-    for words in (["01", "2"], ["1", "x"], ["", ""]):
+    for words in (["01", "2"], ["99999999999999999999999", "2"], ["1", "x"], ["", ""]):
         assert typed(pd.Series(words)).tolist() == words
 
 

@@ -97,6 +97,11 @@ def parse(file: Path) -> list[Entry]:
             training = set(cases)
             _refuse_differences(cases, masks, about, file)
         for case, names in cases.items():
+            there = {int(number) for number, _ in names}
+            if channels and there != set(map(int, channels)):
+                cause = f"{images}: case {case} has {len(there)} channels, {file.name} names "
+                cause += f"{len(channels)}"
+                raise UserError("DATASET", file, cause, "add the images, or correct channel_names")
             for number, name in names:
                 kind = modality(channels.get(str(int(number)))) if channels else ""
                 entry = Entry(f"{images}/{name}", f"{images}/{name}", case, modality=kind)

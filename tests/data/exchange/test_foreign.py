@@ -182,3 +182,13 @@ def test_one_image_in_two_roles_is_refused(tmp_path, training, test, words):
     (tmp_path / "dataset.json").write_text(json.dumps({"training": [training], "test": test}))
     with pytest.raises(UserError, match=words):
         format_of("datalist").read(tmp_path / "dataset.json")
+
+
+def test_a_case_that_lacks_a_channel_is_refused(tmp_path):
+    folder = tmp_path / "Dataset001_X"
+    put(folder / "imagesTr/a_0000.nii", folder / "labelsTr/a.nii")
+    about = {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "x": 1},
+             "numTraining": 1, "file_ending": ".nii"}  # fmt: skip
+    (folder / "dataset.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match="DATASET .*case a has 1 channels, dataset.json names 2"):
+        format_of("nnunet").read(folder)
