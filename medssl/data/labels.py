@@ -69,6 +69,7 @@ def attach(manifest: Manifest, labels: list[Path] | Path, outside: bool = False)
     for source in [labels] if isinstance(labels, (str, Path)) else labels:
         source = Path(source)
         found = _reader(source, outside)(manifest, source)
+        manifest.mark_table(source)
         for column, values in found.values.items():
             write(manifest.table, column, values, source)
         _mark_masks(manifest, found.masks)

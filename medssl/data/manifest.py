@@ -93,6 +93,12 @@ class Manifest:
         text = [c for c in table if pd.api.types.is_string_dtype(self.table[c])]
         self.table = table.fillna(dict.fromkeys(text, "")).astype(self.table.dtypes)
 
+    def mark_table(self, source: Path) -> None:
+        """Say of a table of labels or splits that lies among the scans what it is."""
+        here = self.table["path"] == relative(Path(os.path.realpath(source)), self.root)
+        told = ["IS_LABELS", "a table of labels or splits"]
+        self.table.loc[here & (self.table["format"] == ""), ["code", "reason"]] = told
+
     @property
     def used(self) -> pd.DataFrame:
         return self.table[self.table["verdict"] == "used"]

@@ -47,6 +47,7 @@ def attach_splits(manifest: Manifest, source: Path) -> Manifest:
         manifest.table.loc[rows, "split"] = name
         if patient:
             manifest.table.loc[rows, "patient"] = pseudonym(patient, "p")
+    manifest.mark_table(source)
     known = sum(manifest.table["verdict"].eq("used") & manifest.table["split"].ne(""))
     lost = sum(not rows for rows in matched)
     manifest.notes.append(f"{source.name}: {known} used scans have a split, {lost} lines no scan")

@@ -21,7 +21,7 @@ from medssl.errors import UserError, check_bad
 from medssl.privacy import printable
 
 SHOWN = 5
-EXPECTED = ("NOT_IMAGE", "IS_MASK", "COPY")
+EXPECTED = ("NOT_IMAGE", "IS_MASK", "IS_LABELS", "COPY")
 
 
 class Config(config.Config):

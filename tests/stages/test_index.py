@@ -110,3 +110,11 @@ def test_splits_may_be_drawn_by_patient(scans, tmp_path):
         start(*words, "stratify=age")
     with pytest.raises(UserError, match="SPLIT fractions"):
         start(*words[:-1], "shares=0.5,0.1")
+
+
+def test_tables_among_the_scans_are_listed_as_what_they_are(scans, tmp_path):
+    (scans / "s.csv").write_text("id,split,y\nsub1_v1,train,1\n")
+    manifest = start(
+        scans, f"out={tmp_path / 'm'}", f"labels={scans / 's.csv'}", f"splits={scans / 's.csv'}"
+    )
+    assert manifest.refused.set_index("path")["code"]["s.csv"] == "IS_LABELS"
