@@ -10,7 +10,7 @@ import pandas as pd
 from medssl.data.paths import listed
 from medssl.errors import UserError
 
-SPLITS = ("train", "val", "test", "")
+SPLITS = ("train", "val", "test")
 ID = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,249}"  # ids become names of files
 FORMS = {
     "files": r'(?s)\[".*"\]',
@@ -64,7 +64,7 @@ def check_table(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> No
     twice = table["id"][table["id"].duplicated()].unique().tolist()
     if twice:
         raise UserError("MANIFEST", path, f"ids given more than once: {listed(twice)}", fix)
-    odd = table[~table["split"].isin(SPLITS)]
+    odd = table[~table["split"].isin([*SPLITS, ""])]
     if len(odd):
         cause = f"split of {listed(odd['id'].tolist())} is {odd['split'].iloc[0]!r}"
         raise UserError("SPLIT", path, cause, "write train, val, test or nothing")

@@ -12,7 +12,7 @@ from medssl.errors import UserError
 KEY = "~/.config/medssl/patient.key"
 KEY_BYTES = 32
 DIGITS = 10
-PSEUDONYM = rf"p-[0-9a-f]{{{DIGITS}}}"
+PATIENT = rf"p-[0-9a-f]{{{DIGITS}}}"
 
 
 def key(path: Path | None = None) -> bytes:

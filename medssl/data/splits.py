@@ -7,6 +7,7 @@ import pandas as pd
 
 from medssl.data.delimited import check_names
 from medssl.data.manifest import Manifest
+from medssl.data.manifest_checks import SPLITS
 from medssl.data.patients import pseudonym
 from medssl.data.tables import (
     Places,
@@ -19,8 +20,6 @@ from medssl.data.tables import (
 )
 from medssl.errors import UserError
 from medssl.seeding import generator
-
-NAMES = ("train", "val", "test")
 
 
 def attach_splits(manifest: Manifest, source: Path) -> Manifest:
@@ -82,20 +81,20 @@ def split_by_patient(
     `stratify` names a column whose values are kept in proportion; a patient counts for the highest.
     Every split of a positive fraction gets a patient if there are enough. Raises UserError SPLIT.
     """
-    if len(fractions) != len(NAMES) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    if len(fractions) != len(SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         cause = f"fractions {list(fractions)} are not three shares that add up to 1"
         raise UserError("SPLIT", "fractions", cause, "write for example 0.7,0.1,0.2")
     stratum = table[stratify] if stratify else pd.Series("", index=table.index)
     patients = stratum.groupby(table["patient"]).max().astype("str").sort_index()
     order = generator(seed, "split.patient").permutation(len(patients))
     shuffled = patients.iloc[order].sort_values(kind="stable")
-    counts, of = dict.fromkeys(NAMES, 0), {}
+    counts, of = dict.fromkeys(SPLITS, 0), {}
     for number, patient in enumerate(shuffled.index, start=1):
-        owed = {n: f * number - counts[n] for n, f in zip(NAMES, fractions, strict=True) if f}
+        owed = {n: f * number - counts[n] for n, f in zip(SPLITS, fractions, strict=True) if f}
         name = max(owed, key=owed.get)
         of[patient] = name
         counts[name] += 1
-    _fill_empty(of, counts, [n for n, f in zip(NAMES, fractions, strict=True) if f])
+    _fill_empty(of, counts, [n for n, f in zip(SPLITS, fractions, strict=True) if f])
     return table["patient"].map(of).rename("split")
 
 

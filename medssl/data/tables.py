@@ -19,7 +19,7 @@ IDS = ("id", "image_id", "scan_id")
 # Without case, spaces, dashes and underscores: PatientID, patient_id and Patient ID are one name.
 PATIENTS = ("patient", "patientid", "pid", "subject", "subjectid", "mrn")
 __all__ = [
-    "IDENTIFYING", "IDS", "MASKS", "PATIENTS", "SPLITS", "Places", "absolute", "existing",
+    "IDENTIFYING", "IDS", "MASKS", "PATIENTS", "SPLIT_WORDS", "Places", "absolute", "existing",
     "identifying_columns", "label_name", "mask_columns", "match", "patient_columns", "plain_name",
     "read_table", "refuse_contradictions", "split_names",
 ]  # fmt: skip
@@ -31,7 +31,7 @@ IDENTIFYING = re.compile(
     r"|telefon.*|e?mail|ssn|.*insurance.*|.*physician.*|radiolog(ist|e|ue)|arzt|operator|.*uid"
 )
 MASKS = ("seg", "mask", "label_path", "mask_path", "segmentation", "label", "labels")
-SPLITS = {
+SPLIT_WORDS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "dev": "val", "test": "test", "testing": "test", "": "",
 }  # fmt: skip
@@ -177,7 +177,7 @@ def split_names(values: pd.Series, source: Path) -> pd.Series:
 
     Raises UserError SPLIT for any other word.
     """
-    names = values.str.lower().map(SPLITS)
+    names = values.str.lower().map(SPLIT_WORDS)
     if names.isna().any():
         line = names.index[names.isna().to_numpy().argmax()]
         cause = f"{names.index.name or 'line'} {line} says {values[line]!r}"

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medssl.data.manifest_checks import SPLITS
 from medssl.reports.charts import histograms
 from medssl.reports.figures import gallery
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
 
-SPLITS = ("train", "val", "test")
 MOST_REFUSED = 12
 MOST_ROWS = 200
 LONGEST = 20

@@ -23,7 +23,7 @@ from medssl.data import splits
 from medssl.data.files import alone_in, refuse_inside, write_csv
 from medssl.data.forecast import Forecast
 from medssl.data.manifest import Manifest
-from medssl.data.patients import PSEUDONYM
+from medssl.data.patients import PATIENT
 from medssl.data.preprocess import prepare
 from medssl.data.processes import each
 from medssl.data.recipe import Recipe
@@ -207,7 +207,7 @@ def _names(row) -> list[str]:
 
 
 def _check_pseudonyms(manifest: Manifest) -> None:
-    raw = ~manifest.used["patient"].str.fullmatch(PSEUDONYM)
+    raw = ~manifest.used["patient"].str.fullmatch(PATIENT)
     if raw.any():
         raise UserError(
             "PATIENT", manifest.used["id"][raw.idxmax()],

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from medssl.data.index import IDS
-from medssl.data.tables import IDENTIFYING, SPLITS, label_name, plain_name
+from medssl.data.tables import IDENTIFYING, SPLIT_WORDS, label_name, plain_name
 from medssl.errors import UserError
 
 Files = Literal["link", "copy"]
@@ -87,7 +87,7 @@ def modality(word: object) -> str:
 
 def split_name(word: object, where: str, source: Path) -> str:
     """train, val, test or "". Raises UserError SPLIT."""
-    name = SPLITS.get(text(word, "split", where).lower())
+    name = SPLIT_WORDS.get(text(word, "split", where).lower())
     if name is None:
         raise UserError("SPLIT", source, f"{where} says {word!r}", "write train, val or test")
     return name

@@ -16,15 +16,15 @@ from medssl.data.exchange.entry import Entry
 from medssl.data.exchange.json_file import part, read_json, write_json
 from medssl.data.manifest import Manifest
 from medssl.data.manifest_checks import ID
-from medssl.data.patients import PSEUDONYM
-from medssl.data.tables import SPLITS, label_name
+from medssl.data.patients import PATIENT
+from medssl.data.tables import SPLIT_WORDS, label_name
 from medssl.errors import UserError
 
 NAME = "medssl.json"
 SCHEMA = 1
 KINDS = ("str", "Int64", "Float64")
 FORMS = {
-    "id": re.compile(ID), "patient": re.compile(PSEUDONYM), "study": re.compile(r"(st-[0-9a-f]+)?"),
+    "id": re.compile(ID), "patient": re.compile(PATIENT), "study": re.compile(r"(st-[0-9a-f]+)?"),
 }  # fmt: skip
 SAID = tuple(f.name for f in fields(Entry) if f.name not in ("image", "where", "labels"))
 
@@ -131,7 +131,7 @@ def _trusted(entry: Entry) -> Entry:
         if not form.fullmatch(getattr(entry, what)):
             raise ValueError(f"a {what} is not as manifests have it")
     boxes = json.loads(entry.boxes or "[]")
-    if entry.split not in SPLITS.values() or not isinstance(boxes, list):
+    if entry.split not in SPLIT_WORDS.values() or not isinstance(boxes, list):
         raise ValueError("a split or the boxes are not as manifests have them")
     return entry
 
