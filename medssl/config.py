@@ -293,6 +293,9 @@ def _set(values: dict, path: list[str], value: Any) -> None:
         inner = values.setdefault(key, {})
         if isinstance(inner, str):
             inner = values[key] = {"name": inner}
+        if not isinstance(inner, dict):
+            cause = f"{key} is {inner}, which has no keys"
+            raise UserError("CONFIG", ".".join(path), cause, f"leave out {key}=, or this key")
         values = inner
     old = values.get(path[-1])
     if isinstance(old, dict) and isinstance(value, str):

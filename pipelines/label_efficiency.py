@@ -34,13 +34,12 @@ def main(
         scores = {}
         for arm in ("pretrained", "scratch"):
             run = out / f"{arm}-{labelled}-{draw}"
-            if not (run / "evaluation/cases.parquet").exists():
-                fit = {"steps": steps, "every": steps // 2, "seed": draw, "threads": threads}
-                call(
-                    "finetune", preset, store=store, backbone=backbone, from_scratch=arm == "scratch",
-                    labelled=labelled, draw=draw, fit=fit, optim={"lr": lr}, out=run,
-                )  # fmt: skip
-                call("evaluate", run=run, examples_shown=1)
+            fit = {"steps": steps, "every": steps // 2, "seed": draw, "threads": threads}
+            call(  # a run that was done is not done again, nor taken for one of other settings
+                "finetune", preset, store=store, backbone=backbone, from_scratch=arm == "scratch",
+                labelled=labelled, draw=draw, fit=fit, optim={"lr": lr}, out=run,
+            )  # fmt: skip
+            call("evaluate", run=run, examples_shown=1)
             cases = pd.read_parquet(run / "evaluation/cases.parquet").groupby("id")
             scores[arm] = cases.agg(dice=("dice", "mean"), patient=("patient", "first"))
         both = scores["pretrained"].join(scores["scratch"]["dice"].rename("scratch"))

@@ -155,3 +155,9 @@ def test_an_empty_path_is_not_the_current_folder():
     with pytest.raises(UserError, match="CONFIG store=: is empty"):
         config.load(Example, "nothing", ["store="])
     assert config.load(Example, "nothing", ["labels="]).labels == []
+
+
+@pytest.mark.parametrize("words", [["optim=1", "optim.lr=2"], ["optim=none", "optim.lr=2"]])
+def test_a_key_of_what_is_no_group_is_told(words):
+    with pytest.raises(UserError, match="CONFIG optim"):
+        config.load(Example, "nothing", words)

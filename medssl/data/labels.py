@@ -25,7 +25,7 @@ from medssl.data.tables import (
     absolute,
     existing,
     identifying_columns,
-    label_name,
+    label_names,
     mask_columns,
     match,
     patient_columns,
@@ -168,6 +168,9 @@ def _from_table(manifest: Manifest, source: Path, outside: bool = False) -> _Fou
     base, root = os.path.realpath(source.parent), str(manifest.root)
     found, mask_of = _Found("lines"), {}
     masks = mask_columns(table, source.parent, manifest.root)
+    if len(masks) > 1:
+        cause = f"several columns hold masks: {', '.join(masks)}"
+        raise UserError("LABELS", source, cause, "keep one of them")
     if masks:
         mask_of = _mask_paths(table[masks[0]], source, outside, base, root)
     found.masks = dict.fromkeys(mask_of.values())
@@ -205,14 +208,8 @@ def _from_table(manifest: Manifest, source: Path, outside: bool = False) -> _Fou
 
 def _label_columns(table: pd.DataFrame, source: Path) -> dict[str, pd.Series]:
     """The columns of a table by what they are called in a manifest."""
-    named = {}
-    for column in table:
-        name = f"label_{label_name(f'label_{column}')}"
-        if name in named:
-            cause = f"columns {named[name].name!r} and {column!r} would both be called {name}"
-            raise UserError("LABELS", source, cause, "give one of them another name")
-        named[name] = typed(table[column])
-    return named
+    names = label_names((f"label_{column}" for column in table), source)
+    return {f"label_{names[f'label_{c}']}": typed(table[c]) for c in table}
 
 
 def _mask_paths(values: pd.Series, source: Path, outside: bool, *folders: str) -> dict[int, str]:

@@ -124,6 +124,14 @@ class Manifest:
         """The files of a scan, in slice order."""
         return [self.root / file for file in json.loads(self.row(id)["files"])]
 
+    def current_files(self, id: str) -> list[Path]:
+        """The same, as they were indexed. Raises UserError STALE if one has changed or gone."""
+        files, row = self.files(id), self.row(id)
+        if row.get("stamp") and stamp(files) != row["stamp"]:
+            cause = f"{row['path']} has changed or gone since it was indexed"
+            raise UserError("STALE", id, cause, "run `medssl index` again")
+        return files
+
     def frames(self, id: str) -> list[list[int]]:
         """The numbers of the frames of each file that belong to a scan; none: whole files do."""
         return json.loads(self.row(id).get("frames") or "[]")
@@ -134,11 +142,7 @@ class Manifest:
         if row["verdict"] != "used":
             cause = f"the scan is refused ({row['code']}: {row['reason']})"
             raise UserError("REFUSED", id, cause, "choose a used scan")
-        files = self.files(id)
-        if row.get("stamp") and stamp(files) != row["stamp"]:
-            cause = f"{row['path']} has changed or gone since it was indexed"
-            raise UserError("STALE", id, cause, "run `medssl index` again")
-        volume = read(files, row["format"], self.frames(id))
+        volume = read(self.current_files(id), row["format"], self.frames(id))
         return replace(volume, modality=volume.modality or row["modality"])
 
     def mask(self, id: str, scan: Volume | None = None) -> Volume | None:

@@ -5,6 +5,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -20,8 +21,8 @@ IDS = ("id", "image_id", "scan_id")
 PATIENTS = ("patient", "patientid", "pid", "subject", "subjectid", "mrn")
 __all__ = [
     "IDENTIFYING", "IDS", "MASKS", "PATIENTS", "SPLIT_WORDS", "Places", "absolute", "existing",
-    "identifying_columns", "label_name", "mask_columns", "match", "patient_columns", "plain_name",
-    "read_table", "refuse_contradictions", "split_names",
+    "identifying_columns", "label_name", "label_names", "mask_columns", "match", "patient_columns",
+    "plain_name", "read_table", "refuse_contradictions", "split_names",
 ]  # fmt: skip
 SERIES = "seriesuid"
 IDENTIFYING = re.compile(
@@ -45,6 +46,18 @@ def plain_name(column: str) -> str:
 def label_name(column: str) -> str:
     """A label column's name in a manifest, without its `label_`: letters, digits and single _."""
     return re.sub(r"[\W_]+", "_", column.removeprefix("label_"))
+
+
+def label_names(columns: Iterable[str], source: Path) -> dict[str, str]:
+    """What label columns are called in a manifest. Raises UserError LABELS for two of one name."""
+    names: dict[str, str] = {}
+    for column in columns:
+        name = label_name(column)
+        if name in names:
+            cause = f"{names[name]!r} and {column!r} would both be called {name}"
+            raise UserError("LABELS", source, cause, "give one of them another name")
+        names[name] = column
+    return {column: name for name, column in names.items()}
 
 
 def patient_columns(table: pd.DataFrame) -> list[str]:

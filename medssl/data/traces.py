@@ -31,19 +31,28 @@ UNREADABLE = (
     ValueError, SyntaxError, EOFError, OverflowError, TypeError, KeyError,
     zlib.error, struct.error, Image.DecompressionBombError,
 )  # fmt: skip
-HIDDEN, FREE = "hidden text", "free text"
+HIDDEN, FREE, UNKNOWN = "hidden text", "free text", "not looked into"
+ARRAYS = {".b2nd", ".npy"}  # numbers of ours, and nothing else
 
 
 def traces(path: Path) -> Iterator[tuple[str, str, str]]:
     """(place, text, kind) of every piece of text in a file; `kind` is HIDDEN for what is no
     visible part of it, and should not be there at all, FREE for a column of remarks, else "". A file
-    that cannot be read gives one piece of kind "unreadable"; of other formats nothing is known.
+    that cannot be read gives one piece of kind "unreadable", one of a format that medssl does not
+    share (DICOM, MetaImage, NRRD, any other) and a link one of kind UNKNOWN.
     """
-    reader = _reader(path)
+    if not is_known(path):
+        yield "link" if path.is_symlink() else "file", "", UNKNOWN
+        return
     try:
-        yield from reader(path) if reader else ()
+        yield from _reader(path)(path)
     except (OSError, *UNREADABLE) as error:
         yield "file", one_line(error), "unreadable"
+
+
+def is_known(path: Path) -> bool:
+    """Whether a file is of a format that medssl shares, and no link."""
+    return not path.is_symlink() and _reader(path) is not None
 
 
 def _reader(path: Path):
@@ -54,6 +63,8 @@ def _reader(path: Path):
         return _safetensors
     if suffix in PICTURES:
         return _picture
+    if suffix in ARRAYS:
+        return lambda path: ()
     if name.endswith((".nii", ".nii.gz")):
         return _nifti
     return {".json": _json}.get(suffix, _lines) if suffix in PLAIN else None

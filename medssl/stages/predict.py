@@ -22,7 +22,7 @@ from medssl.data.index.row import stamp
 from medssl.data.preprocess import prepare, restore
 from medssl.data.recipe import Recipe
 from medssl.data.writing import affine_code, write_volume
-from medssl.errors import UserError
+from medssl.errors import UserError, one_line
 from medssl.privacy import scrub_names
 from medssl.progress import say, track
 from medssl.stages.finetune import check_fits, load_task
@@ -91,6 +91,11 @@ def run(config: Config) -> Path:
         except UserError as error:
             reason = scrub_names(f"{error.cause}. Fix: {error.fix}", row.files)
             refused.append((row.id, error.code, reason))
+        except (RuntimeError, ValueError, ArithmeticError, MemoryError, OSError) as error:
+            # One scan that no prediction can be made of stops no other.
+            reason = scrub_names(f"{type(error).__name__}: {one_line(error)}", row.files)
+            fix = "look at its shape and spacing"
+            refused.append((row.id, "PREDICT", f"{reason}. Fix: {fix}"))
     if scores:
         write_csv(config.out / "scores.csv", pd.DataFrame(scores))
     listed = pd.DataFrame(refused, columns=["id", "code", "reason"])

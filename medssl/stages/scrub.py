@@ -5,6 +5,9 @@ names and addresses in text, tables, pages and cards; text that headers of pictu
 weights hide; and, with `words=`, known names in any file, also as UTF-16, as base64 and inside
 compressed streams. Leaves with exit status 2 when there is one.
 
+Formats that medssl does not share, such as DICOM, MetaImage and NRRD, and links are findings, too:
+they are not looked into.
+
 With `out=` a copy is written that holds only what is meant to be shared (no config.json, manifest,
 store.json, private/ or checkpoints/), cleaned, and the copy is looked through instead.
 """
@@ -21,7 +24,7 @@ from pydantic import Field
 from medssl.config import Config as Base
 from medssl.data.cleaning import clean
 from medssl.data.disguises import Words
-from medssl.data.traces import traces
+from medssl.data.traces import is_known, traces
 from medssl.errors import UserError
 from medssl.privacy import LOCAL, findings, printable, scrub
 from medssl.progress import say, track
@@ -92,7 +95,7 @@ def search(folder: Path, words: set[str] = frozenset()) -> Iterator[Finding]:
             else:
                 for _, _, rule in findings(text):
                     yield Finding(shown, rule, scrub(place, words))
-        if known:
+        if known and not path.is_symlink():
             hits = {(how, at) for _, how, at in known.find(path.read_bytes())}
             hits |= {(how, place) for place, text, _ in _packed(path)
                      for _, how, _ in known.find(text.encode())}  # fmt: skip
@@ -125,13 +128,16 @@ def _words(path: Path | None) -> set[str]:
     if path is None:
         return set()
     try:
-        return {line.strip() for line in path.read_text().splitlines() if line.strip()}
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("WORDS", path, "cannot be read", "give a UTF-8 text file") from error
+    if words := {line.strip() for line in lines if line.strip()}:
+        return words
+    raise UserError("WORDS", path, "holds no word", "write one name a line")
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+    return sorted(p for p in folder.rglob("*") if p.is_symlink() or p.is_file())
 
 
 def _copy(source: Path, out: Path, words: set[str]) -> None:
@@ -139,11 +145,14 @@ def _copy(source: Path, out: Path, words: set[str]) -> None:
         raise UserError("CONFIG", f"out={out}", "lies inside the folder", "choose one elsewhere")
     if out.exists() and any(out.iterdir()):
         raise UserError("EXISTS", out, "holds files already", "give an empty folder as out=")
-    left_out = 0
+    left_out = unknown = 0
     for path in track(_files(source), "clean", unit="files"):
         name = path.relative_to(source)
         if is_local(name):
             left_out += 1
+            continue
+        if not is_known(path):
+            unknown += 1
             continue
         target = out / Path(*(scrub(part, words, but="file") for part in name.parts))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -152,3 +161,5 @@ def _copy(source: Path, out: Path, words: set[str]) -> None:
             raise UserError("EXISTS", out, cause, "rename one of them")
         clean(path, target, words)
     say(f"left out {left_out} files that are not meant to be shared")
+    if unknown:
+        say(f"left out {unknown} links and files of formats that cannot be cleaned, such as DICOM")

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import nn
+from torch.nn.utils import get_total_norm
 
 from medssl.errors import UserError
 from medssl.progress import say, track
@@ -92,8 +93,18 @@ def fit(
             logs = {k: logs.get(k, 0.0) + v / fit.accumulate for k, v in figures.items()}
             seen += len(batch["image"])
         if optimisation.clip:
-            norm = fabric.clip_gradients(model, optimizer, max_norm=optimisation.clip)
+            norm = fabric.clip_gradients(
+                model, optimizer, max_norm=optimisation.clip, error_if_nonfinite=False
+            )
             logs["gradient"] = float(norm)
+        else:
+            norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        # Half precision overflows now and then, and its scaler leaves such a step out.
+        if not bool(torch.isfinite(norm)) and fit.precision != "16-mixed":
+            raise UserError(
+                "NONFINITE", f"step {step}", "a gradient is not finite, though the loss is",
+                "lower optim.lr or set optim.clip=1; the last checkpoint is good",
+            )  # fmt: skip
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         trainable.after_step(step)

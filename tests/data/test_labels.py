@@ -221,7 +221,9 @@ def test_columns_keep_their_letters_and_are_never_merged(tmp_path):
     (tmp_path / "t.csv").write_text("id,Größe in cm\na,3\n")
     assert "label_Größe_in_cm" in attach(indexed(tmp_path / "i"), tmp_path / "t.csv").table
     (tmp_path / "t.csv").write_text("id,a b,a-b\na,3,4\n")
-    with pytest.raises(UserError, match="LABELS .*'a b' and 'a-b' would both be called label_a_b"):
+    with pytest.raises(
+        UserError, match="LABELS .*'label_a b' and 'label_a-b' would both be called a_b"
+    ):
         attach(indexed(tmp_path / "i"), tmp_path / "t.csv")
 
 

@@ -68,6 +68,7 @@ def _judge(folder: Path, expected: str, recipe: Recipe | None = None) -> list[Fa
     elif expected == "ok" or expected.startswith("remark: "):
         assert [fate.message for fate in found if fate.code] == []
         words = expected.removeprefix("remark: ") if expected != "ok" else ""
+        assert words or expected == "ok", "a remark in no words is none"
         assert all(words in fate.remarks for fate in found), [fate.remarks for fate in found]
     else:
         faults = [fate for fate in found if fate.code != "NOT_IMAGE"]

@@ -400,7 +400,7 @@ def test_incomplete_meta_is_read_with_a_remark(row, tmp_path, judge):
             tmp_path / "a.dcm", d, implicit_vr=True, little_endian=True,
             enforce_file_format=False,
         )  # fmt: skip
-        judge(tmp_path, "remark: ")
+        judge(tmp_path, "remark: no DICOM preamble or file meta")
         return
     path = good.film(tmp_path)
     raw = path.read_bytes()

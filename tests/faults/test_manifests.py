@@ -300,7 +300,8 @@ def test_h5_no_spelling_leads_out_of_a_dataset(scans, name):
 
 
 def test_h5_an_option_allows_what_is_trusted(scans):
-    (scans / "images/link.nii").symlink_to(scans.parent / "secret.nii")
+    shutil.copy(scans.parent / "secret.nii", scans.parent / "other.nii")
+    (scans / "images/link.nii").symlink_to(scans.parent / "other.nii")
     outside = ["../secret.nii", str(scans / "images/01.nii"), "images/link.nii"]
     manifest = datalist(scans, outside, outside=True)
     assert len(manifest.used) == 3 and manifest.root == scans.parent.resolve()

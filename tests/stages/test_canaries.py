@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from medssl import cli
 from medssl.data.disguises import Words
 from medssl.data.manifest import Manifest
+from medssl.errors import UserError
 from medssl.privacy import is_neutral
 from medssl.stages import call
 from medssl.stages.scrub import is_local, search
@@ -144,8 +145,17 @@ def _crashes(monkeypatch, out: Path, scans: Path, known: Words) -> None:
         files = getattr(row, "files", [scans])
         raise RuntimeError(f"cannot allocate for {files[0]} of '{files[0].stem}' in {scans.name}")
 
-    with monkeypatch.context() as patch:
+    with (
+        monkeypatch.context() as patch
+    ):  # in one scan, which is then refused, and the others as well
         patch.setattr(predict, "read", explode)
+        with pytest.raises(UserError, match="no scan could be predicted"):
+            call("predict", run=out / "tuned", scans=scans, out=out / "p3")
+        refused = (out / "p3/refused.csv").read_text()
+        assert "RuntimeError: cannot allocate" in refused
+    assert leaks(known, out / "p3") == []
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "load_task", explode)
         patch.setattr(pretrain, "_health", explode)
         _crash_each(out, scans, known)
     assert leaks(known, out / "p2", out / "v2") == []

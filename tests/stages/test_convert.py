@@ -90,3 +90,22 @@ def test_a_dataset_without_masks_says_that_it_has_no_training_case(tmp_path, cap
     call("index", scans=tmp_path / "scans", out=tmp_path / "m", modality="CT")
     call("convert", source=tmp_path / "m", to="nnunet", out=tmp_path / "Dataset001_X")
     assert "no scan has a mask" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("classes", [{1: "a", 9: "b"}, {0: "a"}, {1: "background"}])
+def test_names_of_classes_must_fit_the_masks(cohort, tmp_path, classes):
+    for to in ("nnunet", "datalist"):
+        with pytest.raises(UserError, match="CONFIG classes: "):
+            call("convert", source=cohort / "out/m", to=to, out=tmp_path / to / "Dataset001_X",
+                 classes=classes)  # fmt: skip
+
+
+def test_a_scan_that_was_replaced_since_is_not_passed_on(tmp_path):
+    (tmp_path / "scans").mkdir()
+    for name in ("a.nii", "b.nii"):
+        good.nifti(tmp_path / "scans", name)
+    call("index", scans=tmp_path / "scans", out=tmp_path / "m", modality="CT")
+    (tmp_path / "scans/a.nii").write_bytes(b"another scan")
+    out = call("convert", source=tmp_path / "m", to="csv", out=tmp_path / "c")
+    assert "STALE" in (out / "refused.csv").read_text()
+    assert len(list((out / "images").iterdir())) == 1

@@ -6,7 +6,9 @@ from typer.testing import CliRunner
 
 from medssl import cli
 from medssl.errors import UserError
-from medssl.stages import call
+from medssl.stages import call, scrub
+from medssl.stages.scrub import search
+from tests.faults import good
 
 
 @pytest.fixture
@@ -58,3 +60,24 @@ def test_bad_words_are_refused(folder, tmp_path):
             call("scrub", folder=folder, **words)
     with pytest.raises(UserError, match="is no folder"):
         call("scrub", folder=tmp_path / "nothing", check=True)
+
+
+def test_what_is_not_looked_into_is_a_finding_and_stays_out_of_the_copy(folder, tmp_path):
+    good.film(folder, PatientName="Mustermann^Max")
+    (folder / "x.mha").write_bytes(b"ObjectType = Image")
+    (folder / "nosuffix").write_bytes(b"Mustermann")
+    (folder / "linked.nii").symlink_to(tmp_path / "Doe_John_19800101.nii")
+    told = {(f.file, f.kind) for f in search(folder) if f.kind == "not looked into"}
+    names = ("a.dcm", "x.mha", "nosuffix", "linked.nii")
+    assert told == {(name, "not looked into") for name in names}
+    out = call("scrub", folder=folder, out=tmp_path / "out")
+    assert not {p.name for p in out.rglob("*")} & set(names)
+
+
+def test_words_are_read_whatever_saved_them(folder, tmp_path):
+    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfMueller\n")
+    found = search(folder, scrub._words(tmp_path / "names.txt"))
+    assert "known word as text" in {finding.kind for finding in found}
+    (tmp_path / "names.txt").write_text("\n")
+    with pytest.raises(UserError, match="WORDS .*holds no word"):
+        call("scrub", folder=folder, check=True, words=tmp_path / "names.txt")

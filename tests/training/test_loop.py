@@ -72,6 +72,18 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path
     assert min(again.after) == 20
 
 
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path, clip):
+    class Steep(Line):
+        def training_step(self, batch, step):
+            return StepOutput(self.backbone.weight.abs().sqrt().sum(), {})  # at 0 it has no slope
+
+    module, settings = Steep(), Fit(steps=3, batch_size=8, every=1)
+    with pytest.raises(UserError, match="NONFINITE step 0: a gradient is not finite"):
+        list(fit(module, batches, settings, Optim(lr=0.1, clip=clip), tmp_path))
+    assert torch.isfinite(module.backbone.weight).all()
+
+
 def test_averaged_weights_are_seen_at_moments_and_trained_ones_go_on(tmp_path):
     module, moments = train(tmp_path, ema=0.9)
     plain, plain_moments = train(tmp_path / "plain")

@@ -29,7 +29,7 @@ from medssl.data.files import write_atomically
 from medssl.data.index.ids import IMAGE_SUFFIXES, stem
 from medssl.data.manifest import Manifest
 from medssl.data.paths import listed
-from medssl.data.tables import identifying_columns, label_name
+from medssl.data.tables import identifying_columns, label_names
 from medssl.errors import UserError
 
 NAME, PEOPLE = "dataset_description.json", "participants.tsv"
@@ -98,7 +98,8 @@ def read(path: Path, how: Reading = STRICT) -> Manifest:
 
 def recognises(path: Path) -> bool:
     folder = path if path.is_dir() else path.parent
-    return folder.is_dir() and any(p.is_dir() for p in folder.glob("sub-*"))
+    own = path.is_dir() or path.name in (NAME, PEOPLE)
+    return own and folder.is_dir() and any(p.is_dir() for p in folder.glob("sub-*"))
 
 
 def parse(folder: Path) -> tuple[list[Entry], list[str]]:
@@ -216,9 +217,9 @@ def _table(file: Path, key: str) -> tuple[dict[str, dict[str, str]], list[str]]:
     kept = [c for c in table if c not in (key, *private)]
     for column in kept:
         check_labels(table[column], file)
-    found = {}
+    found, name_of = {}, label_names((c for c in kept if c != "split"), file)
     for line, row in zip(table.index, table.to_dict("records"), strict=True):
-        words = {label_name(c): row[c] for c in kept if row[c] and c != "split"}
+        words = {name_of[c]: row[c] for c in kept if row[c] and c != "split"}
         found[row[key]] = words | {"split": split_name(row.get("split", ""), f"line {line}", file)}
     note = f"{file.name}: columns left out, since they may tell who a patient is: "
     return found, [note + ", ".join(private)] if private else []

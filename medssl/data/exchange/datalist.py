@@ -19,7 +19,14 @@ from medssl.data.exchange.entry import (
 )
 from medssl.data.exchange.gather import based, gather
 from medssl.data.exchange.json_file import part, read_json, write_json
-from medssl.data.exchange.placing import Rule, empty_folder, is_film, label_values, place_all
+from medssl.data.exchange.placing import (
+    Rule,
+    check_classes,
+    empty_folder,
+    is_film,
+    label_values,
+    place_all,
+)
 from medssl.data.index.ids import IMAGE_SUFFIXES
 from medssl.data.manifest import Manifest
 from medssl.data.paths import unsafe
@@ -27,8 +34,8 @@ from medssl.data.tables import PATIENTS, plain_name
 from medssl.errors import UserError
 
 NAME = "dataset.json"
+LONGEST_NAME = 255
 LISTS = {"training": "train", "validation": "val", "test": "test", "unassigned": ""}
-LIST_OF = {split: key for key, split in LISTS.items()}
 OWN = {"image", "label", "id", "modality", "study", "fold"}
 
 
@@ -43,8 +50,9 @@ def write(manifest: Manifest, out: Path, how: Writing = AS_LINKS) -> None:
     lists = {key: [_item(e) for e in meant if e.split == split] for key, split in LISTS.items()}
     rows = [row for row in manifest.used.to_dict("records") if row["id"] in placed]
     masked = [row for row in rows if row["label_mask"]]
-    names = {v: how.classes.get(v, "background" if v == 0 else str(v))
-             for v in label_values(manifest, masked)}  # fmt: skip
+    values = label_values(manifest, masked)
+    check_classes(how.classes, values)
+    names = {v: how.classes.get(v, "background" if v == 0 else str(v)) for v in values}
     content = {
         "name": "medssl manifest",
         "tensorImageSize": "2D" if all(map(is_film, rows)) else "3D",
@@ -142,5 +150,6 @@ def _is_path(label: str, base: Path) -> bool:
     return (
         any(suffix in lower for suffix in IMAGE_SUFFIXES)
         or unsafe(label) == ""
+        and len(label) < LONGEST_NAME  # no file system takes a longer one
         and (base / label).is_file()
     )

@@ -1,12 +1,14 @@
 """What an exchange file says of one scan, and the words it says it with."""
 
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from medssl.data.index import IDS
-from medssl.data.tables import IDENTIFYING, SPLIT_WORDS, label_name, plain_name
+from medssl.data.index.dicom_header import MODALITIES as DICOM_MODALITIES
+from medssl.data.tables import IDENTIFYING, SPLIT_WORDS, label_names, plain_name
 from medssl.errors import UserError
 
 Files = Literal["link", "copy"]
@@ -82,7 +84,8 @@ def modality(word: object) -> str:
     plain = text(word, "modality", "").lower()
     if plain in NOT_A_MODALITY:
         return ""
-    return MODALITIES.get(plain, plain.upper())
+    first = re.split(r"[^a-z0-9-]", plain)[0].upper()  # CT_arterial
+    return MODALITIES.get(plain, first if first in DICOM_MODALITIES else "")
 
 
 def split_name(word: object, where: str, source: Path) -> str:
@@ -112,12 +115,13 @@ def scalars(values: object, where: str, source: Path, but: set[str] = frozenset(
     """Labels among a format's free keys, and the keys left out since they may name a patient."""
     if not isinstance(values, dict):
         return {}, []
-    found, private = {}, []
+    kept, private = {}, []
     for key, value in values.items():
         if key in but or isinstance(value, (dict, list)) or value in (None, ""):
             continue
         if IDENTIFYING.fullmatch(plain_name(key)):
             private.append(key)
         else:
-            found[label_name(key)] = text(value, key, where, source)
-    return found, private
+            kept[key] = text(value, key, where, source)
+    name_of = label_names(kept, source)
+    return {name_of[key]: value for key, value in kept.items()}, private

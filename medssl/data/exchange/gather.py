@@ -39,8 +39,10 @@ def gather(
     all_there(masks, "masks", source)
 
     owner = {path: n for n, e in enumerate(entries) if (path := places[e.image])}
+    _refuse_one_place(places, entries, source)
     rows = scan_files(list(owner), base, how.modality, how.ids, how.workers)
     said = _said_of(rows, owner)
+    _refuse_shared(rows, owner, said, entries, source)
     _name(rows, said, entries, side, how)
     rows += [_missing(e, base, how) for e in entries if places[e.image] is None]
     looked_at = {*said.values()} | {owner[f] for row in rows for f in row.files if f in owner}
@@ -76,6 +78,29 @@ def _refuse_twice(entries: list[Entry], source: Path) -> None:
     if own:
         cause = f"{len(own)} scans are given as their own mask: {listed(own)}"
         raise UserError("LABELS", source, cause, "name the masks, or take them out")
+
+
+def _refuse_one_place(places: dict, entries: list[Entry], source: Path) -> None:
+    """Two spellings, or a link, may lead to one file."""
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        path = places[entry.image]
+        other = first.setdefault(os.path.realpath(path), entry) if path else entry
+        if other is not entry:
+            cause = f"{other.where} and {entry.where} name one file, {listed([entry.image])}"
+            raise UserError("DUPLICATE", source, cause, "keep one entry a scan")
+
+
+def _refuse_shared(
+    rows: list[Row], owner: dict[Path, int], said: dict, entries: list[Entry], source: Path
+) -> None:
+    """What another entry says of a slice of the same scan would be lost."""
+    for row in rows:
+        numbers = {owner[f] for f in row.files if f in owner} - {said.get(id(row))}
+        if row.used and numbers:
+            one, other = entries[said[id(row)]], entries[min(numbers)]
+            cause = f"{one.where} and {other.where} name files of one scan"
+            raise UserError("DUPLICATE", source, cause, "keep one entry a scan: its folder")
 
 
 def _there(places: dict, source: Path, how: Reading) -> dict[str, Path | None]:
@@ -187,6 +212,9 @@ def _label(
     paths = [relative(masks[e.mask], manifest.root) if e.mask else "" for e in said]
     table["label_mask"] = pd.Series(paths, index=table.index, dtype="str")
     names = dict.fromkeys([*side.kinds, *(name for e in said for name in e.labels)])
+    if "mask" in names:
+        cause = "a label called mask would stand for the label masks themselves"
+        raise UserError("LABELS", "labels", cause, "give it another name")
     for name in names:
         values = pd.Series([e.labels.get(name, "") for e in said], index=table.index, dtype="str")
         table[f"label_{name}"] = _of_kind(values, side.kinds.get(name, ""))

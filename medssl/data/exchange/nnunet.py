@@ -12,7 +12,14 @@ from medssl.data.exchange import side
 from medssl.data.exchange.entry import AS_LINKS, STRICT, Entry, Reading, Writing, modality
 from medssl.data.exchange.gather import based, gather
 from medssl.data.exchange.json_file import part, read_json, write_json
-from medssl.data.exchange.placing import Rule, empty_folder, is_film, label_values, place_all
+from medssl.data.exchange.placing import (
+    Rule,
+    check_classes,
+    empty_folder,
+    is_film,
+    label_values,
+    place_all,
+)
 from medssl.data.index.ids import IMAGE_SUFFIXES
 from medssl.data.manifest import Manifest
 from medssl.data.paths import listed
@@ -78,7 +85,8 @@ def read(path: Path, how: Reading = STRICT) -> Manifest:
 def recognises(path: Path) -> bool:
     folder = path if path.is_dir() else path.parent
     return (
-        (folder / NAME).is_file()
+        (path.is_dir() or path.name == NAME)
+        and (folder / NAME).is_file()
         and (folder / "imagesTr").is_dir()
         and ("file_ending" in read_json(folder / NAME) or bool(FOLDER.fullmatch(folder.name)))
     )
@@ -144,6 +152,7 @@ def _labels(manifest: Manifest, rows: list[dict], how: Writing) -> dict[str, int
         found = listed(list(map(str, values)), 20)
         cause = f"masks hold labels {found}; nnU-Net wants 0, 1, 2 and so on"
         raise UserError("LABELS", "manifest", cause, "number the labels without gaps")
+    check_classes(how.classes, values)
     names = {v: "background" if v == 0 else how.classes.get(v, f"label_{v}") for v in values}
     return {name: value for value, name in names.items()}
 
@@ -181,13 +190,16 @@ def _splits(file: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
     content = read_json(file, list)
-    fold = content[0] if content and isinstance(content[0], dict) else {}
-    found = {str(case): "train" for case in part(fold, "train", list, file)}
-    both = sorted(found.keys() & {str(case) for case in part(fold, "val", list, file)})
+    if not content or not isinstance(content[0], dict):
+        cause = "its first fold is no mapping of train and val"
+        raise UserError("SPLIT", file, cause, "write it as nnU-Net does, or take the file out")
+    train, val = (part(content[0], key, list, file) for key in ("train", "val"))
+    found = {str(case): "train" for case in train}
+    both = sorted(found.keys() & {str(case) for case in val})
     if both:
         cause = f"fold 0 has cases in train and val: {listed(both)}"
         raise UserError("SPLIT", file, cause, "put every case into one of them")
-    return found | {str(case): "val" for case in fold.get("val", [])}
+    return found | {str(case): "val" for case in val}
 
 
 def _refuse_differences(cases: dict, masks: dict, about: dict, file: Path) -> None:

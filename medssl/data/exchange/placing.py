@@ -64,7 +64,7 @@ def place_scan(
     films = is_film(row)
     if films and rule.no_films:
         raise UserError("UNSUPPORTED", row["id"], rule.no_films, "export volumes only")
-    files = manifest.files(row["id"])
+    files = manifest.current_files(row["id"])
     endings = rule.films if films else rule.volumes
     target.parent.mkdir(parents=True, exist_ok=True)
     otherwise = rule.plain and any(words in row["remarks"] for words in READ_OTHERWISE)
@@ -126,6 +126,20 @@ def ending(file: Path, row: dict) -> str:
     if row["format"] == "dicom":
         return ".dcm"
     return known
+
+
+def check_classes(classes: dict[int, str], values: list[int]) -> None:
+    """Raise UserError CONFIG for names of no value in the masks, of the background, or given twice."""
+    lost = sorted(set(classes) - set(values))
+    cause = ""
+    if lost:
+        cause = f"no mask holds {', '.join(map(str, lost))}"
+    elif 0 in classes or "background" in classes.values():
+        cause = "0 is the background, and no other value is"
+    elif len(set(classes.values())) < len(classes):
+        cause = "names two values alike"
+    if cause:
+        raise UserError("CONFIG", "classes", cause, "name every value above 0, each otherwise")
 
 
 def label_values(manifest: Manifest, rows: list[dict]) -> list[int]:

@@ -86,7 +86,7 @@ def read(folder: Path) -> Side:
             image = str(scan["image"])
             side.meant[image] = _trusted(_entry(image, scan["meant"]))
             side.seen[image] = _entry(image, scan["seen"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         cause = f"is damaged ({type(error).__name__}: {error})"
         fix = "export the manifest again, or delete it and take what the format alone says"
         raise UserError("JSON", path, cause, fix) from error

@@ -25,7 +25,7 @@ from medssl.data.tables import (
     IDS,
     MASKS,
     identifying_columns,
-    label_name,
+    label_names,
     patient_columns,
     plain_name,
     read_table,
@@ -91,13 +91,13 @@ def parse(file: Path) -> tuple[list[Entry], list[str]]:
     labels = [c for c in table if c not in taken]
     for column in labels:
         check_labels(table[column], file)
-    entries = []
+    entries, name_of = [], label_names(labels, file)
     for line, row in zip(table.index, table.to_dict("records"), strict=True):
         said = {role: row[column] for role, column in roles.items() if column}
         where = f"line {line}"
         said["modality"] = modality(said.get("modality", ""))
         said["split"] = split_name(said.get("split", ""), where, file)
-        words = {label_name(c): row[c] for c in labels if row[c]}
+        words = {name_of[c]: row[c] for c in labels if row[c]}
         entries.append(Entry(row[images], where, **said, labels=words))
     notes = []
     if private:

@@ -166,6 +166,7 @@ def test_a_side_file_that_no_manifest_wrote_is_refused(volumes, passed_on, spoil
 
 
 def test_words_for_modality():
+    assert modality("CT_arterial") == "CT" and modality("SMITH JOHN") == ""
     assert [modality(w) for w in ("T1w", "MRI", "CT", "zscore", "x-ray", None, "US")] == [
         "MR", "MR", "CT", "", "DX", "", "US"]  # fmt: skip
 
@@ -192,3 +193,51 @@ def test_a_case_that_lacks_a_channel_is_refused(tmp_path):
     (folder / "dataset.json").write_text(json.dumps(about))
     with pytest.raises(UserError, match="DATASET .*case a has 1 channels, dataset.json names 2"):
         format_of("nnunet").read(folder)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("path,y\na.nii,1\n./a.nii,2\n", "DUPLICATE .*more than once"),
+        ("path,y\na.nii,1\nlink.nii,2\n", "DUPLICATE .*line 2 and line 3 name one file"),
+        ("path,mask,label_mask\na.nii,,x\n", "LABELS .*would stand for the label masks"),
+        ("path,er-status,er status\na.nii,0,1\n", "LABELS .*would both be called er_status"),
+    ],
+)
+def test_nothing_of_a_table_is_lost(tmp_path, lines, words):
+    put(tmp_path / "a.nii")
+    (tmp_path / "link.nii").symlink_to("a.nii")
+    (tmp_path / "scans.csv").write_text(lines)
+    with pytest.raises(UserError, match=words):
+        format_of("csv").read(tmp_path / "scans.csv")
+
+
+def test_a_line_for_each_slice_is_no_table_of_scans(tmp_path):
+    (tmp_path / "s").mkdir()
+    good.ct(tmp_path / "s")
+    files = sorted(p.relative_to(tmp_path).as_posix() for p in (tmp_path / "s").iterdir())
+    lines = [f"{name},{n == 2:d}" for n, name in enumerate(files)]
+    (tmp_path / "scans.csv").write_text("path,finding\n" + "\n".join(lines) + "\n")
+    with pytest.raises(UserError, match="DUPLICATE .*name files of one scan"):
+        format_of("csv").read(tmp_path / "scans.csv")
+
+
+def test_other_files_beside_a_dataset_are_not_the_dataset(tmp_path):
+    put(tmp_path / "sub-1/anat/sub-1_T1w.nii", tmp_path / "a.nii")
+    (tmp_path / "mine.csv").write_text("path\na.nii\n")
+    assert recognised(tmp_path) == "bids" and recognised(tmp_path / "mine.csv") == "csv"
+
+
+@pytest.mark.parametrize("content", ['[{"train": ["a"], "val": null}]', '[["a"], ["b"]]', "[]"])
+def test_splits_of_nnunet_that_are_none_are_refused_or_empty(tmp_path, content):
+    folder = tmp_path / "Dataset001_X"
+    put(folder / "imagesTr/a_0000.nii", folder / "labelsTr/a.nii")
+    about = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "x": 1},
+             "numTraining": 1, "file_ending": ".nii"}  # fmt: skip
+    (folder / "dataset.json").write_text(json.dumps(about))
+    (folder / "splits_final.json").write_text(content)
+    if "train" in content:
+        assert used("nnunet", folder)["split"].tolist() == ["train"]
+    else:
+        with pytest.raises(UserError, match="SPLIT .*no mapping of train and val"):
+            used("nnunet", folder)
