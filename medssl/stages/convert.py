@@ -118,7 +118,8 @@ def _read(config: Config) -> Manifest:
             cause = "is a manifest already"
             raise UserError("CONFIG", source, cause, f"give to= one of {', '.join(FORMATS)}")
         return _completed(Manifest.read(source), config.modality)
-    refuse_inside(config.out, source)
+    for folder in filter(None, (source, config.scans)):
+        refuse_inside(config.out, folder)
     how = Reading(
         config.scans, config.outside, config.modality, config.ids, config.max_missing,
         config.workers,

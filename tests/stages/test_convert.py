@@ -54,6 +54,7 @@ def test_scans_are_not_written_to_and_directions_are_checked(cohort, tmp_path):
         {"source": m, "to": "nnunet", "out": tmp_path / "ball"},
         {"source": tmp_path, "out": tmp_path / "m"},
         {"source": tmp_path / "none", "out": tmp_path / "m"},
+        {"source": cohort / "splits.csv", "scans": cohort / "images", "out": cohort / "images/m"},
     ):
         with pytest.raises(UserError, match="CONFIG|DATASET"):
             call("convert", **words)
