@@ -14,7 +14,7 @@ from medssl.stages import call
 
 SHORT = {"steps": 150, "batch_size": 2, "every": 75}
 LONG = {"steps": 1500, "batch_size": 16, "every": 500}
-VOCO = {"method": {"crop": [32, 24, 32]}, "backbone": {"channels": [16, 32, 64]}, "fit": SHORT}
+VOCO = {"method": {"size": [32, 24, 32]}, "backbone": {"channels": [16, 32, 64]}, "fit": SHORT}
 MAE = {
     "method": {"size": [32, 32, 32], "normalise_target": False},
     "backbone": {"width": 96, "depth": 4},

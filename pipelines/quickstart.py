@@ -13,7 +13,7 @@ from medssl.data.phantom import make
 from medssl.stages import call
 
 ORGANS = {1: "liver", 2: "spleen", 3: "kidneys", 4: "lungs", 5: "heart"}
-VOCO = {"method": {"crop": [32, 24, 32]}, "backbone": {"channels": [16, 32, 64]}}
+VOCO = {"method": {"size": [32, 24, 32]}, "backbone": {"channels": [16, 32, 64]}}
 MAE = {"method": {"size": [64, 48, 64]}, "backbone": {"width": 96, "depth": 4}}
 HEAD = {
     "task": {"size": [32, 32, 32], "foreground": 0.9, "overlap": 0.25},

@@ -108,7 +108,7 @@ def test_import_direction():
         ("data/index/walk.py", "def f():\n    import medssl.methods.voco"),
         ("data/index/walk.py", "from ...stages import call"),
         ("data/store.py", "from ..evaluation import metrics"),
-        ("methods/voco.py", "from medssl.tasks.decoders import UNetDecoder"),
+        ("methods/voco.py", "from medssl.tasks.segmentation import Segmentation"),
         ("training/loop.py", "METHODS = {'voco': 'medssl.methods.voco:VoCo'}"),
         ("training/loop.py", "import importlib\nimportlib.import_module(f'medssl.stages.{1}')"),
         ("reports/html.py", "from medssl.cli import main"),

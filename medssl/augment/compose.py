@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medssl.augment.intensity import apply_intensity, draw_intensity
-from medssl.augment.spatial import apply_affine, draw_affine
+from medssl.augment.spatial import apply_affine, draw_affine, draw_crop
 from medssl.config import Keys
 
 
@@ -63,12 +63,32 @@ class Drawn:
         return moved[:, 0].to(mask.dtype)
 
 
-def augmenter(
-    augment: Augment, value_range: tuple[float, float]
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """`(image, seeds) -> image`, what methods are given; they choose how often and on what."""
+def augmenter(augment: Augment, value_range: tuple[float, float]) -> Callable[..., Tensor]:
+    """What methods are given: they choose how often, on what, and which part of it.
 
-    def apply(image: Tensor, seeds: Tensor) -> Tensor:
-        return augment.draw(seeds, tuple(image.shape[2:])).image(image, value_range)
+    `(image (B, C, *n), seeds (B,), *, size=None, crop=None, spatial=True, intensity=True)` gives
+    (B, C, *size); size None: that of the image.
+    crop       smallest and largest share of the volume (or area) that a sample keeps, anywhere in it
+    spatial    False: voxels stay where they are; intensity False: only they move. What one draws does
+               not depend on whether the other is on.
+    """
+
+    def apply(
+        image: Tensor, seeds: Tensor, *, size: tuple[int, ...] | None = None,
+        crop: tuple[float, float] | None = None, spatial: bool = True, intensity: bool = True,
+    ) -> Tensor:  # fmt: skip
+        drawn = augment.draw(seeds, tuple(image.shape[2:]))
+        maps = (
+            drawn.maps
+            if spatial
+            else torch.eye(image.ndim - 2, image.ndim - 1).expand_as(drawn.maps)
+        )
+        if size is not None or crop is not None:
+            maps = draw_crop(maps, seeds, tuple(image.shape[2:]), size, crop)
+        floor = image.amin(tuple(range(1, image.ndim)), keepdim=True)
+        image = apply_affine(image, maps, fill=floor, size=size)
+        if not intensity:
+            return image
+        return apply_intensity(image, drawn.intensity, drawn.seeds, *value_range)
 
     return apply

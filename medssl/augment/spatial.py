@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+CROP = 0x63726F70  # keeps the draw of the box apart from the other draws of a sample
+
 
 def draw_affine(
     generators: list[torch.Generator], size: tuple[int, ...], *,
@@ -37,18 +39,40 @@ def draw_affine(
     return torch.stack(maps).float()
 
 
+def draw_crop(
+    maps: Tensor, seeds: Tensor, size: tuple[int, ...], output: tuple[int, ...] | None,
+    share: tuple[float, float] | None,
+) -> Tensor:  # fmt: skip
+    """Maps that take a random box of each sample (its share of the volume log-uniform within
+    `share`, anywhere inside) to the `output` size before what `maps` does."""
+    ndim, n = len(size), torch.tensor(size, dtype=torch.float64)
+    m = n if output is None else torch.tensor(output, dtype=torch.float64)
+    low, high = map(math.log, share or (1.0, 1.0))
+    out = []
+    for one, seed in zip(maps.double(), seeds.tolist(), strict=True):
+        g = torch.Generator().manual_seed(seed ^ CROP)
+        u = torch.rand(1 + ndim, generator=g, dtype=torch.float64)
+        edge = torch.exp((low + (high - low) * u[0]) / ndim)
+        move = one[:, -1] + (2 * u[1:] - 1) * (1 - edge) * n / 2
+        out.append(torch.cat([one[:, :-1] * (edge * n / m), move[:, None]], 1))
+    return torch.stack(out).float()
+
+
 def apply_affine(
-    image: Tensor, maps: Tensor, *, nearest: bool = False, fill: float | Tensor = 0.0
-) -> Tensor:
-    """Resample (B, C, *size) by voxel-space maps; outside is `fill`, one or per sample."""
-    if torch.equal(maps, _identity(maps)):
+    image: Tensor, maps: Tensor, *, nearest: bool = False, fill: float | Tensor = 0.0,
+    size: tuple[int, ...] | None = None,
+) -> Tensor:  # fmt: skip
+    """Resample (B, C, *n) to (B, C, *size) by voxel-space maps; outside is `fill`, one or per sample."""
+    size = tuple(size or image.shape[2:])
+    if size == tuple(image.shape[2:]) and torch.equal(maps, _identity(maps)):
         return image
-    size = torch.tensor(image.shape[2:], dtype=maps.dtype, device=maps.device)
+    n = torch.tensor(image.shape[2:], dtype=maps.dtype, device=maps.device)
+    m = torch.tensor(size, dtype=maps.dtype, device=maps.device)
     # torch's grids run over (x, y, z) = last axis first, in units of half the size.
-    matrix = maps[:, :, :-1] * size[None, None, :] / size[None, :, None]
-    move = maps[:, :, -1:] * 2 / size[None, :, None]
+    matrix = maps[:, :, :-1] * m[None, None, :] / n[None, :, None]
+    move = maps[:, :, -1:] * 2 / n[None, :, None]
     theta = torch.cat([matrix.flip(1, 2), move.flip(1)], dim=2).to(image.device, image.dtype)
-    grid = affine_grid(theta, list(image.shape), align_corners=False)
+    grid = affine_grid(theta, [*image.shape[:2], *size], align_corners=False)
     mode = "nearest" if nearest else "bilinear"
     return (
         grid_sample(image - fill, grid, mode=mode, padding_mode="zeros", align_corners=False) + fill

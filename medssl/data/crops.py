@@ -13,6 +13,7 @@ from medssl.errors import UserError
 from medssl.seeding import generator, key
 
 SLICE_AXIS = 2
+UNKNOWN = -1  # a label that nobody has given
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,16 @@ class CropSpec:
     whole       True: the whole item resized to `size`; False: a box at the prepared resolution,
                 anywhere inside the item, padded where the item is smaller
     foreground  share of boxes placed around a labelled voxel (needs masks)
-    mask        also read the label mask
+    mask        also read the label mask; UNKNOWN everywhere where an item has none
+    parts       0: one box a sample; S: S boxes of one scan, one from each of S equal partitions
+                along the slice axis, in rising order. Boxes of fewer axes than the scans are slices.
     """
 
     size: tuple[int, ...]
     whole: bool = False
     foreground: float = 0.0
     mask: bool = False
+    parts: int = 0
 
 
 class Crops:
@@ -38,7 +42,9 @@ class Crops:
     Sample g belongs to epoch g // n and to the epoch's permutation of items, so what is drawn does
     not depend on workers or on where a run was resumed. A sample is a dict of `image` float32
     (C, *size), `low` and `high` (the box in the item), `item` (its number), `seed` (for the
-    augmentation on the device), and `mask` int64 (*size), `target` when asked for.
+    augmentation on the device), and `mask` int64 (*size), `target` when asked for. With `parts` a
+    sample has one more axis in front, of S boxes, and `part` int64 (S,) and `place` float32 (S,), the
+    boxes' centres along the slice axis as a share of its length.
     """
 
     def __init__(self, store: Store, items: list[str], spec: CropSpec, seed: int, targets=None):
@@ -52,12 +58,20 @@ class Crops:
         if len(spec.size) != store.ndim and not self.slices:
             raise UserError(
                 "CONFIG", "crops", f"have {len(spec.size)} axes, the store's scans {store.ndim}",
-                f"give method.crop or task.size {store.ndim} values, and take a backbone of "
+                f"give method.size or task.size {store.ndim} values, and take a backbone of "
                 f"{store.ndim} axes (backbone.ndim={store.ndim})",
             )  # fmt: skip
         self.items = [(i, None) for i in items]
-        if self.slices:
+        if self.slices and not spec.parts:
             self.items = [(i, z) for i in items for z in range(store.shape(i)[SLICE_AXIS])]
+        if spec.parts and (store.ndim <= SLICE_AXIS or spec.whole):
+            raise UserError(
+                "CONFIG", "method.parts", "boxes are taken from partitions along the slice axis, and "
+                + ("a film has none" if store.ndim <= SLICE_AXIS else "whole scans are not boxes"),
+                "use volumes and whole=false, or a method without partitions and order=0",
+            )  # fmt: skip
+        if spec.parts:
+            self._refuse_thin(items)
 
     def smaller(self) -> str:
         """How many scans a crop does not fit into, in words; "" if it fits into all."""
@@ -89,20 +103,31 @@ class Crops:
         """Item `number` as sample `sample` would draw it."""
         item, z = self.items[number]
         draw = generator(self.seed, "crop", sample)
-        low, high = self._box(item, z, draw)
-        image = self._fit(self.store.read(item, low, high), smooth=True)
-        out = {
-            "image": image,
-            "low": np.array(low, np.float32),
-            "high": np.array(high, np.float32),
-            "item": number,
-            "seed": key(self.seed, "augment", sample),
-        }
-        if self.spec.mask:
-            mask = self._fit(self.store.read_mask(item, low, high), smooth=False)
-            out["mask"] = mask[0].astype(np.int64)
+        if self.spec.parts:
+            boxes = [self._box_of_part(item, part, draw) for part in range(self.spec.parts)]
+            read = [self._read(item, low, high) for low, high in boxes]
+            out = {name: np.stack([each[name] for each in read]) for name in read[0]}
+            centre = (out["low"] + out["high"])[:, SLICE_AXIS] / 2
+            out["part"] = np.arange(self.spec.parts)
+            out["place"] = (centre / self.store.shape(item)[SLICE_AXIS]).astype(np.float32)
+        else:
+            out = self._read(item, *self._box(item, z, draw))
+        out |= {"item": number, "seed": key(self.seed, "augment", sample)}
         if self.targets is not None:
             out["target"] = self.targets[item]
+        return out
+
+    def _read(self, item: str, low: list[int], high: list[int]) -> dict:
+        out = {
+            "image": self._fit(self.store.read(item, low, high), smooth=True),
+            "low": np.array(low, np.float32),
+            "high": np.array(high, np.float32),
+        }
+        if self.spec.mask and self.store.items.at[item, "has_mask"]:
+            mask = self._fit(self.store.read_mask(item, low, high), smooth=False)
+            out["mask"] = mask[0].astype(np.int64)
+        elif self.spec.mask:
+            out["mask"] = np.full(self.spec.size, UNKNOWN, np.int64)
         return out
 
     def _fit(self, array: np.ndarray, smooth: bool) -> np.ndarray:
@@ -127,6 +152,31 @@ class Crops:
             low[SLICE_AXIS], high[SLICE_AXIS] = z, z + 1
         return low, high
 
+    def _box_of_part(self, item: str, part: int, draw: np.random.Generator):
+        """A box whose centre lies in partition `part` of the slice axis (or in the nearest place that
+        leaves it inside the scan)."""
+        shape, size = self.store.shape(item), self.spec.size
+        n, edges = shape[SLICE_AXIS], partition(shape[SLICE_AXIS], self.spec.parts)
+        centre = int(draw.integers(edges[part], edges[part + 1]))
+        if self.slices:
+            low, high = self._box(item, centre, draw)
+        else:
+            low, high = self._box(item, None, draw)
+            deep = size[SLICE_AXIS]
+            first = -((deep - n) // 2) if deep >= n else min(max(centre - deep // 2, 0), n - deep)
+            low[SLICE_AXIS], high[SLICE_AXIS] = first, first + deep
+        return low, high
+
+    def _refuse_thin(self, items: list[str]) -> None:
+        thin = [i for i in items if self.store.shape(i)[SLICE_AXIS] < self.spec.parts]
+        if thin:
+            raise UserError(
+                "CONFIG", "method.parts",
+                f"{len(thin)} of {len(items)} scans have fewer slices than {self.spec.parts} partitions, "
+                f"as {thin[0]} ({self.store.shape(thin[0])[SLICE_AXIS]})",
+                "ask for fewer partitions, or select other scans",
+            )  # fmt: skip
+
     def _labelled_voxel(self, item: str, draw: np.random.Generator):
         if draw.random() >= self.spec.foreground:
             return None
@@ -140,6 +190,14 @@ class Crops:
 @lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, n: int) -> np.ndarray:
     return generator(seed, "order", epoch).permutation(n)
+
+
+def partition(n: int, parts: int) -> list[int]:
+    """First slice of each of `parts` partitions of n slices, and n: slice s is in min(s * S // n, S - 1).
+
+    Every slice belongs to one, and with n >= S none is empty.
+    """
+    return [-(-part * n // parts) for part in range(parts)] + [n]
 
 
 def _place(n: int, size: int, centre: int | None, draw: np.random.Generator) -> int:

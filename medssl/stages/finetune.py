@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 
 from medssl.augment.compose import Augment
-from medssl.backbones.base import BACKBONES, architecture
+from medssl.backbones.base import BACKBONES
 from medssl.backbones.base import build as build_backbone
 from medssl.config import Config as Base
 from medssl.config import Part, checked_parts
@@ -43,6 +43,7 @@ from medssl.training.card import card
 from medssl.training.checkpoint import load_weights, read_card, save_model
 from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
+from medssl.training.start import backbone_of, parent_of
 
 TABLES = {"task": TASKS, "arch": BACKBONES}
 
@@ -57,6 +58,7 @@ class Config(Base):
     task: Part = Field(Part(name="segmentation"), description="what to answer")
     backbone: Path | None = Field(None, description="run or model folder of a pretrained backbone")
     from_scratch: bool = Field(False, description="take only the architecture of backbone")
+    decoder: bool = Field(False, description="also start from the decoder that was pretrained")
     arch: Part = Field(Part(name="res_unet"), description="network when there is no backbone=")
     target: str = Field("", description="label column of the manifest to classify by")
     classes: dict[int, str] = Field(
@@ -94,7 +96,9 @@ def run(config: Config) -> Path:
         )  # fmt: skip
     remarks = []
     torch.manual_seed(config.fit.seed)
-    backbone, description, parent = _backbone(store, config)
+    backbone, description, parent = backbone_of(
+        store, config.backbone, config.arch, config.from_scratch
+    )
     _check_axes(config.task.options.get("size", ()), backbone)  # before any mask is read
     if classifies:
         classes = target_classes(train[config.target])
@@ -110,6 +114,8 @@ def run(config: Config) -> Path:
     )
     checked(task, "task", "size", "predict")
     _check_axes(task.size, backbone)
+    if config.decoder and parent:
+        load_weights(config.backbone, _decoder(task), "decoder")
     if targets:
         task.set_class_counts([sum(targets[i] == k for i in train.index) for k in classes])
     to_channels_last(task, backbone.ndim)
@@ -125,7 +131,7 @@ def run(config: Config) -> Path:
         trained_on=len(train),
         config=shareable(Config, config.model_dump(mode="json")),
         seen=record(parent, train=train, validation=validation),
-        parent={key: parent[key] for key in ("steps", "weights_sha256")} if parent else {},
+        parent=parent_of(parent),
     )
     # A backbone that has been trained on since is another one.
     settings = {**config.model_dump(mode="json"), "backbone_weights": about["parent"]}
@@ -162,6 +168,15 @@ def _check_axes(size: Sequence[int], backbone: torch.nn.Module) -> None:
             "CONFIG", "task.size", f"has {len(size)} values, the backbone has {backbone.ndim} axes",
             f"give {backbone.ndim} values",
         )  # fmt: skip
+
+
+def _decoder(task: torch.nn.Module) -> torch.nn.Module:
+    """The blocks of a task's decoder: all of it but the layer that names the classes."""
+    if not hasattr(task, "decoder"):
+        raise UserError(
+            "CONFIG", "decoder=true", "this task has no decoder", "leave decoder out, or segment"
+        )
+    return task.decoder.blocks
 
 
 class _Head(torch.nn.Module):
@@ -205,37 +220,6 @@ def check_fits(image: np.ndarray, backbone: torch.nn.Module, name: str) -> None:
             f"axes and {backbone.in_channels} channels",
             "use a model that was trained on such scans",
         )  # fmt: skip
-
-
-def _backbone(store: Store, config: Config):
-    """The backbone, the description that its card gets, and the card of the one it came from."""
-    if config.backbone is None:
-        options = {"in_channels": store.channels, **config.arch.options}
-        description = {"name": config.arch.name, "options": architecture(options)}
-        return build_backbone(config.arch.name, **options), description, {}
-    parent = read_card(config.backbone)
-    description = parent["backbone"]
-    if description["options"]["in_channels"] != store.channels:
-        raise UserError(
-            "CONFIG", config.backbone,
-            f"takes {description['options']['in_channels']} channels, the store has {store.channels}",
-            "prepare scans as the backbone was pretrained on",
-        )  # fmt: skip
-    backbone = build_backbone(description["name"], **description["options"])
-    if parent["recipe"] != store.recipe.model_dump():
-        different = [
-            k for k, v in store.recipe.model_dump().items() if parent["recipe"].get(k) != v
-        ]
-        say(
-            f"remark: the backbone was pretrained with another recipe ({', '.join(different)} differ)"
-        )
-    if config.from_scratch:
-        return backbone, description, {}
-    asked = parent["config"]["fit"]["steps"]
-    if parent["steps"] < asked:
-        say(f"remark: the backbone's training stopped at step {parent['steps']} of {asked}")
-    load_weights(config.backbone, backbone, "backbone")
-    return backbone, description, parent
 
 
 def _start(parent: dict) -> str:

@@ -12,8 +12,8 @@ import torch
 from pydantic import Field
 
 from medssl.augment.compose import Augment, augmenter
-from medssl.backbones.base import BACKBONES, architecture, pool
-from medssl.backbones.base import build as build_backbone
+from medssl.backbones.base import BACKBONES, pool
+from medssl.backbones.decoder import UNetDecoder
 from medssl.config import Config as Base
 from medssl.config import Part, checked_parts
 from medssl.data.crops import Crops, batches
@@ -32,6 +32,7 @@ from medssl.training.card import card
 from medssl.training.checkpoint import save_model
 from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
+from medssl.training.start import backbone_of, parent_of
 
 WATCHED = 32
 TABLES = {"method": METHODS, "backbone": BACKBONES}
@@ -46,6 +47,9 @@ class Config(Base):
     out: Path = Field(Path("run"), description="folder of the run; one that was killed is resumed")
     method: Part = Field(Part(name="mae"), description="how to learn without labels")
     backbone: Part = Field(Part(name="vit"), description="the network to pretrain")
+    start: Path | None = Field(
+        None, description="run or model folder to go on from, instead of backbone"
+    )
     splits: list[str] = Field(
         ["train", ""], description="scans to use; empty: those without a split"
     )
@@ -63,24 +67,28 @@ def run(config: Config) -> Path:
         cause = f"no scan has one of these splits; those of the store: {there}"
         raise UserError("EMPTY", f"splits={','.join(config.splits)}", cause, "name some of those")
     torch.manual_seed(config.fit.seed)
-    options = {"in_channels": store.channels, **config.backbone.options}
-    backbone = build_backbone(config.backbone.name, **options)
+    backbone, description, parent = backbone_of(store, config.start, config.backbone)
     augment = augmenter(config.augment, store.recipe.value_range)
     method = checked(
-        config.method.build(METHODS, "method", backbone, augment), "method", "pictures"
+        config.method.build(METHODS, "method", backbone, augment), "method", "size", "pictures"
     )
     to_channels_last(method, backbone.ndim)
+    kept = {"backbone": backbone}
+    if isinstance(getattr(method, "decoder", None), UNetDecoder):
+        kept["decoder"] = method.decoder.blocks  # `medssl finetune decoder=true` starts from them
     crops = Crops(store, list(items.index), method.crops, config.fit.seed)
     about = card(
         "pretrained",
-        backbone={"name": config.backbone.name, "options": architecture(options)},
+        backbone=description,
         recipe=store.recipe.model_dump(),
         method=config.method.model_dump(),
-        image_size=list(getattr(method, "crop", method.crops.size)),
+        image_size=list(method.size),
         config=shareable(Config, config.model_dump(mode="json")),
-        seen=record({}, pretrain=items),
+        seen=record(parent, pretrain=items),
+        parent=parent_of(parent),
     )
-    with run_folder.opened(config.out, config.model_dump(mode="json")):
+    settings = {**config.model_dump(mode="json"), "backbone_weights": about["parent"]}
+    with run_folder.opened(config.out, settings):
         say(
             f"pretrain {config.method.name} on {len(items)} scans of {items['patient'].nunique()} patients"
         )
@@ -100,7 +108,7 @@ def run(config: Config) -> Path:
                 path = config.out / "pictures" / f"step-{at.step:08d}-{i}.png"
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(as_png(method_picture(picture)))
-            save_model(config.out / "model", {"backbone": backbone}, {**about, "steps": at.step})
+            save_model(config.out / "model", kept, {**about, "steps": at.step})
     return run_folder.finished(config.out)
 
 

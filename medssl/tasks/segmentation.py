@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from medssl.augment.compose import Augment
 from medssl.config import Count, Fraction, Share
 from medssl.data.crops import CropSpec
-from medssl.tasks.decoders import UNetDecoder
+from medssl.backbones.decoder import UNetDecoder
 from medssl.trainable import StepOutput
 
 

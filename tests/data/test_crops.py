@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medssl.data.crops import Crops, CropSpec, batches
+from medssl.data.crops import UNKNOWN, Crops, CropSpec, batches, partition
 from medssl.errors import UserError
 from tests.data.test_store import make
 
@@ -97,3 +97,50 @@ def test_no_items_and_wrong_axes_are_told(store):
         Crops(store, [], CropSpec((8, 8, 8)), seed=0)
     with pytest.raises(UserError, match="crops: have 4 axes"):
         Crops(store, ["case0"], CropSpec((8, 8, 8, 8)), seed=0)
+
+
+@pytest.mark.parametrize("n, parts", [(9, 4), (40, 4), (28, 3), (5, 5)])
+def test_partitions_cover_every_slice_and_none_is_empty(n, parts):
+    edges = partition(n, parts)
+    belongs = [min(s * parts // n, parts - 1) for s in range(n)]
+    ours = [next(p for p in range(parts) if edges[p] <= s < edges[p + 1]) for s in range(n)]
+    assert ours == belongs and set(ours) == set(range(parts))
+
+
+@pytest.mark.parametrize("size", [(8, 8, 8), (8, 8)])
+def test_one_box_from_each_partition_of_one_scan(store, size):
+    crops = Crops(store, crops_items(store), CropSpec(size, parts=4, mask=True), seed=0)
+    assert len(crops) == 3  # scans, also where the boxes are slices
+    for g in range(12):
+        sample = crops[g]
+        assert sample["image"].shape == (4, 1, *size) and sample["mask"].shape == (4, *size)
+        assert sample["part"].tolist() == [0, 1, 2, 3] and (np.diff(sample["place"]) >= 0).all()
+        n = store.shape(crops.items[sample["item"]][0])[2]
+        if len(size) == 2:
+            slices = (sample["place"] * n).astype(int)
+            assert (np.minimum(slices * 4 // n, 3) == sample["part"]).all()
+            item = crops.items[sample["item"]][0]
+            low = [int(v) for v in sample["low"][1]]
+            expected = store.read(item, low, [low[0] + 8, low[1] + 8, low[2] + 1])[..., 0]
+            assert np.array_equal(sample["image"][1], expected)
+        else:
+            assert (sample["low"][:, 2] >= min(0, n - 8)).all()
+            assert (sample["high"][:, 2] <= max(n, 8)).all()
+
+
+def test_partitions_of_films_and_of_thin_scans_are_refused(store, tmp_path):
+    with pytest.raises(UserError, match="fewer slices than 20 partitions, as case2"):
+        Crops(store, crops_items(store), CropSpec((8, 8, 8), parts=20), seed=0)
+    films = make(tmp_path, [(20, 24)])
+    with pytest.raises(UserError, match="a film has none"):
+        Crops(films, crops_items(films), CropSpec((8, 8), parts=2), seed=0)
+
+
+def test_a_scan_without_a_mask_has_unknown_labels(store):
+    crops = Crops(store, ["case0"], CropSpec((8, 8, 8), mask=True), seed=0)
+    assert crops[0]["mask"].min() >= 0
+    crops.store.items.loc["case0", "has_mask"] = False
+    try:
+        assert (crops[0]["mask"] == UNKNOWN).all() and crops[0]["mask"].shape == (8, 8, 8)
+    finally:
+        crops.store.items.loc["case0", "has_mask"] = True

@@ -26,7 +26,7 @@ def make(name, ndim, channels=1):
     backbone_name, backbone_options, options = OPTIONS[name]
     backbone = build(backbone_name, in_channels=channels, ndim=ndim, **backbone_options)
     if name == "voco":
-        options = options | {"grid": [2, 2, 1][:ndim], "crop": [8, 12, 8][:ndim]}
+        options = options | {"grid": [2, 2, 1][:ndim], "size": [8, 12, 8][:ndim]}
     else:
         options = options | {"size": SIZES[ndim]}
     apply = augmenter(Augment(), (-5.0, 5.0))

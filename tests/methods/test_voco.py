@@ -32,16 +32,16 @@ def make(case: str = "3d", **options):
     torch.manual_seed(0)
     where, grid, crop = CASES[case]
     backbone = ResUNetEncoder(1, channels=[4, 8], **where)
-    return VoCo(backbone, keep, grid=grid, crop=crop, width=16, **options)
+    return VoCo(backbone, keep, grid=grid, size=crop, width=16, **options)
 
 
 def batch(method, n=3):
-    return {"image": torch.randn(n, 1, *method.size), "seed": torch.arange(n) + 10}
+    return {"image": torch.randn(n, 1, *method.extent), "seed": torch.arange(n) + 10}
 
 
 def labels_of(method, n=400):
-    starts = random_starts(torch.arange(n), 2, method.size, method.crop)
-    return starts, overlap(starts, method.cells, method.crop)
+    starts = random_starts(torch.arange(n), 2, method.extent, method.size)
+    return starts, overlap(starts, method.cells, method.size)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -56,14 +56,14 @@ def test_labels_are_shares_that_sum_to_one_over_few_cells(case):
 @pytest.mark.parametrize("case", CASES)
 def test_label_equals_the_count_of_voxels(case):
     method = make(case)
-    index = torch.zeros(method.size, dtype=torch.long)
+    index = torch.zeros(method.extent, dtype=torch.long)
     for k, start in enumerate(method.cells.tolist()):
-        index[tuple(slice(s, s + c) for s, c in zip(start, method.crop, strict=True))] = k
+        index[tuple(slice(s, s + c) for s, c in zip(start, method.size, strict=True))] = k
     starts, labels = labels_of(method, 20)
     for start, label in zip(
         starts.flatten(0, 1).long().tolist(), labels.flatten(0, 1), strict=True
     ):
-        crop = index[tuple(slice(s, s + c) for s, c in zip(start, method.crop, strict=True))]
+        crop = index[tuple(slice(s, s + c) for s, c in zip(start, method.size, strict=True))]
         counted = torch.bincount(crop.flatten(), minlength=len(method.cells)) / crop.numel()
         assert torch.allclose(label, counted, atol=1e-6)
 
@@ -205,13 +205,13 @@ def test_loss_falls_and_crops_find_their_cells_on_a_batch_seen_again(options):
 def test_pictures_show_the_crop_whose_overlap_is_given():
     method = make()
     picture = method.pictures(batch(method), 0)[0]
-    again = overlap(torch.tensor(picture["start"]), method.cells, method.crop)
+    again = overlap(torch.tensor(picture["start"]), method.cells, method.size)
     assert np.allclose(again.numpy(), picture["true"]) and picture["predicted"].shape == (4,)
 
 
 def test_bad_grids_and_crops_are_refused():
     backbone = ResUNetEncoder(1, channels=[4, 8], ndim=3)
     with pytest.raises(UserError, match="method.grid"):
-        VoCo(backbone, keep, grid=[1, 1, 1], crop=[8, 8, 8])
-    with pytest.raises(UserError, match="method.crop"):
-        VoCo(backbone, keep, grid=[2, 2, 1], crop=[7, 8, 8])
+        VoCo(backbone, keep, grid=[1, 1, 1], size=[8, 8, 8])
+    with pytest.raises(UserError, match="method.size"):
+        VoCo(backbone, keep, grid=[2, 2, 1], size=[7, 8, 8])

@@ -66,7 +66,7 @@ def segmented(cohort):
     out = cohort / "out"
     call(
         "pretrain", "voco_small", store=out / "store", out=out / "voco", backbone=TINY,
-        method={"crop": [8, 8, 8], "width": 16}, fit=FIT,
+        method={"size": [8, 8, 8], "width": 16}, fit=FIT,
     )  # fmt: skip
     for name, scratch in (("scratch", True), ("tuned", False)):
         call(

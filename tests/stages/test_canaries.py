@@ -104,7 +104,7 @@ def test_no_word_of_a_volume_comes_out(volumes, tmp_path, monkeypatch):
     call("prepare", "mr_crop", manifest=out / "m", out=out / "s", recipe={"spacing": [1.2] * 3})
     call(
         "pretrain", "voco_small", store=out / "s", out=out / "voco", backbone=TINY,
-        method={"crop": [8, 8, 8], "width": 16}, fit=FIT,
+        method={"size": [8, 8, 8], "width": 16}, fit=FIT,
     )  # fmt: skip
     call(
         "finetune", "few_labels", store=out / "s", backbone=out / "voco", labelled=4, fit=FIT,
@@ -165,7 +165,7 @@ def _crash_each(out: Path, scans: Path, known: Words) -> None:
     for words in (
         ["predict", f"run={out / 'tuned'}", f"scans={scans}", f"out={out / 'p2'}"],
         ["pretrain", "voco_small", f"store={out / 's'}", f"out={out / 'v2'}", "backbone.channels=4,8",
-         "method.crop=8,8,8", "method.width=16", "fit.steps=2", "fit.every=1", "fit.batch_size=2"],
+         "method.size=8,8,8", "method.width=16", "fit.steps=2", "fit.every=1", "fit.batch_size=2"],
     ):  # fmt: skip
         result = CliRunner().invoke(cli.app, words)
         assert result.exit_code == 1 and "INTERNAL" in result.output, result.output

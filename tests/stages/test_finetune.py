@@ -28,7 +28,7 @@ def test_the_guard_refuses_patients_that_were_pretrained_on(cohort, segmented):
     out = cohort / "out"
     call(
         "pretrain", "voco_small", store=out / "store", out=out / "greedy", backbone=TINY,
-        method={"crop": [8, 8, 8], "width": 16}, fit={**FIT, "steps": 1}, splits=["train", "test"],
+        method={"size": [8, 8, 8], "width": 16}, fit={**FIT, "steps": 1}, splits=["train", "test"],
     )  # fmt: skip
     options = dict(
         store=out / "store",
@@ -54,7 +54,7 @@ def test_scans_seen_under_other_names_are_recognised_by_their_bytes(cohort, segm
     call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "s", recipe=recipe)
     call(
         "pretrain", "voco_small", store=tmp_path / "s", out=tmp_path / "all", backbone=TINY,
-        method={"crop": [8, 8, 8], "width": 16}, fit={**FIT, "steps": 1},
+        method={"size": [8, 8, 8], "width": 16}, fit={**FIT, "steps": 1},
     )  # fmt: skip
     with pytest.raises(UserError, match="LEAKAGE .* seen in pretrain"):
         call(
@@ -90,7 +90,7 @@ def test_what_cannot_be_learnt_is_said_before_anything_is_built(segmented, tmp_p
 
 def test_a_backbone_that_was_trained_on_since_is_another_one(segmented, tmp_path):
     start = dict(store=segmented / "store", backbone=TINY, out=tmp_path / "b",
-                 method={"crop": [8, 8, 8], "width": 16})  # fmt: skip
+                 method={"size": [8, 8, 8], "width": 16})  # fmt: skip
     fit = {**FIT, "steps": 6, "every": 3}
     call("pretrain", "voco_small", **start, fit={**fit, "steps": 3})
     weights = (tmp_path / "b/model/weights.safetensors").read_bytes()

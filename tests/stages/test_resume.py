@@ -15,7 +15,7 @@ from tests.data.test_store import make
 STEPS = 40
 METHODS = {
     "voco": [
-        "voco_small", "method.crop=8,8,8", "method.width=16", "backbone.channels=4,8",
+        "voco_small", "method.size=8,8,8", "method.width=16", "backbone.channels=4,8",
     ],
     "mae": [
         "mae_small", "method.size=16,16,16", "method.decoder_width=24", "method.decoder_heads=2",

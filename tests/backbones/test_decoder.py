@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from medssl.backbones.base import build
-from medssl.tasks.decoders import UNetDecoder
+from medssl.backbones.decoder import UNetDecoder
 
 BACKBONES = [
     ("res_unet", {"channels": [4, 8, 12]}, (16, 24, 16)),
