@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all bench lint
+.PHONY: help demo test test-all bench mutants lint
 
 help: ## list the targets
 	@echo "make <target>; PYTHON=python3.12 chooses another interpreter (3.11 or newer)"
@@ -31,6 +31,10 @@ test-all: $(READY) ## run the tests, with the slow ones
 
 bench: $(READY) ## time what the documentation gives figures for
 	$(BIN)/python -m pytest tests/benchmarks -m '' -s -n 0
+
+mutants: export OMP_NUM_THREADS := 1
+mutants: $(READY) ## break the methods line by line, and see that a test fails each time
+	$(BIN)/python -m tests.mutants.run
 
 lint: $(READY) ## check style and formatting
 	$(BIN)/ruff check .

@@ -23,8 +23,9 @@ class Trainable(Protocol):
     backbone: "nn.Module"
 
     def training_step(self, batch: dict, step: int) -> StepOutput:
-        """Loss of a batch: `image` float32 (B, C, *size) as prepared, `seed` int64 (B,), and what
-        its CropSpec asked for: `mask` int64 (B, *size), `target` int64 (B,)."""
+        """Loss of a batch: `image` float32 (B, C, *size) as prepared, `seed` int64 (B,), `item`
+        (B,), the scan's number, and what its CropSpec asked for: `mask` int64 (B, *size), `target`
+        int64 (B,); with parts, boxes (B, S, C, *size) with `part` and `place` (B, S)."""
 
     def after_step(self, step: int) -> None:
         """Called after the optimiser's step; momentum teachers follow here."""

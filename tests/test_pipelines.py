@@ -57,6 +57,10 @@ def test_mr_segmentation_then_label_efficiency(tmp_path, phantom):
     difference = json.loads(summary.read_text())["difference"]["estimate"]
     assert set(table["draw"]) == {0, 1}
     assert difference == pytest.approx((table["pretrained"] - table["scratch"]).mean(), abs=1e-6)
+    run("global_local", store=store, out=tmp_path / "gl", labelled=1, pretraining=1, steps=1)
+    about = json.loads((tmp_path / "gl/finetuned/model/card.json").read_text())
+    assert about["start"] == "pretrained with local_contrast" and about["task"]["mixup"] == 0.1
+    assert (tmp_path / "gl/finetuned/evaluation/report.html").exists()
 
 
 def test_xray_classification(tmp_path, phantom):

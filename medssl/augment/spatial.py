@@ -1,20 +1,22 @@
-"""Flip, rotation, scale and shift as one affine resampling of a batch."""
+"""Crop, flip, rotation, scale, shift and a smooth displacement as one resampling of a batch."""
 
 import math
 from itertools import combinations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample
 
-CROP = 0x63726F70  # keeps the draw of the box apart from the other draws of a sample
+from medssl.augment.boxes import boxes
+from medssl.augment.elastic import displacement
+from medssl.augment.samples import of_each, uniform
 
 
 def draw_affine(
-    generators: list[torch.Generator], size: tuple[int, ...], *,
+    seeds: Tensor, size: tuple[int, ...], *,
     flip: float = 0.0, rotate: float = 0.0, scale: tuple[float, float] = (1.0, 1.0), shift: float = 0.0,
 ) -> Tensor:  # fmt: skip
-    """Voxel-space maps (B, ndim, ndim + 1), output index (from the centre) to input index.
+    """Voxel-space maps (B, ndim, ndim + 1) float64, output index (from the centre) to input index.
 
     flip    probability for each axis
     rotate  largest angle in each plane, degrees, uniform
@@ -22,63 +24,122 @@ def draw_affine(
     shift   largest shift along each axis as a share of its size
     """
     ndim = len(size)
-    maps = []
-    for g in generators:
-        u = torch.rand(2 * ndim + 1 + ndim * (ndim - 1) // 2, generator=g, dtype=torch.float64)
-        low, high = map(math.log, scale)
-        matrix = torch.diag(1 - 2 * (u[:ndim] < flip).double())
-        for (i, j), v in zip(combinations(range(ndim), 2), u[2 * ndim + 1 :], strict=True):
-            angle = math.radians(rotate) * (2 * v - 1)
-            turn = torch.eye(ndim, dtype=torch.float64)
-            turn[i, i] = turn[j, j] = torch.cos(angle)
-            turn[i, j], turn[j, i] = -torch.sin(angle), torch.sin(angle)
-            matrix = matrix @ turn
-        matrix = matrix / torch.exp(low + (high - low) * u[2 * ndim])
-        move = (2 * u[ndim : 2 * ndim] - 1) * shift * torch.tensor(size, dtype=torch.float64)
-        maps.append(torch.cat([matrix, move[:, None]], dim=1))
-    return torch.stack(maps).float()
+    planes = list(combinations(range(ndim), 2))
+    u = uniform(seeds, "affine", 2 * ndim + 1 + len(planes))
+    flips, moves, growth, turns = u.split([ndim, ndim, 1, len(planes)], 1)
+    matrix = torch.diag_embed(1 - 2 * (flips < flip).double())
+    for (i, j), turn in zip(planes, turns.unbind(1), strict=True):
+        angle = math.radians(rotate) * (2 * turn - 1)
+        plane = torch.eye(ndim, dtype=torch.float64).repeat(len(seeds), 1, 1)
+        plane[:, i, i] = plane[:, j, j] = torch.cos(angle)
+        plane[:, i, j], plane[:, j, i] = -torch.sin(angle), torch.sin(angle)
+        matrix = matrix @ plane
+    low, high = map(math.log, scale)
+    matrix = matrix / torch.exp(low + (high - low) * growth)[..., None]
+    move = (2 * moves - 1) * shift * torch.tensor(size, dtype=torch.float64)
+    return torch.cat([matrix, move[..., None]], 2)
 
 
 def draw_crop(
-    maps: Tensor, seeds: Tensor, size: tuple[int, ...], output: tuple[int, ...] | None,
-    share: tuple[float, float] | None,
-) -> Tensor:  # fmt: skip
-    """Maps that take a random box of each sample (its share of the volume log-uniform within
-    `share`, anywhere inside) to the `output` size before what `maps` does."""
-    ndim, n = len(size), torch.tensor(size, dtype=torch.float64)
-    m = n if output is None else torch.tensor(output, dtype=torch.float64)
-    low, high = map(math.log, share or (1.0, 1.0))
-    out = []
-    for one, seed in zip(maps.double(), seeds.tolist(), strict=True):
-        g = torch.Generator().manual_seed(seed ^ CROP)
-        u = torch.rand(1 + ndim, generator=g, dtype=torch.float64)
-        edge = torch.exp((low + (high - low) * u[0]) / ndim)
-        move = one[:, -1] + (2 * u[1:] - 1) * (1 - edge) * n / 2
-        out.append(torch.cat([one[:, :-1] * (edge * n / m), move[:, None]], 1))
-    return torch.stack(out).float()
+    seeds: Tensor, ndim: int, *, share: tuple[float, float] = (1.0, 1.0), aspect: float = 0.0
+) -> Tensor:
+    """First and far edges (B, 2, ndim) float64 of a box anywhere inside, each 0..1 of the size.
+
+    share   smallest and largest share of the volume or area that is kept, log-uniform
+    aspect  the box's sides are stretched against each other by up to 1 + this
+    """
+    u = uniform(seeds, "crop", 1 + 2 * ndim)
+    low, high = map(math.log, share)
+    kept = torch.exp(low + (high - low) * u[:, 0])
+    return boxes(kept, aspect, u[:, 1 : 1 + ndim], u[:, 1 + ndim :])
 
 
-def apply_affine(
-    image: Tensor, maps: Tensor, *, nearest: bool = False, fill: float | Tensor = 0.0,
-    size: tuple[int, ...] | None = None,
+def into_box(
+    maps: Tensor, box: Tensor, size: tuple[int, ...], output: tuple[int, ...]
 ) -> Tensor:  # fmt: skip
-    """Resample (B, C, *n) to (B, C, *size) by voxel-space maps; outside is `fill`, one or per sample."""
+    """The maps of the box (B, 2, ndim) of an image of `size` that fills the `output` size.
+
+    Turning happens in the image's own voxels, so that it stays rigid whatever the box's shape; a
+    shift counts in shares of the box.
+    """
+    n, m = (torch.tensor(s, dtype=torch.float64) for s in (size, output))
+    side = box[:, 1] - box[:, 0]
+    move = maps[..., -1] * side + (box.mean(1) - 0.5) * n
+    return torch.cat([maps[..., :-1] * (side * n / m)[:, None], move[..., None]], 2)
+
+
+def apply_spatial(
+    image: Tensor, maps: Tensor, elastic: Tensor | None = None, *,
+    size: tuple[int, ...] | None = None, nearest: bool = False, fill: float | Tensor = 0.0,
+) -> Tensor:  # fmt: skip
+    """Resample (B, C, *n) to (B, C, *size) by voxel-space maps and control points of `draw_elastic`.
+
+    Multilinear or nearest; outside is `fill`, one or per sample (B, 1, ..., 1). Where voxels grow
+    nothing is averaged: there is no anti-aliasing. What is mirrored only is copied, bit by bit, and
+    what stays as it is is not touched.
+    """
     size = tuple(size or image.shape[2:])
-    if size == tuple(image.shape[2:]) and torch.equal(maps, _identity(maps)):
+    groups: dict[tuple[int, ...] | None, list[int]] = {}
+    for row, axes in enumerate(_mirrored(maps, elastic)):
+        groups.setdefault(axes if size == tuple(image.shape[2:]) else None, []).append(row)
+    if groups.keys() <= {()}:
         return image
-    n = torch.tensor(image.shape[2:], dtype=maps.dtype, device=maps.device)
-    m = torch.tensor(size, dtype=maps.dtype, device=maps.device)
-    # torch's grids run over (x, y, z) = last axis first, in units of half the size.
-    matrix = maps[:, :, :-1] * m[None, None, :] / n[None, :, None]
-    move = maps[:, :, -1:] * 2 / n[None, :, None]
-    theta = torch.cat([matrix.flip(1, 2), move.flip(1)], dim=2).to(image.device, image.dtype)
-    grid = affine_grid(theta, [*image.shape[:2], *size], align_corners=False)
-    mode = "nearest" if nearest else "bilinear"
-    return (
-        grid_sample(image - fill, grid, mode=mode, padding_mode="zeros", align_corners=False) + fill
-    )
+    fill = of_each(fill, image)
+    out = image.new_empty(*image.shape[:2], *size) if len(groups) > 1 else image
+    for axes, rows in groups.items():
+        some = slice(None) if len(groups) == 1 else torch.tensor(rows)
+        if axes is not None:
+            moved = image[some].flip(axes)
+        else:
+            bent = None if elastic is None else elastic[some]
+            moved = _resampled(image[some], maps[some], bent, size, nearest, fill[some])
+        if len(groups) == 1:
+            return moved
+        out[some] = moved
+    return out
 
 
-def _identity(maps: Tensor) -> Tensor:
+def _mirrored(maps: Tensor, elastic: Tensor | None) -> list[tuple[int, ...] | None]:
+    """The axes of (B, C, *n) along which each sample is mirrored; None if it is more than that."""
     ndim = maps.shape[1]
-    return torch.eye(ndim, ndim + 1, dtype=maps.dtype, device=maps.device).expand_as(maps)
+    signs = maps.diagonal(dim1=1, dim2=2).sign()
+    plain = torch.cat([torch.diag_embed(signs), torch.zeros_like(maps[..., -1:])], 2)
+    only = (maps == plain).flatten(1).all(1)
+    if elastic is not None:
+        only = only & (elastic == 0).flatten(1).all(1)
+    return [
+        tuple(2 + a for a in range(ndim) if sign[a] < 0) if o else None
+        for o, sign in zip(only.tolist(), signs.tolist(), strict=True)
+    ]
+
+
+def _resampled(image, maps, elastic, size, nearest, fill) -> Tensor:
+    grid = sampling_grid(maps, elastic, tuple(image.shape[2:]), size, image).movedim(1, -1)
+    mode = "nearest" if nearest else "bilinear"
+    image = image - fill  # zero outside is `fill` in the end
+    return grid_sample(image, grid, mode=mode, padding_mode="zeros", align_corners=False).add_(fill)
+
+
+def sampling_grid(
+    maps: Tensor, elastic: Tensor | None, n: tuple[int, ...], size: tuple[int, ...], like: Tensor
+) -> Tensor:
+    """Where each output voxel comes from, (B, ndim, *size) in the type and on the device of `like`.
+
+    Along an input axis of n voxels -1 is its first edge and 1 its far edge, index i therefore
+    (2 i + 1) / n - 1; the last axis comes first, as torch has it. An affine map is a sum of one line
+    an axis: three additions in place of a matrix product a voxel.
+    """
+    maps = (maps.double() * 2 / torch.tensor(n, dtype=torch.float64)[:, None]).flip(1)
+    grid = maps[..., -1].view(*maps.shape[:2], *[1] * len(n))
+    for axis, m in enumerate(size):
+        line = torch.arange(m, dtype=torch.float64) - (m - 1) / 2
+        line = maps[..., axis, None] * line
+        shape = [m if a == axis else 1 for a in range(len(n))]
+        line = line.view(*maps.shape[:2], *shape)
+        if axis == len(n) - 1:  # what is large is computed on the device, in its type
+            grid, line = (t.to(like.device, like.dtype) for t in (grid, line))
+        grid = grid + line
+    if elastic is None:
+        return grid
+    control = torch.einsum("bij,bj...->bi...", maps[..., :-1], elastic.double())
+    return grid.add_(displacement(control.to(like.device, like.dtype), size))

@@ -18,6 +18,8 @@ BACKBONES = {
 
 # Options that say where first weights come from, not what the network is.
 START_ONLY = ("pretrained_weights",)
+# Options that change how a network is trained, and none of its weights.
+TRAINING_ONLY = ("drop_path", "recompute")
 
 
 class Backbone(Protocol):

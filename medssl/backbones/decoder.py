@@ -38,8 +38,12 @@ class UNetDecoder(nn.Module):
 
     def forward(self, features: list[Tensor], image: Tensor) -> Tensor:
         """Class logits (B, classes, *space) from the levels of a backbone and its image."""
+        return self.head(self.partial(features, image, len(self.blocks)))
+
+    def partial(self, features: list[Tensor], image: Tensor, blocks: int) -> Tensor:
+        """The map after the first `blocks` blocks, from coarse to fine."""
         x = features[-1]
-        for (level, stride), block in zip(self.steps, self.blocks, strict=True):
+        for (level, stride), block in zip(self.steps[:blocks], self.blocks, strict=False):
             if level is not None:
                 side = features[level]
             elif max(stride) > 1:
@@ -50,7 +54,7 @@ class UNetDecoder(nn.Module):
             if x.shape[2:] != side.shape[2:]:
                 x = interpolate(x, side.shape[2:], mode="nearest")
             x = block(torch.cat([x, side], 1))
-        return self.head(x)
+        return x
 
 
 def _steps(backbone: nn.Module) -> list[tuple[int | None, tuple[int, ...]]]:

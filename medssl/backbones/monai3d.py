@@ -8,6 +8,7 @@ from monai.networks.nets.swin_unetr import SwinTransformer
 from torch import Tensor, nn
 
 from medssl.backbones.base import check_size, checked_ndim, hide, per_axis
+from medssl.backbones.sparse import Cells, cells_of, run
 from medssl.config import Count, Fraction
 from medssl.errors import UserError
 
@@ -18,6 +19,8 @@ class ResUNetEncoder(nn.Module):
     The first stage's strided block is the stem: it works at that stage's resolution from its first
     layer on, which is what makes the network cheap on volumes.
     """
+
+    sparse = True
 
     def __init__(
         self, in_channels: int, *,
@@ -53,15 +56,28 @@ class ResUNetEncoder(nn.Module):
     def forward(self, image: Tensor, visible: Tensor | None = None) -> list[Tensor]:
         """Maps (B, channels[i], *size / strides[i]) of an image (B, C, *size).
 
-        Raises ValueError if one voxel would be left at the end: it cannot be normalised.
+        Only visible cells are computed, and the rest is exactly 0, if cells are multiples of
+        `divisor`; otherwise hidden voxels are seen as 0. Raises ValueError if one voxel would be
+        left at the end: it cannot be normalised.
         """
         check_size(image, self.divisor)
         if tuple(image.shape[2:]) == self.divisor:
             raise ValueError(f"an image of {list(self.divisor)} leaves one voxel; double its size")
+        cells = cells_of(image, visible, self.divisor)
+        if cells:
+            return self._visible_levels(cells.take(image), cells)
         x, levels = hide(image, visible), []
         for stage in self.stages:
             x = stage(x)
             levels.append(x)
+        return levels
+
+    def _visible_levels(self, x: Tensor, cells: Cells) -> list[Tensor]:
+        levels = []
+        for stage in self.stages:
+            for block in stage:
+                x = _visible_block(block, x, cells)
+            levels.append(cells.put(x))
         return levels
 
     def layer_of(self, parameter: str) -> int:
@@ -130,6 +146,16 @@ class SwinEncoder(nn.Module):
 
 def _block(ndim: int, inputs: int, outputs: int, step: tuple[int, ...]) -> nn.Module:
     return UnetResBlock(ndim, inputs, outputs, 3, step, ("instance", {"affine": True}))
+
+
+def _visible_block(block: UnetResBlock, x: Tensor, cells: Cells) -> Tensor:
+    """The block's own layers, in its own order, on a stack of visible cells."""
+    y = x
+    for layer in (block.conv1, block.norm1, block.lrelu, block.conv2, block.norm2):
+        y = run(layer, y, cells)
+    if block.downsample:
+        x = run(block.norm3, run(block.conv3, x, cells), cells)
+    return block.lrelu(y + x)
 
 
 def _multiplied(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,7 +8,9 @@ import timm
 from timm.models import adapt_input_conv, group_parameters, load_state_dict
 from torch import Tensor, nn
 
+from medssl.backbones import sparse_timm
 from medssl.backbones.base import check_size, hide
+from medssl.backbones.sparse import cells_of
 from medssl.errors import UserError, one_line
 
 FINEST = 4
@@ -44,7 +46,7 @@ class TimmBackbone(nn.Module):
         # In a pyramid the last norm fits the last level at most, and may be a wide convolution.
         self.plain = len(set(strides)) == 1
         self.net.prune_intermediate_layers(levels, prune_norm=not self.plain)
-        self.levels = levels
+        self.levels, self.sparse = levels, sparse_timm.is_sparse(self.net)
         self.channels = tuple(declared[i]["num_chs"] for i in levels)
         self.strides = tuple((strides[i],) * 2 for i in levels)
         self.divisor = self.strides[-1]
@@ -55,9 +57,15 @@ class TimmBackbone(nn.Module):
     def forward(self, image: Tensor, visible: Tensor | None = None) -> list[Tensor]:
         """Maps (B, channels[i], H / stride, W / stride) of an image (B, C, H, W).
 
-        Transformers too see 0 at hidden pixels; to drop hidden patches, use `vit`.
+        ResNets and ConvNeXts compute visible cells only, and give exactly 0 elsewhere, if cells are
+        multiples of `divisor`. Otherwise, and in all other networks, hidden pixels are seen as 0; to
+        drop a transformer's hidden patches, use `vit`.
         """
         check_size(image, self.divisor)
+        cells = cells_of(image, visible, self.divisor) if self.sparse else None
+        if cells:
+            stacks = sparse_timm.levels(self.net, self.levels, cells.take(image), cells)
+            return [cells.put(x) for x in stacks]
         return self.net.forward_intermediates(
             hide(image, visible), indices=self.levels, norm=self.plain, stop_early=True,
             intermediates_only=True,

@@ -55,13 +55,11 @@ class ViT(nn.Module):
     def tokens(self, image: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Visible patches, embedded and placed (B, n, width), and which they are (B, n)."""
         check_size(image, self.divisor)
-        patches = cut_patches(image, self.patch)
         positions = sincos_positions(self.grid(image), self.channels[0]).to(image)
         if visible is None:
-            return self.embed(patches) + positions, None
+            return self.embed(cut_patches(image, self.patch)) + positions, None
         kept = visible_indices(expand_visible(visible, self.grid(image)))
-        patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[2]))
-        return self.embed(patches) + positions[kept], kept
+        return self.embed(cut_patches(image, self.patch, kept)) + positions[kept], kept
 
     def grid(self, image: Tensor) -> tuple[int, ...]:
         """Patches along each axis of an image (B, C, *size)."""
@@ -85,14 +83,24 @@ class Block(nn.Module):
         hidden = int(width * mlp_ratio)
         self.mlp = nn.Sequential(linear(width, hidden), nn.GELU(), linear(hidden, width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self._sometimes(self._attended(self.norm1(x)))
+    def forward(self, x: Tensor, skip: int = 0) -> Tensor:
+        """The tokens but for the first `skip`: those are looked at, and not worked out themselves."""
+        x = x[:, skip:] + self._sometimes(self._attended(self.norm1(x), skip))
         return x + self._sometimes(self.mlp(self.norm2(x)))
 
-    def _attended(self, x: Tensor) -> Tensor:
-        b, n, c = x.shape
-        q, k, v = self.qkv(x).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        return self.project(scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, c))
+    def _attended(self, x: Tensor, skip: int = 0) -> Tensor:
+        """What the tokens from number `skip` on take from all of them: (B, L - skip, width)."""
+        c = x.shape[2]
+        if skip:
+            (to_q, to_kv), (q_bias, kv_bias) = (
+                p.tensor_split([c]) for p in (self.qkv.weight, self.qkv.bias)
+            )
+            q = nn.functional.linear(x[:, skip:], to_q, q_bias)
+            k, v = nn.functional.linear(x, to_kv, kv_bias).unflatten(2, (2, c)).unbind(2)
+        else:
+            q, k, v = self.qkv(x).unflatten(2, (3, c)).unbind(2)
+        q, k, v = (t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        return self.project(scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
     def _sometimes(self, branch: Tensor) -> Tensor:
         """Stochastic depth (Huang et al., ECCV 2016): left out for whole samples in training."""
@@ -110,13 +118,20 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
-def cut_patches(image: Tensor, patch: tuple[int, ...]) -> Tensor:
-    """(B, C, *size) to (B, L, C * prod(patch)): patches row-major, channels slowest within."""
+def cut_patches(image: Tensor, patch: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
+    """(B, C, *size) to (B, L, C * prod(patch)): patches row-major, channels slowest within.
+
+    With `kept` (B, n), only the patches of these numbers; no others are copied.
+    """
     b, c, *size = image.shape
     k = len(patch)
-    split = [n for s, p in zip(size, patch, strict=True) for n in (s // p, p)]
+    grid = [s // p for s, p in zip(size, patch, strict=True)]
+    split = [n for pair in zip(grid, patch, strict=True) for n in pair]
     grid_axes, patch_axes = [2 + 2 * i for i in range(k)], [3 + 2 * i for i in range(k)]
     x = image.reshape(b, c, *split).permute(0, *grid_axes, 1, *patch_axes)
+    if kept is not None:
+        rows = torch.arange(b, device=kept.device)[:, None]
+        x = x[(rows, *torch.unravel_index(kept, grid))]
     return x.reshape(b, -1, c * math.prod(patch))
 
 
@@ -136,8 +151,10 @@ def as_map(tokens: Tensor, kept: Tensor | None, grid: tuple[int, ...]) -> Tensor
     """Tokens (B, n, width) at their places in (B, width, *grid), 0 elsewhere."""
     b, _, width = tokens.shape
     if kept is not None:
-        everywhere = tokens.new_zeros(b, math.prod(grid), width)
-        tokens = everywhere.scatter(1, kept[..., None].expand_as(tokens), tokens)
+        n = math.prod(grid)
+        rows = kept + n * torch.arange(b, device=kept.device)[:, None]
+        everywhere = tokens.new_zeros(b * n, width)
+        tokens = everywhere.index_copy(0, rows.flatten(), tokens.flatten(0, 1)).view(b, n, width)
     return tokens.transpose(1, 2).reshape(b, width, *grid)
 
 

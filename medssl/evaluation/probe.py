@@ -1,8 +1,11 @@
-"""Probes of a frozen representation."""
+"""Probes of a frozen representation: nearest neighbours, and how two networks compare."""
+
+from dataclasses import asdict
 
 import numpy as np
 
 from medssl.errors import UserError
+from medssl.evaluation.intervals import bootstrap, paired_difference
 
 BLOCK = 1024
 
@@ -44,3 +47,40 @@ def knn_predict(
 
 def _unit(x: np.ndarray) -> np.ndarray:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def compared(
+    pretrained: np.ndarray, untrained: np.ndarray, patients: np.ndarray, chance: float, seed: int
+) -> dict:
+    """Both means with their intervals over patients, the paired difference, and chance.
+
+    pretrained, untrained  one value a case (n,), NaN where it has none; patients (n,)
+    """
+    return {
+        "pretrained": asdict(bootstrap(pretrained, patients, seed=seed)),
+        "untrained": asdict(bootstrap(untrained, patients, seed=seed)),
+        "difference": asdict(paired_difference(pretrained, untrained, patients, seed=seed)),
+        "chance": chance,
+    }
+
+
+def table(found: dict[str, dict], measures: dict[str, str]) -> str:
+    """What `compared` gave of every probe as lines of text; `measures` says what its figures are."""
+    rows = [
+        ("probe", "pretrained", "untrained", "difference", "95 % interval", "chance", "patients")
+    ]
+    for name, figures in found.items():
+        gain = figures["difference"]
+        rows.append((
+            f"{name}, {measures[name]}" if name in measures else f"  {name}",
+            *(f"{figures[k]['estimate']:.3f}" for k in ("pretrained", "untrained")),
+            f"{gain['estimate']:+.3f}",
+            f"{gain['low']:+.3f} to {gain['high']:+.3f}",
+            f"{figures['chance']:.3f}",
+            str(gain["n_patients"]),
+        ))  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
+    return "\n".join(lines)

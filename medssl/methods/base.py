@@ -9,18 +9,35 @@ from medssl.errors import UserError
 from medssl.trainable import Trainable
 
 METHODS = {
+    "barlow": "medssl.methods.barlow:BarlowTwins",
+    "byol": "medssl.methods.byol:BYOL",
+    "conv_mae": "medssl.methods.conv_mae:ConvMAE",
+    "global_contrast": "medssl.methods.global_contrast:GlobalContrast",
+    "local_contrast": "medssl.methods.local_contrast:LocalContrast",
     "mae": "medssl.methods.mae:MAE",
+    "moco": "medssl.methods.moco:MoCo",
+    "simclr": "medssl.methods.simclr:SimCLR",
+    "simmim": "medssl.methods.simmim:SimMIM",
+    "spark": "medssl.methods.spark:SparK",
+    "swav": "medssl.methods.swav:SwAV",
+    "vicreg": "medssl.methods.vicreg:VICReg",
     "voco": "medssl.methods.voco:VoCo",
+    "voco_omni": "medssl.methods.voco_omni:VoCoOmni",
 }
 
 
 class Method(Trainable, Protocol):
-    """An `nn.Module` built as `Method(backbone, augment, *, options...)`.
+    """An `nn.Module` built as `Method(backbone, augment, *, size, options...)`.
 
-    `backbone` is what is kept in the end; heads, teachers and decoders are thrown away.
-    `augment(image, seeds)` varies a batch on its device, each sample as its seed says.
+    `backbone` is what is kept in the end, and a `decoder` if it is a UNetDecoder, which fine-tuning
+    can start from; heads and teachers are thrown away. `augment(image, seeds)` varies a batch on its
+    device, each sample as its seed says (`augment.compose.augmenter`).
+
+    size   voxels of what the backbone sees
+    crops  what a loader reads for a sample
     """
 
+    size: tuple[int, ...]
     crops: CropSpec
 
     def pictures(self, batch: dict, step: int) -> list[dict]:

@@ -13,10 +13,17 @@ from torch import Tensor, nn
 
 from medssl.backbones.vit import Block, sincos_positions
 from medssl.config import Count, Proportion
-from medssl.data.crops import CropSpec
-from medssl.errors import UserError
 from medssl.methods.base import checked_size
-from medssl.methods.parts.masking import n_visible, patchify, random_mask, unpatchify
+from medssl.methods.parts.boxes import boxes
+from medssl.methods.parts.masking import (
+    checked_cells,
+    patchify,
+    random_mask,
+    split_places,
+    take,
+    unpatchify,
+)
+from medssl.methods.parts.reconstruction import mae_loss, patch_statistics, reconstructions
 from medssl.trainable import StepOutput
 
 
@@ -31,21 +38,17 @@ class MAE(nn.Module):
         decoder_width: Annotated[Count, "channels of the decoder"] = 96,
         decoder_depth: Annotated[Count, "blocks of the decoder"] = 2,
         decoder_heads: Annotated[Count, "attention heads of the decoder"] = 3,
-        whole: Annotated[bool, "resize the whole scan to size, instead of cropping"] = False,
+        read: Annotated[list[Count] | None, "voxels of the box that is resampled to size; none: size"] = None,
+        whole: Annotated[bool, "resize the whole scan to the box, instead of cropping it"] = False,
     ):  # fmt: skip
         super().__init__()
         self.backbone, self.augment = backbone, augment
         self.size = checked_size(size, backbone, "method.size")
         self.patch = tuple(backbone.strides[-1])
-        self.grid = tuple(s // p for s, p in zip(self.size, self.patch, strict=True))
+        self.grid = checked_cells(self.size, self.patch, mask_ratio, "method.size")
         self.mask_ratio, self.normalise_target = mask_ratio, normalise_target
-        self.crops = CropSpec(self.size, whole=whole)
+        self.crops = boxes(self.size, read, whole)
         positions = sincos_positions(self.grid, decoder_width)
-        try:  # an impossible ratio is refused here, not at the first step
-            n_visible(len(positions), mask_ratio)
-        except ValueError as error:
-            fix = f"choose a share between 0 and 1 that leaves some of {len(positions)} patches"
-            raise UserError("CONFIG", "method.mask_ratio", str(error), fix) from error
         self.register_buffer("positions", positions, persistent=False)
         self.to_decoder = nn.Linear(backbone.channels[-1], decoder_width)
         self.mask_token = nn.Parameter(torch.zeros(decoder_width))
@@ -59,60 +62,46 @@ class MAE(nn.Module):
 
     def training_step(self, batch: dict, step: int) -> StepOutput:
         image, mask = self._draw(batch)
-        predicted = self(image, mask)
-        target = patchify(image, self.patch)
-        return StepOutput(mae_loss(predicted, target, mask.flatten(1), self.normalise_target))
+        predicted, hidden = self(image, mask)
+        target = patchify(image, self.patch, hidden)
+        return StepOutput(mae_loss(predicted, target, None, self.normalise_target))
 
     def _draw(self, batch: dict) -> tuple[Tensor, Tensor]:
-        image = self.augment(batch["image"], batch["seed"])
+        image = self.augment(batch["image"], batch["seed"], size=self.size)
         return image, random_mask(batch["seed"], self.grid, self.mask_ratio).to(image.device)
 
     def after_step(self, step: int) -> None:
         pass
 
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Predicted patches (B, L, voxels) of an image whose patches are hidden where mask is True."""
-        features = self.backbone(image, visible=~mask)[-1]
-        tokens = self.to_decoder(features.flatten(2).transpose(1, 2))
-        hidden = mask.flatten(1)[..., None]
-        tokens = torch.where(hidden, self.mask_token.to(tokens.dtype), tokens) + self.positions
-        return self.to_pixels(self.decoder(tokens))
+    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The hidden patches (B, n, voxels) as predicted, and their numbers (B, n).
+
+        mask (B, 1, *grid), True = hidden, as many in every sample.
+        """
+        seen, hidden = split_places(mask)
+        features = take(self.backbone(image, visible=~mask)[-1].flatten(2).transpose(1, 2), seen)
+        tokens = torch.cat(
+            [
+                self.to_decoder(features) + self.positions[seen],
+                self.mask_token + self.positions[hidden],
+            ],
+            1,
+        )
+        # Positions are in the tokens, so their order is free; nobody asks for visible ones at the end.
+        *blocks, last, norm = self.decoder
+        for block in blocks:
+            tokens = block(tokens)
+        return self.to_pixels(norm(last(tokens, skip=seen.shape[1]))), hidden
 
     @torch.no_grad()
     def pictures(self, batch: dict, step: int) -> list[dict]:
         """Input, what was left visible, and the reconstruction (visible patches pasted back)."""
         image, mask = self._draw(batch)
-        tokens, target = self(image, mask).float(), patchify(image, self.patch)
+        predicted, hidden = self(image, mask)
+        target = patchify(image, self.patch)
         if self.normalise_target:
-            mean, std = patch_statistics(target)
-            tokens = tokens * std + mean
-        hidden = mask.flatten(1)[..., None]
-        visible = torch.where(hidden, image.amin(), target)
-        pasted = torch.where(hidden, tokens.to(target.dtype), target)
-        return [
-            {
-                "kind": "reconstruction",
-                "input": image[i, 0].cpu().numpy(),
-                "masked": unpatchify(visible, self.patch, self.grid)[i, 0].cpu().numpy(),
-                "output": unpatchify(pasted, self.patch, self.grid)[i, 0].cpu().numpy(),
-            }
-            for i in range(min(2, len(image)))
-        ]
-
-
-def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (unbiased variance + 1e-6, as published) of each patch."""
-    mean = patches.mean(-1, keepdim=True)
-    return mean, (patches.var(-1, keepdim=True) + 1e-6).sqrt()
-
-
-def mae_loss(predicted: Tensor, target: Tensor, mask: Tensor, normalise: bool) -> Tensor:
-    """Mean squared error over the masked patches only.
-
-    predicted, target (B, L, voxels); mask (B, L), True = masked.
-    """
-    if normalise:
-        mean, std = patch_statistics(target)
-        target = (target - mean) / std
-    error = (predicted.float() - target.float()).square().mean(-1)
-    return (error * mask).sum() / mask.sum()
+            mean, std = patch_statistics(take(target, hidden))
+            predicted = predicted.float() * std + mean
+        places = hidden[..., None].expand_as(predicted)
+        filled = target.scatter(1, places, predicted.to(target.dtype))
+        return reconstructions(image, unpatchify(filled, self.patch, self.grid), mask)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from medssl.data.recipe import Recipe
 from medssl.evaluation.metrics import undefined
-from medssl.reports import charts, figures
+from medssl.reports import charts, figures, method_figures
 from medssl.reports.cohort import by_split
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
@@ -23,10 +23,6 @@ MEASURES = {
     "nsd": "NSD", "auroc": "AUROC", "auprc": "AUPRC",
     "balanced_accuracy": "Balanced accuracy",
 }  # fmt: skip
-EXPLAINED = {
-    "mae": "Input, the patches left visible, and the reconstruction of the hidden ones.",
-    "voco": "A random crop on the base grid, and its true and predicted overlap with every cell.",
-}
 
 
 def write(
@@ -226,7 +222,7 @@ def _pretraining(run: Path, last: int) -> Section:
     drawn = [(curve, f"{words}.", "curves over steps")]
     there = sorted((run / "pictures").glob("step-*.png"))
     newest = [p for p in there if int(p.name.split("-")[1]) <= steps][-PICTURES:]
-    drawn += [(p.read_bytes(), EXPLAINED.get(method, ""), f"what {method} does") for p in newest]
+    drawn += [(p.read_bytes(), method_figures.caption(p), f"what {method} does") for p in newest]
     text = f"{steps} steps without labels, {fit['batch_size']} scans a step."
     caution = ""
     if steps < fit["steps"]:

@@ -1,4 +1,4 @@
-"""Figures of scans: planes, predictions on truth, what a pretraining method saw and answered.
+"""Figures of scans: planes, predictions on truth, galleries.
 
 Images come as prepared arrays: (X, Y, Z) along RAS, shown as a radiologist looks at them (the
 patient's right on the left of the picture), or films (rows, columns), shown as they are.
@@ -10,13 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import Normal, Stroke
 
-from medssl.reports.style import COLOURS, FAINT, ORANGE, as_png, styled
+from medssl.reports.style import COLOURS, FAINT, styled
 
-__all__ = ["as_png", "axis_order", "gallery", "method_picture", "overlap", "overlay", "planes",
-           "reconstruction", "to_ras"]  # fmt: skip
 AXES = ("RL", "AP", "SI")
 LEFT = ("R", "R", "A")  # what lies on the left of the axial, coronal and sagittal picture
 DASHES = (0, (2.2, 1.4))
@@ -61,10 +57,10 @@ def overlay(
     marked = truth if (truth > 0).any() else prediction
     at = _fullest(marked) if image.ndim == 3 and (marked > 0).any() else None
     panels = [planes(a, at) for a in (image, truth, prediction)]
-    aspects = _aspects(image.ndim, spacing)
+    aspects = aspects_of(image.ndim, spacing)
     figure, axes = _row([p.shape for p in panels[0]], aspects)
     for i, (axis, picture, t, p) in enumerate(zip(axes, *panels, strict=True)):
-        _show(axis, picture, image, aspects[i])
+        show(axis, picture, image, aspects[i])
         if image.ndim == 3:
             axis.text(
                 0.02, 0.5, LEFT[i], transform=axis.transAxes, color="white", size=8, va="center"
@@ -89,96 +85,6 @@ def overlay(
     return figure
 
 
-def method_picture(picture: dict) -> Figure:
-    """The figure for what a method's `pictures` gave: its `kind` says which."""
-    options = {k: v for k, v in picture.items() if k != "kind"}
-    kinds = {"reconstruction": reconstruction, "overlap": overlap, "gallery": gallery}
-    return kinds[picture["kind"]](**options)
-
-
-@styled
-def reconstruction(
-    input: np.ndarray, masked: np.ndarray, output: np.ndarray,
-    spacing: Sequence[float] | None = None,
-) -> Figure:  # fmt: skip
-    """Input, what was left visible, and the reconstruction; a row for each plane."""
-    rows = list(zip(*[planes(a) for a in (input, masked, output)], strict=True))
-    aspects = _aspects(input.ndim, spacing)
-    heights = [r[0].shape[0] / r[0].shape[1] * a for r, a in zip(rows, aspects, strict=True)]
-    width, gap, head = 1.8, 0.05, 0.25
-    size = (3 * width + 2 * gap, width * sum(heights) + gap * (len(rows) - 1) + head)
-    figure = Figure(figsize=size)
-    grid = figure.add_gridspec(
-        len(rows), 3, height_ratios=heights, left=0, right=1, bottom=0, top=1 - head / size[1],
-        wspace=gap / width, hspace=gap / (width * float(np.mean(heights))),
-    )  # fmt: skip
-    for i, pictures in enumerate(rows):
-        for j, picture in enumerate(pictures):
-            axis = figure.add_subplot(grid[i, j])
-            _show(axis, picture, input, aspects[i])
-            if i == 0:
-                axis.set_title(("input", "visible", "reconstruction")[j])
-    return figure
-
-
-@styled
-def overlap(
-    image: np.ndarray | None, grid: Sequence[int], crop: Sequence[int], start: Sequence[int],
-    predicted: np.ndarray, true: np.ndarray,
-) -> Figure:  # fmt: skip
-    """The grid of base crops laid over the scan, one random crop, and its overlap with every cell.
-
-    grid             cells along each axis; crop: their size, start: first voxel of the random crop
-    predicted, true  (cells,) in C order
-
-    Volumes are shown in the axial plane through the crop's centre; cells behind one another along
-    the third axis are told apart in the bars. Without an image there are only bars.
-    """
-    figure = Figure(figsize=(7.0 if image is not None else 4.4, 2.6), layout="constrained")
-    if image is None:
-        right = figure.add_subplot()
-    else:
-        left, right = figure.subplots(1, 2, width_ratios=[1, 1.7])
-        _grid_and_crop(left, image, grid, crop, start)
-    places = np.arange(len(true))
-    right.bar(places - 0.2, true, 0.4, color=FAINT, label="true")
-    right.bar(places + 0.2, predicted, 0.4, color=ORANGE, label="predicted")
-    names = [" ".join(map(str, np.unravel_index(i, tuple(grid)))) for i in places]
-    right.set_xticks(places, names, rotation=0 if len(places) <= 9 else 90)
-    right.set_xlabel(f"cell ({' '.join('xyz') if len(grid) == 3 else 'row column'})")
-    right.set_ylabel("overlap, share of the crop")
-    right.grid(axis="x", visible=False)
-    right.margins(x=0.02)
-    right.set_ylim(min(0, float(np.min(predicted)) * 1.1), None)
-    right.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
-    return figure
-
-
-def _grid_and_crop(axis: Axes, image: np.ndarray, grid, crop, start) -> None:
-    """One slice with the edges of the cells, their numbers, and the crop's outline."""
-    if image.ndim == 3:
-        z = min(max(int(start[2] + crop[2] // 2), 0), image.shape[2] - 1)
-        picture, across, down = image[:, :, z].T, 0, 1
-    else:
-        picture, across, down = image, 1, 0
-    _show(axis, picture, image, 1.0)
-    if image.ndim == 3:  # the patient's right on the left, anterior up
-        axis.invert_xaxis()
-        axis.invert_yaxis()
-    for i in range(1, grid[across]):
-        axis.axvline(i * crop[across] - 0.5, color="white", linewidth=0.8, alpha=0.8)
-    for i in range(1, grid[down]):
-        axis.axhline(i * crop[down] - 0.5, color="white", linewidth=0.8, alpha=0.8)
-    for cell in np.ndindex(*grid[:2]):
-        x, y = (cell[k] * crop[k] + crop[k] * 0.5 for k in (across, down))
-        number = axis.text(x, y, f"{cell[0]} {cell[1]}", color="white", size=7, ha="center")
-        number.set_path_effects([Stroke(linewidth=1.5, foreground="black"), Normal()])
-    corner = (start[across] - 0.5, start[down] - 0.5)
-    outline = {"fill": False, "edgecolor": ORANGE, "linewidth": 2, "clip_on": False}
-    axis.add_patch(Rectangle(corner, crop[across], crop[down], **outline))
-    axis.set_title("base cells and a random crop")
-
-
 @styled
 def gallery(images: Sequence[np.ndarray], captions: Sequence[str], columns: int = 4) -> Figure:
     """Films, or the axial middle of volumes, side by side, each with its own grey scale."""
@@ -190,12 +96,12 @@ def gallery(images: Sequence[np.ndarray], captions: Sequence[str], columns: int 
         axis.set_axis_off()
     panels = zip(images, captions, strict=True)
     for axis, (image, caption) in zip(axes, panels, strict=False):  # the last line may be part full
-        _show(axis, planes(np.asarray(image))[0], np.asarray(image), 1.0)
+        show(axis, planes(np.asarray(image))[0], np.asarray(image), 1.0)
         axis.set_title(caption, fontsize=8)
     return figure
 
 
-def _show(axis: Axes, picture: np.ndarray, whole: np.ndarray, aspect: float) -> None:
+def show(axis: Axes, picture: np.ndarray, whole: np.ndarray, aspect: float) -> None:
     """A slice in the grey scale of the whole image."""
     low, high = np.percentile(whole, [0.5, 99.7])
     axis.imshow(picture, cmap="gray", vmin=low, vmax=high, aspect=aspect)
@@ -212,7 +118,7 @@ def _fullest(labels: np.ndarray) -> list[int]:
     return [int(np.argmax(s)) for s in shares]
 
 
-def _aspects(ndim: int, spacing: Sequence[float] | None) -> list[float]:
+def aspects_of(ndim: int, spacing: Sequence[float] | None) -> list[float]:
     """Height over width of one voxel in each of `planes`."""
     if ndim == 2:
         return [1.0 if spacing is None else spacing[0] / spacing[1]]

@@ -2,7 +2,8 @@
 
 Writes into the run folder: model/ (the backbone and its card), metrics.jsonl, pictures/ of what the
 method sees and answers, checkpoints/. Started again on the same folder, a run that was killed goes
-on and ends in the same bits. Scans of the splits val and test are left alone.
+on and ends in the same bits. Scans of the splits val and test are left alone. Whether the features
+are still alive is measured on the way; an alarm says what has collapsed and what to try.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from pydantic import Field
 
 from medssl.augment.compose import Augment, augmenter
-from medssl.backbones.base import BACKBONES, pool
+from medssl.backbones.base import BACKBONES
 from medssl.backbones.decoder import UNetDecoder
 from medssl.config import Config as Base
 from medssl.config import Part, checked_parts
@@ -22,19 +23,20 @@ from medssl.data.store import Store
 from medssl.data.subset import of_splits
 from medssl.describe import shareable
 from medssl.errors import UserError
-from medssl.evaluation.collapse import health
 from medssl.methods.base import METHODS
 from medssl.progress import say
-from medssl.reports.figures import as_png, method_picture
+from medssl.reports.method_figures import method_picture
+from medssl.reports.style import as_png
 from medssl.trainable import checked
 from medssl.training import run_folder
 from medssl.training.card import card
 from medssl.training.checkpoint import save_model
+from medssl.training.log import MetricsLog
 from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
 from medssl.training.start import backbone_of, parent_of
+from medssl.training.watch import Watch
 
-WATCHED = 32
 TABLES = {"method": METHODS, "backbone": BACKBONES}
 
 
@@ -94,6 +96,8 @@ def run(config: Config) -> Path:
         )
         if words := crops.smaller():
             say(f"remark: {words}")
+        if not parent and not any(p.requires_grad for p in backbone.parameters()):
+            say("remark: the backbone rests, at its random first weights; give start=RUN")
         burned_in = "burned_in" in items and items["burned_in"].any()
         if burned_in:
             say("remark: some scans have text in their pixels; no pictures of crops are kept")
@@ -101,29 +105,14 @@ def run(config: Config) -> Path:
         def read(first: int, last: int):
             return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
 
+        watch = Watch(crops, method.size, augment)
+        watch.begin(method.to(config.fit.take()), MetricsLog(config.out))
         for at in fit(method, read, config.fit, config.optim, config.out):
-            at.log.write(at.step, **_health(method, crops))
+            alarm = watch.go_on(method, at.step, at.log)
             drawn = [] if burned_in else method.pictures(at.batch, at.step)
             for i, picture in enumerate(drawn):
-                path = config.out / "pictures" / f"step-{at.step:08d}-{i}.png"
+                path = config.out / "pictures" / f"step-{at.step:08d}-{i}-{picture['kind']}.png"
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(as_png(method_picture(picture)))
-            save_model(config.out / "model", kept, {**about, "steps": at.step})
+            save_model(config.out / "model", kept, {**about, "steps": at.step, "alarm": alarm})
     return run_folder.finished(config.out)
-
-
-@torch.no_grad()
-def _health(method, crops: Crops) -> dict[str, float]:
-    """Spread and rank of the features of the first items, always the same ones."""
-    features = []
-    for number in range(min(len(crops), WATCHED)):
-        image = torch.from_numpy(crops.read(number, number)["image"])[None]
-        image = _middle(image, getattr(method, "crop", method.crops.size))
-        features.append(pool(method.backbone(image.to(next(method.parameters()).device))))
-    return health(torch.cat(features))
-
-
-def _middle(image: torch.Tensor, size) -> torch.Tensor:
-    """The middle of the image, in the size that the method shows its backbone."""
-    pairs = zip(image.shape[2:], size, strict=True)
-    return image[(..., *(slice((n - s) // 2, (n - s) // 2 + s) for n, s in pairs))]

@@ -1,118 +1,260 @@
 """Ask whether a pretrained representation is any good, before anything is fine-tuned.
 
-Takes crops around labelled voxels and asks, by nearest neighbours among the features of training
-patients, which structure lies at the centre of the crops of held-out patients. The same is asked of
-the untrained network; probe.json holds both and their paired difference with its interval.
+The backbone stays frozen. Crops around labelled voxels of training patients teach small classifiers
+which structure lies at the centre (k-NN, linear, attentive) or at every voxel (dense), and those of
+held-out patients are asked about. With target= the question is a label of whole scans. The same is
+asked of the untrained network; probe.json holds both, their paired difference and its interval.
 """
 
+import io
 import json
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.image import imread, imsave
 from pydantic import Field
 
 from medssl.backbones.base import build, pool
 from medssl.config import Config as Base
 from medssl.config import Count
 from medssl.data.leakage import overlap, refuse_overlap
+from medssl.data.preprocess import resize
 from medssl.data.store import Store
-from medssl.data.subset import of_splits
-from medssl.data.targets import with_masks
+from medssl.data.subset import few, of_splits
+from medssl.data.targets import target_classes, target_numbers, with_masks, with_target
 from medssl.errors import UserError
-from medssl.evaluation.intervals import bootstrap, paired_difference
-from medssl.evaluation.probe import knn_predict
+from medssl.evaluation.cases import Cases, structures, whole_scans
+from medssl.evaluation.dense_scans import Scan, answer, dice_present, learn, some
+from medssl.evaluation.frozen import Look, answers
+from medssl.evaluation.probe import compared, table
+from medssl.evaluation.windows import Window, windows
 from medssl.progress import say, track
-from medssl.seeding import generator
+from medssl.reports.figures import overlay
+from medssl.reports.style import COLOURS, DPI, as_png
 from medssl.training.checkpoint import load_weights, read_card
 from medssl.training.hardware import Hardware
+
+NETWORKS = ("pretrained", "untrained")
+MEASURES = {"knn": "accuracy", "linear": "accuracy", "attentive": "accuracy", "dense": "mean Dice"}
+LISTED = 20  # classes that the printed table has room for
 
 
 class Config(Base, Hardware):
     positional: ClassVar = ("run",)
     examples: ClassVar = (
         "medssl probe runs/voco store=store",
-        "medssl probe runs/mae store=store size=32,32,32 k=10",
+        'medssl probe runs/mae store=store "classes={47: hippocampus R, 48: hippocampus L}"',
+        "medssl probe runs/mae store=films target=label_finding probes=knn,linear,attentive",
     )
     run: Path = Field(description="run or model folder of `medssl pretrain`")
-    store: Path = Field(Path("store"), description="store whose items have label masks")
+    store: Path = Field(Path("store"), description="store whose items have label masks, or labels")
     out: Path | None = Field(None, description="folder to write to; none: RUN/probe")
+    probes: list[Literal["knn", "linear", "attentive", "dense"]] = Field(
+        ["knn", "linear", "dense"], description="which to ask; dense needs masks", min_length=1
+    )
+    target: str = Field("", description="label column to ask about; empty: structures in masks")
+    classes: dict[int, str] = Field(
+        {}, description="values of masks to ask about, named; empty: all"
+    )
     size: list[Count] = Field([], description="voxels of a crop; empty: what the method trained on")
+    whole: bool | None = Field(
+        None,
+        description="whole scans (or slices) resized to size, for dense and target; none: as trained",
+    )
     per_class: int = Field(8, description="crops of each structure and scan", ge=1)
-    train: list[str] = Field(["train"], description="splits whose crops are the neighbours")
+    scans: int = Field(100, description="scans with masks of either side, drawn; 0: all", ge=0)
+    windows: int = Field(64, description="crops of a scan at most, for dense and target", ge=1)
+    voxels: int = Field(2000, description="voxels of a scan that the dense probe learns from", ge=8)
+    train: list[str] = Field(["train"], description="splits that the probes learn from")
     test: list[str] = Field(["val", "test"], description="splits that are asked about")
     k: int = Field(20, description="neighbours", ge=1)
     batch_size: int = Field(32, description="crops of one forward pass", ge=1)
     allow_overlap: bool = Field(False, description="ask about patients that were trained on")
-    seed: int = Field(0, description="of the crops and of the untrained network")
+    seed: int = Field(0, description="of what is drawn and of the untrained network")
 
 
 def run(config: Config) -> Path:
     about = read_card(config.run)
     store = Store.read_from(config.store)
     size = tuple(config.size or about.get("image_size") or ())
-    if len(size) != store.ndim:
+    if (len(size), store.ndim) not in ((2, 2), (2, 3), (3, 3)):
         raise UserError(
-            "CONFIG",
-            "size",
-            f"has {len(size)} values, the scans have {store.ndim} axes",
+            "CONFIG", "size", f"has {len(size)} values, the scans have {store.ndim} axes",
             "give size=",
-        )
+        )  # fmt: skip
     if about["steps"] < about["config"]["fit"]["steps"]:
-        say(
-            f"remark: training stopped at step {about['steps']} of {about['config']['fit']['steps']}"
-        )
-    items = with_masks(store)
-    train, test = of_splits(items, config.train), of_splits(items, config.test)
+        planned = about["config"]["fit"]["steps"]
+        say(f"remark: training stopped at step {about['steps']} of {planned}")
+    train, test = sides = _sides(store, config)
+    refuse_overlap(overlap(about, test), config.run, config.allow_overlap)
+    names = (
+        target_classes(train[config.target])
+        if config.target
+        else _structures(store, *sides, config)
+    )
+    whole = about.get("whole", False) if config.whole is None else config.whole
+    cover = partial(_cover, store, size, whole, config)
+    cases = [_cases(store, side, names, size, cover, config) for side in sides]
+    scans = [] if config.target else [_scans(store, side, names, cover) for side in sides]
+    asked = [probe for probe in config.probes if probe != "dense"]
+    values, drawn = {}, {}
+    for network in NETWORKS:
+        torch.manual_seed(config.seed)
+        backbone = build(about["backbone"]["name"], **about["backbone"]["options"])
+        if network == "pretrained":
+            load_weights(config.run, backbone, "backbone")
+        look = Look(backbone.to(config.take()), partial(_read, store, size), config.batch_size)
+        options = {"k": config.k, "seed": config.seed, "what": f"probe, {network}"}
+        said = answers(look, *cases, asked, pool, **options)
+        values[network] = {p: (s == cases[1].answers).astype(float) for p, s in said.items()}
+        if "dense" in config.probes and scans:
+            values[network]["dense"], drawn[network] = _dense(look, *scans, names, config, network)
+    found = {}
+    for probe in values["pretrained"]:
+        pair = [values[network][probe] for network in NETWORKS]
+        if probe == "dense":
+            found[probe] = _by_class(*pair, test["patient"].to_numpy(), config.seed)
+        else:
+            found[probe] = compared(*pair, cases[1].patients, cases[1].chance, config.seed)
+    out = config.out or config.run / "probe"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "probe.json").write_text(json.dumps(found, indent=1))
+    if drawn and not test.get("burned_in", pd.Series([False])).iloc[0]:
+        (out / "dense.png").write_bytes(_picture(store, scans[1][0], drawn, names))
+    classes = found.get("dense", {}).get("classes", {})
+    rows = {**found, **(classes if 1 < len(classes) <= LISTED else {})}
+    for line in table(rows, MEASURES).splitlines():
+        say(line)
+    return out
+
+
+def _sides(store: Store, config: Config) -> list[pd.DataFrame]:
+    """The items that are learnt from and those asked about, of different patients."""
+    items = with_target(store, config.target) if config.target else with_masks(store)
+    train, test = sides = [of_splits(items, splits) for splits in (config.train, config.test)]
     if train.empty or test.empty:
         raise UserError(
             "EMPTY", config.store, f"{len(train)} labelled scans to learn from, {len(test)} to ask about",
             "choose other splits with train= and test=, or index with labels= and splits=",
         )  # fmt: skip
-    refuse_overlap(overlap(about, test), config.run, config.allow_overlap)
-    right, device = {}, config.take()
-    for name in ("pretrained", "untrained"):
-        torch.manual_seed(config.seed)
-        backbone = build(about["backbone"]["name"], **about["backbone"]["options"]).eval()
-        if name == "pretrained":
-            load_weights(config.run, backbone, "backbone")
-        backbone.to(device)
-        x, y, _ = _features(backbone, store, train, size, config, name)
-        u, v, patients = _features(backbone, store, test, size, config, name)
-        right[name] = (knn_predict(x, y, u, config.k) == v).astype(float)
-    found = {name: asdict(bootstrap(r, patients, seed=config.seed)) for name, r in right.items()}
-    gain = paired_difference(right["pretrained"], right["untrained"], patients, seed=config.seed)
-    found["difference"] = asdict(gain)
-    found["chance"] = float(np.bincount(v).max() / len(v))
-    out = config.out or config.run / "probe"
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "probe.json").write_text(json.dumps(found, indent=1))
-    say(f"k-NN, structure at the crop's centre: {found['pretrained']['estimate']:.3f}, untrained "
-        f"{found['untrained']['estimate']:.3f}, difference {gain}")  # fmt: skip
-    return out
+    if both := sorted(set(train["patient"]) & set(test["patient"])):
+        raise UserError(
+            "LEAKAGE", "train, test", f"{len(both)} patients are on both sides ({', '.join(both[:3])})",
+            "choose splits without a patient in common",
+        )  # fmt: skip
+    most = 0 if config.target else config.scans
+    return [few(side, min(most, len(side)), config.seed) for side in sides]
 
 
-@torch.no_grad()
-def _features(backbone, store: Store, items: pd.DataFrame, size, config: Config, name: str):
-    """Pooled features, structure at the centre, and patient of every crop."""
-    images, labels, patients = [], [], []
-    for n, item in enumerate(items.index):
-        points = store.foreground(item)
-        draw = generator(config.seed, "probe", n)
-        for label in np.unique(points[:, 0]):
-            rows = points[points[:, 0] == label]
-            for row in rows[draw.permutation(len(rows))[: config.per_class]]:
-                low = [int(c) - s // 2 for c, s in zip(row[1:], size, strict=True)]
-                high = [lo + s for lo, s in zip(low, size, strict=True)]
-                images.append((item, low, high))
-                labels.append(int(label))
-                patients.append(items.at[item, "patient"])
-    features = []
-    device, n = next(backbone.parameters()).device, config.batch_size
-    for i in track(range(0, len(images), n), f"probe, {name}", unit="batches"):
-        batch = np.stack([store.read(*where) for where in images[i : i + n]])
-        features.append(pool(backbone(torch.from_numpy(batch).to(device))).cpu().numpy())
-    return np.concatenate(features), np.array(labels), np.array(patients)
+def _structures(
+    store: Store, train: pd.DataFrame, test: pd.DataFrame, config: Config
+) -> dict[int, str]:
+    """Values of the training masks that are asked about, and their names."""
+    there = [
+        {int(k) for i in side.index for k in np.unique(store.foreground(i)[:, 0])}
+        for side in (train, test)
+    ]
+    names = config.classes or {k: f"class_{k}" for k in sorted(there[0])}
+    if 0 in names or len(set(names.values())) < len(names):
+        raise UserError(
+            "CONFIG", "classes", "names the background, or two values alike",
+            "give every value above 0 a name of its own",
+        )  # fmt: skip
+    if not set(names) & there[0] or not set(names) & there[1]:
+        raise UserError(
+            "LABELS", config.store, "no structure to ask about in the masks of one side",
+            "check the label masks, classes=, train= and test=",
+        )  # fmt: skip
+    if missing := sorted(set(names) - there[0]):
+        say(f"remark: no mask to learn from holds {', '.join(map(str, missing))}; left out")
+    return {k: names[k] for k in sorted(names) if k in there[0]}
+
+
+def _cover(store: Store, size, whole: bool, config: Config, item: str, number: int) -> list[Window]:
+    shape = store.shape(item)
+    extent = list(shape if whole else size)
+    if len(size) < len(shape):  # axial slices
+        extent = [*extent[: len(size)], 1]
+    return some(windows(shape, extent), config.windows, config.seed, number)
+
+
+def _cases(store: Store, side: pd.DataFrame, names, size, cover, config: Config) -> Cases:
+    scans = list(zip(side.index, side["patient"], strict=True))
+    if config.target:
+        return whole_scans(scans, target_numbers(side[config.target], names), cover)
+    extent = (*size, 1)[: store.ndim]
+    return structures(scans, store.foreground, list(names), extent, config.per_class, config.seed)
+
+
+def _scans(store: Store, side: pd.DataFrame, names, cover) -> list[Scan]:
+    values = np.array([0, *names])
+    return [
+        Scan(i, store.shape(i), cover(i, n), partial(_mask, store, i, values))
+        for n, i in enumerate(side.index)
+    ]
+
+
+def _mask(store: Store, item: str, values: np.ndarray) -> np.ndarray:
+    """Class numbers, 1 for the first structure asked about; all other values are background."""
+    mask = store.read_mask(item)[0]
+    number = np.searchsorted(values, mask).clip(max=len(values) - 1)
+    return np.where(values[number] == mask, number, 0)
+
+
+def _read(store: Store, size: tuple[int, ...], item: str, low, high) -> np.ndarray:
+    """What the network is shown of a box: a slice loses its last axis, a whole scan is resized."""
+    image = store.read(item, low, high)
+    return resize(image[..., 0] if image.ndim > len(size) + 1 else image, size, smooth=True)
+
+
+def _dense(look: Look, train: list[Scan], test: list[Scan], names, config: Config, network: str):
+    """Dice of held-out scans (a row a scan, a column a structure), and predictions of one of them."""
+    classes = dict(enumerate(names.values(), 1))
+    learnt_on = track(train, f"dense probe, {network}, learns", unit="scans")
+    probe = learn(look, learnt_on, len(names) + 1, config.voxels, config.seed)
+    rows, first = [], None
+    for scan in track(test, f"dense probe, {network}", unit="scans"):
+        predicted = answer(look, scan, probe)
+        rows.append(dice_present(predicted, scan, classes))
+        first = predicted if first is None else first
+    return pd.DataFrame(rows, index=[scan.id for scan in test]), first
+
+
+def _by_class(pretrained: pd.DataFrame, untrained: pd.DataFrame, patients, seed: int) -> dict:
+    """Mean Dice of the structures present in each scan, and every structure's own.
+
+    Chance is 0: without looking, nothing better can be said than that all is background.
+    """
+    score = partial(compared, patients=patients, chance=0.0, seed=seed)
+    present = [name for name in pretrained if pretrained[name].notna().any()]
+    each = {
+        name: score(pretrained[name].to_numpy(), untrained[name].to_numpy()) for name in present
+    }
+    means = (frame.mean(axis=1).to_numpy() for frame in (pretrained, untrained))
+    return {**score(*means), "classes": each}
+
+
+def _picture(store: Store, scan: Scan, predictions: dict[str, np.ndarray], names) -> bytes:
+    """Truth and prediction of the pretrained network, and below it of the untrained one."""
+    image, truth = store.read(scan.id)[0], np.where(scan.asked, scan.mask(), 0)
+    sizes = np.bincount(truth.ravel(), minlength=len(names) + 1)
+    drawn = sorted(np.argsort(-sizes[1:], kind="stable")[: len(COLOURS)] + 1)  # as many as colours
+    classes = {int(k): [*names.values()][k - 1] for k in drawn if sizes[k]}
+    truth = np.where(np.isin(truth, list(classes)), truth, 0)
+    spacing = store.spacing(scan.id)
+    figures = [
+        overlay(image, truth, predicted, classes, f"dense probe, {network}", spacing)
+        for network, predicted in predictions.items()
+    ]
+    pictures = [imread(io.BytesIO(as_png(figure))) for figure in figures]
+    width = max(picture.shape[1] for picture in pictures)
+    pictures = [
+        np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=1) for p in pictures
+    ]
+    out = io.BytesIO()
+    imsave(out, np.concatenate(pictures), format="png", dpi=DPI)
+    return out.getvalue()

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.augment.compose import Augment
@@ -11,6 +12,7 @@ from medssl.backbones.base import pool
 from medssl.config import Count, Fraction
 from medssl.data.crops import CropSpec
 from medssl.data.preprocess import resize
+from medssl.tasks.mixup import mixed, other, shares
 from medssl.trainable import StepOutput
 
 
@@ -24,11 +26,13 @@ class Classification(nn.Module):
         dropout: Annotated[Fraction, "before the linear layer, 0..1"] = 0.1,
         smoothing: Annotated[Fraction, "of the labels, 0..1"] = 0.0,
         balance: Annotated[bool, "weight classes inversely to their training counts"] = False,
+        mixup: Annotated[float, Field(ge=0), "alpha of Beta(alpha, alpha); 0: samples unmixed"] = 0.0,
     ):  # fmt: skip
         super().__init__()
         self.backbone, self.augment, self.value_range = backbone, augment, value_range
         self.classes = classes
         self.size, self.balance, self.smoothing = tuple(size), balance, smoothing
+        self.mixup = mixup
         self.crops = CropSpec(self.size, whole=True)
         self.head = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(sum(backbone.channels), len(classes))
@@ -47,11 +51,18 @@ class Classification(nn.Module):
 
     def training_step(self, batch: dict, step: int) -> StepOutput:
         drawn = self.augment.draw(batch["seed"], tuple(batch["image"].shape[2:]))
-        logits = self(drawn.image(batch["image"], self.value_range)).float()
-        loss = nn.functional.cross_entropy(
-            logits, batch["target"], weight=self.weights, label_smoothing=self.smoothing
-        )
-        right = (logits.argmax(1) == batch["target"]).float().mean()
+        image, target = drawn.image(batch["image"], self.value_range), batch["target"]
+        if not self.mixup:
+            logits = self(image).float()
+            loss = nn.functional.cross_entropy(
+                logits, target, weight=self.weights, label_smoothing=self.smoothing
+            )
+        else:
+            share = shares(batch["seed"], self.mixup)
+            logits = self(mixed(image, share)).float()
+            loss = mixed_cross_entropy(logits, target, share, self.weights, self.smoothing)
+            target = torch.where(share < 0.5, other(target), target)
+        right = (logits.argmax(1) == target).float().mean()
         return StepOutput(loss, {"accuracy": float(right)})
 
     def after_step(self, step: int) -> None:
@@ -71,3 +82,17 @@ class Classification(nn.Module):
         device = next(self.parameters()).device
         fitted = torch.from_numpy(resize(image, self.size, smooth=True))[None].to(device)
         return self(fitted)[0].float().softmax(0).cpu().numpy()
+
+
+def mixed_cross_entropy(
+    logits: Tensor, target: Tensor, share: Tensor, weights: Tensor, smoothing: float
+) -> Tensor:
+    """Cross-entropy (mean by class weights) with `share` (B,) of each target and the rest of the
+    next sample's; logits (B, classes), target int64 (B,). With share 1 that of `target` alone."""
+    total, weight = 0.0, 0.0
+    for part, wanted in ((share, target), (1 - share, other(target))):
+        each = nn.functional.cross_entropy(
+            logits, wanted, weight=weights, label_smoothing=smoothing, reduction="none"
+        )
+        total, weight = total + (part * each).sum(), weight + (part * weights[wanted]).sum()
+    return total / weight

@@ -6,12 +6,15 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from medssl.augment.compose import Augment
+from medssl.backbones.decoder import UNetDecoder
 from medssl.config import Count, Fraction, Share
 from medssl.data.crops import CropSpec
-from medssl.backbones.decoder import UNetDecoder
+from medssl.tasks.mixup import mixed, shares
 from medssl.trainable import StepOutput
 
 
@@ -25,6 +28,7 @@ class Segmentation(nn.Module):
         foreground: Annotated[Share, "share of crops centred on a labelled voxel"] = 0.67,
         width: Annotated[Count, "channels of the decoder at full resolution"] = 8,
         overlap: Annotated[Fraction, "of neighbouring prediction windows, 0..1"] = 0.5,
+        mixup: Annotated[float, Field(ge=0), "alpha of Beta(alpha, alpha); 0: samples unmixed"] = 0.0,
     ):  # fmt: skip
         super().__init__()
         from monai.losses import DiceCELoss
@@ -32,12 +36,12 @@ class Segmentation(nn.Module):
         self.backbone, self.augment, self.value_range = backbone, augment, value_range
         self.classes = dict(sorted(classes.items()))
         self.values = np.array([0, *self.classes])  # the label of every output channel
-        self.size, self.overlap = tuple(size), overlap
+        self.size, self.overlap, self.mixup = tuple(size), overlap, mixup
         self.crops = CropSpec(self.size, foreground=foreground, mask=True)
         self.decoder = UNetDecoder(backbone, len(self.values), width)
         # Statistics over the whole batch: a class absent from one crop is no error of that crop.
         self.loss = DiceCELoss(
-            softmax=True, to_onehot_y=True, include_background=False, batch=True,
+            softmax=True, to_onehot_y=not mixup, include_background=False, batch=True,
             smooth_nr=1e-5, smooth_dr=1e-5,
         )  # fmt: skip
 
@@ -50,7 +54,12 @@ class Segmentation(nn.Module):
     def training_step(self, batch: dict, step: int) -> StepOutput:
         drawn = self.augment.draw(batch["seed"], tuple(batch["image"].shape[2:]))
         image, mask = drawn.image(batch["image"], self.value_range), drawn.mask(batch["mask"])
-        return StepOutput(self.loss(self(image).float(), self._channels(mask)[:, None]))
+        target = self._channels(mask)[:, None]
+        if self.mixup:
+            share = shares(batch["seed"], self.mixup)
+            target = one_hot(target[:, 0], len(self.values)).movedim(-1, 1).to(image.dtype)
+            image, target = mixed(image, share), mixed(target, share)
+        return StepOutput(self.loss(self(image).float(), target))
 
     def after_step(self, step: int) -> None:
         pass

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
-from medssl.backbones.base import architecture, build
+from medssl.backbones.base import TRAINING_ONLY, architecture, build
 from medssl.config import Part
 from medssl.data.store import Store
 from medssl.errors import UserError
@@ -18,7 +18,8 @@ def backbone_of(
     """The backbone, the description that its card gets, and the card of the model it came from ({}).
 
     With `model` its architecture and, unless `from_scratch`, its weights; without, what `otherwise`
-    names. Raises UserError where the model takes other scans than the store's.
+    names. How it is trained (drop_path) is as `otherwise` says, if that is the same kind.
+    Raises UserError where the model takes other scans than the store's.
     """
     if model is None:
         options = {"in_channels": store.channels, **otherwise.options}
@@ -32,6 +33,9 @@ def backbone_of(
             f"takes {description['options']['in_channels']} channels, the store has {store.channels}",
             "prepare scans as the backbone was pretrained on",
         )  # fmt: skip
+    if otherwise.name == description["name"]:
+        anew = {key: value for key, value in otherwise.options.items() if key in TRAINING_ONLY}
+        description = {**description, "options": {**description["options"], **anew}}
     backbone = build(description["name"], **description["options"])
     recipe = store.recipe.model_dump()
     different = [key for key, value in recipe.items() if parent["recipe"].get(key) != value]
@@ -44,6 +48,8 @@ def backbone_of(
     asked = parent["config"]["fit"]["steps"]
     if parent["steps"] < asked:
         say(f"remark: the backbone's training stopped at step {parent['steps']} of {asked}")
+    if parent.get("alarm"):
+        say(f"remark: the backbone was found collapsed: {parent['alarm']}")
     load_weights(model, backbone, "backbone")
     return backbone, description, parent
 

@@ -121,6 +121,23 @@ def test_attention_equals_the_plain_formula():
     torch.testing.assert_close(block(x), expected)
 
 
+@pytest.mark.parametrize("skip", [1, 4])
+def test_skipped_tokens_are_seen_but_not_carried_on(skip):
+    block, x = Block(12, 3), torch.randn(2, 5, 12)
+    torch.testing.assert_close(block(x, skip), block(x)[:, skip:])
+    other = torch.where((torch.arange(5) < skip)[:, None], -x, x)
+    assert not torch.allclose(block(other, skip), block(x, skip))
+
+
+@pytest.mark.parametrize(("ndim", "grid"), [(2, (3, 4)), (3, (2, 3, 2))])
+def test_only_the_patches_asked_for_are_cut(ndim, grid):
+    image = torch.randn(2, 3, *[n * p for n, p in zip(grid, (2, 4, 1), strict=False)])
+    kept = torch.tensor([[0, 5, 7], [11, 2, 3]])
+    patches = cut_patches(image, (2, 4, 1)[:ndim])
+    expected = torch.stack([p[k] for p, k in zip(patches, kept, strict=True)])
+    assert torch.equal(cut_patches(image, (2, 4, 1)[:ndim], kept), expected)
+
+
 def test_a_block_does_not_care_for_the_order_of_tokens():
     block, x = Block(12, 3), torch.randn(1, 7, 12)
     order = torch.randperm(7)

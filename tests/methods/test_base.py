@@ -1,41 +1,51 @@
 """Every method of the table keeps the contract, in 2D and in 3D."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
 
-from medssl.augment.compose import Augment, augmenter
-from medssl.backbones.base import build
-from medssl.config import Part
+from medssl.errors import UserError
 from medssl.methods.base import METHODS
-from medssl.reports.figures import as_png, method_picture
+from medssl.reports.method_figures import method_picture
+from medssl.reports.style import as_png
+from medssl.stages.methods import small
+from medssl.training.trial import trial
 
-SIZES = {2: [16, 24], 3: [16, 24, 8]}
-OPTIONS = {
-    "mae": (
-        "vit",
-        {"patch": 4, "width": 24, "depth": 1, "heads": 2},
-        {"decoder_width": 24, "decoder_heads": 2},
-    ),
-    "voco": ("res_unet", {"channels": [4, 8]}, {"width": 16}),
-}
+SCANS = 4
+
+
+@cache
+def network(name):
+    """A convnet, or where the method takes none, a transformer."""
+    try:
+        small(name, "res_unet", 3)
+    except UserError:
+        return "vit"
+    return "res_unet"
 
 
 def make(name, ndim, channels=1):
-    torch.manual_seed(0)
-    backbone_name, backbone_options, options = OPTIONS[name]
-    backbone = build(backbone_name, in_channels=channels, ndim=ndim, **backbone_options)
-    if name == "voco":
-        options = options | {"grid": [2, 2, 1][:ndim], "size": [8, 12, 8][:ndim]}
-    else:
-        options = options | {"size": SIZES[ndim]}
-    apply = augmenter(Augment(), (-5.0, 5.0))
-    return Part(name=name, **options).build(METHODS, "method", backbone, apply)
+    return small(name, network(name), ndim, channels)
 
 
-def batch(method, channels=1):
-    image = torch.randn(3, channels, *method.crops.size, generator=torch.Generator().manual_seed(0))
-    return {"image": image, "seed": torch.tensor([5, 6, 7])}
+def batch(method, channels=1, n=SCANS):
+    """What a loader gives for what the method asks for."""
+    spec, g = method.crops, torch.Generator().manual_seed(0)
+    lead = (n, spec.parts) if spec.parts else (n,)
+    out = {
+        "image": torch.randn(*lead, channels, *spec.size, generator=g),
+        "seed": torch.arange(n) + 5,
+        "item": torch.arange(n),
+    }
+    if spec.parts:
+        out["part"] = torch.arange(spec.parts).expand(lead)
+        out["place"] = (out["part"] + 0.5) / spec.parts
+    if spec.mask:
+        out["mask"] = torch.randint(0, 2, (*lead, *spec.size), generator=g)
+        out["mask"][n // 2 :] = -1
+    return out
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -47,33 +57,16 @@ def test_step_is_a_function_of_weights_batch_and_seeds(name, ndim):
     torch.manual_seed(2)
     second = b.training_step(batch(b), 3)
     assert torch.equal(first.loss, second.loss) and first.loss.isfinite()
-    other = batch(a) | {"seed": torch.tensor([8, 9, 10])}
+    other = batch(a) | {"seed": torch.arange(SCANS) + 50}
     assert not torch.equal(a.training_step(other, 3).loss, first.loss)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
 @pytest.mark.parametrize("name", METHODS)
-def test_loss_falls_the_backbone_learns_and_the_state_round_trips(name, ndim):
-    method = make(name, ndim)
-    before = [p.clone() for p in method.backbone.parameters()]
-    optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 3e-3)
-    losses = []
-    for step in range(30):
-        out = method.training_step(batch(method), step)
-        optimizer.zero_grad()
-        out.loss.backward()
-        optimizer.step()
-        method.after_step(step)
-        losses.append(float(out.loss.detach()))
-    assert losses[-1] < losses[0]
-    assert all(
-        not torch.equal(a, b) for a, b in zip(before, method.backbone.parameters(), strict=True)
-    )
-    again = make(name, ndim)
-    again.load_state_dict(method.state_dict())
-    assert torch.equal(
-        method.training_step(batch(method), 0).loss, again.training_step(batch(method), 0).loss
-    )
+def test_loss_falls_gradients_arrive_and_the_state_is_whole(name, ndim, tmp_path):
+    given = batch(make(name, ndim))
+    found = trial(lambda: make(name, ndim), lambda a, b: iter([given] * (b - a)), tmp_path)
+    assert found.passed, found
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medssl.reports import chain, figures
+from medssl.reports import chain, figures, method_figures
 from medssl.reports.style import as_png
 
 RECIPE = {"modality": "CT", "orientation": "LPS", "spacing": [2.0, 1.0, 3.0], "size": None,
@@ -30,9 +30,11 @@ def run(tmp_path):
     config = {"method": {"name": "mae"}, "fit": {"steps": 59, "batch_size": 2}}
     (tmp_path / "pretrained/config.json").write_text(json.dumps(config))
     image = np.random.default_rng(0).normal(size=(12, 12))
-    picture = as_png(figures.reconstruction(image, image, image))
+    picture = as_png(method_figures.reconstruction(image, image, image))
     for step in (10, 20, 30):
-        (tmp_path / f"pretrained/pictures/step-{step:08d}-0.png").write_bytes(picture)
+        (tmp_path / f"pretrained/pictures/step-{step:08d}-0-reconstruction.png").write_bytes(
+            picture
+        )
     return tmp_path / "run"
 
 
@@ -80,7 +82,8 @@ def test_pretraining_shows_its_newest_pictures(run):
         and "59 steps without labels, 2 scans a step" in page
     )
     assert (
-        page.count(chain.EXPLAINED["mae"]) == chain.PICTURES and "spread and effective rank" in page
+        page.count(method_figures.KINDS["reconstruction"][1]) == chain.PICTURES
+        and "spread and effective rank" in page
     )
     no_parent = {"config": {"backbone": None, "fit": {"steps": 1, "batch_size": 1, "seed": 0}}}
     scratch = {"start": "from scratch"}

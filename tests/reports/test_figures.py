@@ -139,47 +139,6 @@ def test_spacing_gives_slices_their_proportions():
     assert shapes == pytest.approx([30 / 6, 30 / 24], rel=0.01)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_reconstruction_has_three_columns(shape):
-    image, _ = scan(shape)
-    figure = figures.reconstruction(image, image * 0, image * 0.5)
-    assert len(figure.axes) == (3 if len(shape) == 2 else 9)
-    titles = [a.get_title(loc="left") for a in figure.axes[:3]]
-    assert titles == ["input", "visible", "reconstruction"]
-    assert len({a.images[0].get_clim() for a in figure.axes}) == 1
-    assert drawn(figure).std() > 10
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_overlap_marks_the_crop_where_it_is(shape):
-    image = np.zeros(shape)
-    crop = [n // 2 for n in shape]
-    start = [n // 4 for n in shape]
-    image[tuple(slice(s, s + c) for s, c in zip(start, crop, strict=True))] = 1
-    cells = 2 ** len(shape)
-    figure = figures.overlap(
-        image, [2] * len(shape), crop, start, np.arange(cells) / 9, np.ones(cells)
-    )
-    left, right = figure.axes
-    box = left.patches[0].get_bbox()
-    picture = left.images[0].get_array()
-    rows, columns = np.nonzero(picture)
-    assert (box.x0, box.y0) == (columns.min() - 0.5, rows.min() - 0.5)
-    assert (box.x1, box.y1) == (columns.max() + 0.5, rows.max() + 0.5)
-    assert [b.get_height() for b in right.patches] == [*np.ones(cells), *(np.arange(cells) / 9)]
-    assert left.xaxis_inverted() == (len(shape) == 3)  # the patient's right on the left
-    assert left.yaxis_inverted() == (len(shape) == 2)  # films downwards, anterior up
-    assert drawn(figure).std() > 10
-
-
-def test_overlap_without_an_image_has_bars_only():
-    figure = figures.overlap(
-        None, (2, 2), (4, 4), (1, 1), np.array([-0.1, 0, 0.4, 0.2]), np.ones(4)
-    )
-    assert len(figure.axes) == 1 and figure.axes[0].get_ylim()[0] < -0.1
-    assert drawn(figure).std() > 5
-
-
 def test_gallery_of_films_and_volumes():
     films = [scan((20, 16))[0] for _ in range(5)] + [scan((10, 12, 14))[0]]
     figure = figures.gallery(films, list("abcdef"), columns=4)
@@ -188,17 +147,6 @@ def test_gallery_of_films_and_volumes():
     with pytest.raises(ValueError):
         figures.gallery(films, ["one caption"])
     assert figures.gallery([], []).axes
-
-
-def test_method_pictures_by_kind():
-    image = scan((16, 16))[0]
-    kinds = [
-        {"kind": "reconstruction", "input": image, "masked": image, "output": image},
-        {"kind": "gallery", "images": [image], "captions": ["a"]},
-        {"kind": "overlap", "image": image, "grid": (2, 2), "crop": (8, 8), "start": (3, 3),
-         "predicted": np.ones(4), "true": np.ones(4)},
-    ]  # fmt: skip
-    assert all(isinstance(figures.method_picture(k), Figure) for k in kinds)
 
 
 def test_colours_differ():

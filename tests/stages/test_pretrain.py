@@ -3,10 +3,11 @@ import shutil
 
 import pandas as pd
 import pytest
+from safetensors.torch import load_file
 
 from medssl.errors import UserError
 from medssl.stages import call
-from medssl.training.checkpoint import sha256
+from medssl.training.checkpoint import load_state, read_card, sha256
 from tests.stages.conftest import FIT, TINY
 
 
@@ -60,7 +61,9 @@ def test_a_method_of_one_s_own_that_lacks_something_is_told(segmented, tmp_path,
     )
     monkeypatch.syspath_prepend(tmp_path)
     asked = {"store": segmented / "store", "backbone": TINY, "out": tmp_path / "no"}
-    with pytest.raises(UserError, match="Mine: has no crops, training_step, after_step, size, pictures"):
+    with pytest.raises(
+        UserError, match="Mine: has no crops, training_step, after_step, size, pictures"
+    ):
         call("pretrain", **asked, method="mine:Mine")
     with pytest.raises(UserError, match="cannot be built as a method is"):
         call("pretrain", **asked, method="mine:Other")
@@ -75,3 +78,54 @@ def test_an_ended_run_whose_model_was_lost_is_told(segmented, tmp_path):
         asked = json.loads((tmp_path / "run/config.json").read_text())
         del asked["backbone_weights"]  # what the stage notes beside its config
         call("pretrain", **{**asked, "out": tmp_path / "run"})
+
+
+DECODING = """
+import torch
+from medssl.backbones.decoder import UNetDecoder
+from medssl.data.crops import CropSpec
+from medssl.trainable import StepOutput
+
+
+class Decoding(torch.nn.Module):
+    def __init__(self, backbone, augment, *, size: list[int]):
+        super().__init__()
+        self.backbone, self.size, self.crops = backbone, tuple(size), CropSpec(tuple(size))
+        self.decoder = UNetDecoder(backbone, 1, 4)
+
+    def training_step(self, batch, step):
+        image = batch["image"]
+        return StepOutput((self.decoder(self.backbone(image), image) - image).square().mean())
+
+    def after_step(self, step):
+        pass
+
+    def pictures(self, batch, step):
+        return []
+"""
+
+
+def test_a_run_starts_from_a_model_and_hands_its_decoder_over(segmented, tmp_path, monkeypatch):
+    (tmp_path / "decoding.py").write_text(DECODING)
+    monkeypatch.syspath_prepend(tmp_path)
+    store = {"store": segmented / "store"}
+    method = {"name": "decoding:Decoding", "size": [16, 16, 16]}
+    call("pretrain", **store, start=segmented / "voco", method=method, fit=FIT, out=tmp_path / "a")
+    card, parent = (read_card(run) for run in (tmp_path / "a", segmented / "voco"))
+    assert card["backbone"] == parent["backbone"]
+    assert card["parent"] == {"steps": 6, "weights_sha256": parent["weights_sha256"]}
+    tune = dict(**store, task={"size": [16, 16, 16], "width": 4}, fit={**FIT, "steps": 1},
+                optim={"lr": 1e-9, "warmup": 0})  # fmt: skip
+    for decoder in (True, False):
+        call("finetune", "few_labels", **tune, backbone=tmp_path / "a", decoder=decoder,
+             out=tmp_path / f"tuned-{decoder}")  # fmt: skip
+    name = "decoder.blocks.0.0.weight"
+    kept = load_file(tmp_path / "a/model/weights.safetensors")[name.replace("blocks.", "")]
+    near, far = (
+        (load_state(tmp_path / f"tuned-{decoder}/checkpoints")[0][name] - kept).norm()
+        for decoder in (True, False)
+    )
+    assert near < 1e-3 * far
+    with pytest.raises(UserError, match="weights of decoder missing"):
+        call("finetune", "few_labels", **tune, backbone=segmented / "voco", decoder=True,
+             out=tmp_path / "no")  # fmt: skip

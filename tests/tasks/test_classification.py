@@ -4,7 +4,7 @@ import torch
 
 from medssl.augment.compose import Augment
 from medssl.backbones.base import build
-from medssl.tasks.classification import Classification
+from medssl.tasks.classification import Classification, mixed_cross_entropy
 
 STILL = Augment(rotate=0, scale=[1, 1], shift=0, gain=0, offset=0, gamma=0, noise=0)
 
@@ -42,3 +42,48 @@ def test_rare_classes_weigh_more_when_asked():
     plain = make()
     plain.set_class_counts([100, 10, 10])
     assert torch.equal(plain.weights, torch.ones(3))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_mixed_cross_entropy_against_numpy_and_of_hard_labels(smoothing):
+    rng = np.random.default_rng(0)
+    logits, target = rng.normal(size=(4, 3)), np.array([2, 0, 0, 1])
+    weights, share = np.array([0.5, 1.0, 1.5]), np.array([0.3, 1.0, 0.0, 0.6])
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    total = weight = 0.0
+    for b, keep in enumerate(share):
+        for part, k in ((keep, target[b]), (1 - keep, target[(b + 1) % 4])):
+            total += part * -(1 - smoothing) * weights[k] * log_p[b, k]
+            total += part * -smoothing * (weights * log_p[b]).sum() / 3
+            weight += part * weights[k]
+    tensors = [torch.from_numpy(a) for a in (logits, target, share, weights)]
+    found = mixed_cross_entropy(*tensors, smoothing)
+    assert float(found) == pytest.approx(total / weight, rel=1e-5)
+    logits, target, _, weights = tensors
+    hard = torch.nn.functional.cross_entropy(
+        logits, target, weight=weights, label_smoothing=smoothing
+    )
+    alone = mixed_cross_entropy(logits, target, torch.ones(4), weights, smoothing)
+    assert torch.allclose(alone, hard)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_image_and_label_are_mixed_alike(share, monkeypatch):
+    given = lambda seeds, alpha: torch.full(seeds.shape, share)  # noqa: E731
+    monkeypatch.setattr("medssl.tasks.classification.shares", given)
+    torch.manual_seed(0)
+    data = {"image": torch.randn(3, 1, 16, 16), "target": torch.arange(3), "seed": torch.arange(3)}
+    hard, mixed = (make(mixup=m, dropout=0.0).training_step(data, 0) for m in (0.0, 0.1))
+    # With nothing of itself a sample is the next one: the batch in another order.
+    assert torch.allclose(mixed.loss, hard.loss, rtol=1e-5)
+    assert mixed.logs == pytest.approx(hard.logs)
+
+
+def test_mixing_follows_the_samples_seeds():
+    torch.manual_seed(0)
+    data = {"image": torch.randn(3, 1, 16, 16), "target": torch.arange(3), "seed": torch.arange(3)}
+    task = make(mixup=1.0, dropout=0.0)
+    loss = task.training_step(data, 0).loss
+    assert torch.equal(task.training_step(data, 1).loss, loss)
+    assert not torch.equal(task.training_step(data | {"seed": torch.arange(3) + 9}, 0).loss, loss)
+    assert not torch.equal(make(dropout=0.0).training_step(data, 0).loss, loss)

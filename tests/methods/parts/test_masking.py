@@ -1,7 +1,17 @@
 import pytest
 import torch
 
-from medssl.methods.parts.masking import n_visible, patchify, random_mask, unpatchify
+from medssl.errors import UserError
+from medssl.methods.parts.masking import (
+    block_size,
+    checked_cells,
+    n_visible,
+    patchify,
+    random_mask,
+    split_places,
+    take,
+    unpatchify,
+)
 
 
 def test_rounding_rule():
@@ -34,3 +44,33 @@ def test_patchify_round_trip(size, patch, channels):
     assert torch.equal(unpatchify(tokens, patch, grid), image)
     first = image[(0, slice(None), *(slice(0, p) for p in patch))]
     assert torch.equal(tokens[0, 0], first.movedim(0, -1).reshape(-1))
+    kept = torch.tensor([[0, 3, 4], [5, 1, 2]])
+    assert torch.equal(patchify(image, patch, kept), take(tokens, kept))
+
+
+def test_places_are_split_in_rising_order_and_put_together_again():
+    mask = random_mask(torch.tensor([1, 2, 3]), (4, 3, 5), 0.7)
+    seen, hidden = split_places(mask)
+    assert seen.shape == (3, 18) and hidden.shape == (3, 42)
+    flat = mask.flatten(1)
+    for row, (s, h) in enumerate(zip(seen.tolist(), hidden.tolist(), strict=True)):
+        assert s == (~flat[row]).nonzero().flatten().tolist()
+        assert h == flat[row].nonzero().flatten().tolist()
+    tokens, order = torch.randn(3, 60, 2), torch.cat([seen, hidden], 1)
+    assert torch.equal(take(take(tokens, order), order.argsort(1)), tokens)
+
+
+def test_blocks_divide_the_size_and_are_multiples_of_the_step():
+    assert block_size((224, 224), 32, (1, 1)) == (32, 32)
+    assert block_size((40, 56, 48), 16, (1, 1, 1)) == (20, 14, 16)
+    assert block_size((96, 96, 64), 32, (16, 16, 32)) == (32, 32, 32)
+    assert block_size((7, 8), 16, (1, 1)) == (1, 4)
+    assert block_size((16, 32), 32, (16, 16)) == (16, 16)
+
+
+def test_cells_that_do_not_fit_are_refused():
+    assert checked_cells((8, 12), (4, 2), 0.5, "method.x") == (2, 6)
+    with pytest.raises(UserError, match="method.x.*does not divide method.size"):
+        checked_cells((8, 12), (3, 2), 0.5, "method.x")
+    with pytest.raises(UserError, match="method.mask_ratio.*12 cells"):
+        checked_cells((8, 12), (4, 2), 0.99, "method.x")
