@@ -8,9 +8,10 @@ from torch.nn.functional import normalize
 from medssl.evaluation.probe import knn_predict
 
 DEAD = 1e-3
-# What `alarm` calls collapsed, as shares of what the untrained network had. On small networks
-# planted collapses came to a tenth of these, contrastive and supervised training stayed at 1.5
-# times or more (four classes: 0.11 of the rank).
+# What `alarm` calls collapsed, as shares of what the untrained network had. Of the small networks in
+# the tests, collapsed ones had at most 0.08 of the spread or 0.004 of the variance across a line;
+# contrastive and supervised ones rose in spread, and kept 0.24 of that variance and 0.1 of the rank.
+# On 39 heads, MAE after 20 steps had 0.4 of the spread and was on its way up again.
 POINT, NARROW, ALONG, BLIND = 0.1, 0.05, 0.02, 0.2
 SEEN = 0.15  # k-NN this far above chance before training has something to lose
 LOUD = 1e3  # growth of the features' length

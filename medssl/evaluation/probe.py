@@ -1,8 +1,10 @@
 """Probes of a frozen representation: nearest neighbours, and how two networks compare."""
 
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
+import pandas as pd
 
 from medssl.errors import UserError
 from medssl.evaluation.intervals import bootstrap, paired_difference
@@ -62,6 +64,23 @@ def compared(
         "difference": asdict(paired_difference(pretrained, untrained, patients, seed=seed)),
         "chance": chance,
     }
+
+
+def compared_by_class(
+    pretrained: pd.DataFrame, untrained: pd.DataFrame, patients: np.ndarray, seed: int
+) -> dict:
+    """`compared` for Dice (a row a scan, a column a structure): the mean over the structures that a
+    scan holds, and under `classes` every structure that any scan holds.
+
+    Chance is 0: without looking, nothing better can be said than that all is background.
+    """
+    score = partial(compared, patients=patients, chance=0.0, seed=seed)
+    present = [name for name in pretrained if pretrained[name].notna().any()]
+    each = {
+        name: score(pretrained[name].to_numpy(), untrained[name].to_numpy()) for name in present
+    }
+    means = (frame.mean(axis=1).to_numpy() for frame in (pretrained, untrained))
+    return {**score(*means), "classes": each}
 
 
 def table(found: dict[str, dict], measures: dict[str, str]) -> str:

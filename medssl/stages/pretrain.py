@@ -85,6 +85,7 @@ def run(config: Config) -> Path:
         recipe=store.recipe.model_dump(),
         method=config.method.model_dump(),
         image_size=list(method.size),
+        whole=method.crops.whole and tuple(method.crops.size) == tuple(method.size),
         config=shareable(Config, config.model_dump(mode="json")),
         seen=record(parent, pretrain=items),
         parent=parent_of(parent),

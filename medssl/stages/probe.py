@@ -30,7 +30,7 @@ from medssl.errors import UserError
 from medssl.evaluation.cases import Cases, structures, whole_scans
 from medssl.evaluation.dense_scans import Scan, answer, dice_present, learn, some
 from medssl.evaluation.frozen import Look, answers
-from medssl.evaluation.probe import compared, table
+from medssl.evaluation.probe import compared, compared_by_class, table
 from medssl.evaluation.windows import Window, windows
 from medssl.progress import say, track
 from medssl.reports.figures import overlay
@@ -86,8 +86,7 @@ def run(config: Config) -> Path:
             "CONFIG", "size", f"has {len(size)} values, the scans have {store.ndim} axes",
             "give size=",
         )  # fmt: skip
-    if about["steps"] < about["config"]["fit"]["steps"]:
-        planned = about["config"]["fit"]["steps"]
+    if about["steps"] < (planned := about["config"]["fit"]["steps"]):
         say(f"remark: training stopped at step {about['steps']} of {planned}")
     train, test = sides = _sides(store, config)
     refuse_overlap(overlap(about, test), config.run, config.allow_overlap)
@@ -99,6 +98,11 @@ def run(config: Config) -> Path:
     whole = about.get("whole", False) if config.whole is None else config.whole
     cover = partial(_cover, store, size, whole, config)
     cases = [_cases(store, side, names, size, cover, config) for side in sides]
+    if not len(cases[1].answers):
+        raise UserError(
+            "EMPTY", config.target, "no held-out scan is of a class that the training scans hold",
+            "choose other splits with train= and test=",
+        )  # fmt: skip
     scans = [] if config.target else [_scans(store, side, names, cover) for side in sides]
     asked = [probe for probe in config.probes if probe != "dense"]
     values, drawn = {}, {}
@@ -117,7 +121,7 @@ def run(config: Config) -> Path:
     for probe in values["pretrained"]:
         pair = [values[network][probe] for network in NETWORKS]
         if probe == "dense":
-            found[probe] = _by_class(*pair, test["patient"].to_numpy(), config.seed)
+            found[probe] = compared_by_class(*pair, test["patient"].to_numpy(), config.seed)
         else:
             found[probe] = compared(*pair, cases[1].patients, cases[1].chance, config.seed)
     out = config.out or config.run / "probe"
@@ -222,20 +226,6 @@ def _dense(look: Look, train: list[Scan], test: list[Scan], names, config: Confi
         rows.append(dice_present(predicted, scan, classes))
         first = predicted if first is None else first
     return pd.DataFrame(rows, index=[scan.id for scan in test]), first
-
-
-def _by_class(pretrained: pd.DataFrame, untrained: pd.DataFrame, patients, seed: int) -> dict:
-    """Mean Dice of the structures present in each scan, and every structure's own.
-
-    Chance is 0: without looking, nothing better can be said than that all is background.
-    """
-    score = partial(compared, patients=patients, chance=0.0, seed=seed)
-    present = [name for name in pretrained if pretrained[name].notna().any()]
-    each = {
-        name: score(pretrained[name].to_numpy(), untrained[name].to_numpy()) for name in present
-    }
-    means = (frame.mean(axis=1).to_numpy() for frame in (pretrained, untrained))
-    return {**score(*means), "classes": each}
 
 
 def _picture(store: Store, scan: Scan, predictions: dict[str, np.ndarray], names) -> bytes:

@@ -202,5 +202,8 @@ class _evaluating:
 
 def to_channels_last(module: nn.Module, ndim: int) -> nn.Module:
     """The memory layout in which convolutions are fastest (1.0 to 1.4 times on CPU)."""
-    formats = {2: torch.channels_last, 3: torch.channels_last_3d}
-    return module.to(memory_format=formats[ndim])
+    layout = {2: torch.channels_last, 3: torch.channels_last_3d}[ndim]
+    for weight in module.parameters():
+        if weight.ndim == ndim + 2:  # `module.to` would try weights of any other rank, and stop
+            weight.data = weight.data.contiguous(memory_format=layout)
+    return module

@@ -79,12 +79,10 @@ def test_every_sampled_voxel_is_learnt_from_once_at_its_place(size, ndim, monkey
     monkeypatch.setattr(dense_scans, "fit_dense", kept)
     index = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     mask = (index % 5 == 0).astype(int)
-    box = lambda low, high: tuple(slice(max(a, 0), b) for a, b in zip(low, high, strict=True))
 
     def read(item, low, high):
-        image = np.pad(
-            index[box(low, high)][None], [(0, 0)] * 3 + [(0, size[2] - high[2] + low[2])]
-        )
+        image = index[tuple(slice(a, b) for a, b in zip(low, high, strict=True))][None]
+        image = np.pad(image, [(0, 0)] * 3 + [(0, size[2] - image.shape[3])])
         return image[..., 0] if ndim == 2 else image
 
     class Itself(Identity):

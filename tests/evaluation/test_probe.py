@@ -1,9 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from medssl.errors import UserError
 from medssl.evaluation import probe
-from medssl.evaluation.probe import knn_predict
+from medssl.evaluation.probe import compared, compared_by_class, knn_predict, table
 
 
 def test_finds_planted_groups_and_not_shuffled_ones():
@@ -53,3 +54,26 @@ def test_no_features_and_diverged_features_are_refused():
         knn_predict(np.empty((0, 2)), np.array([]), good)
     with pytest.raises(UserError, match="not finite"):
         knn_predict(good, labels, np.array([[np.nan, 0.0]]))
+
+
+def test_networks_are_compared_case_by_case_and_shown_as_a_table():
+    patients = np.array(["a", "a", "b", "c"])
+    good, bad = np.array([1.0, 1, 0, 1]), np.array([0.0, 1, 0, 0])
+    found = compared(good, bad, patients, 0.5, seed=3)
+    assert found["pretrained"]["estimate"] == 0.75 and found["untrained"]["estimate"] == 0.25
+    assert found["difference"]["estimate"] == 0.5 and found["difference"]["n_patients"] == 3
+    assert found["difference"]["seed"] == 3 and found["chance"] == 0.5
+    lines = table({"knn": found, "ball": found}, {"knn": "accuracy"}).splitlines()
+    assert (
+        len(lines) == 3 and lines[1].startswith("knn, accuracy") and lines[2].startswith("  ball")
+    )
+    assert "+0.500" in lines[1] and len({len(line) for line in lines}) == 1
+
+
+def test_structures_absent_from_a_scan_are_left_out_of_its_mean():
+    high = pd.DataFrame({"ball": [0.8, 0.6], "rod": [0.4, np.nan], "none": [np.nan, np.nan]})
+    found = compared_by_class(high, high / 2, np.array(["a", "b"]), seed=0)
+    assert found["pretrained"]["estimate"] == pytest.approx(0.6)  # of 0.6 and 0.6
+    assert found["difference"]["estimate"] == pytest.approx(0.3)
+    assert list(found["classes"]) == ["ball", "rod"]
+    assert found["classes"]["rod"]["pretrained"]["n_patients"] == 1

@@ -34,6 +34,7 @@ CASES = {
     "E5-convert": ("convert m out=d to=nnunett", "to", "'nnunet'"),
     "E4-scrub": ("scrub f word=w", "word", "'words'"),
     "E4-copy": ("copy pretrain/mae too=x", "too", "'to'"),
+    "E4-methods": ("methods stepz=3", "stepz", "'steps'"),
     "E4-presets": ("presets verbb=pretrain", "verbb", "'verb'"),
     "E4-demo": ("demo outt=o", "outt", "'out'"),
     "E4-preset": ("pretrain maee store=s", "maee", "mae"),

@@ -156,7 +156,7 @@ def _crashes(monkeypatch, out: Path, scans: Path, known: Words) -> None:
     assert leaks(known, out / "p3") == []
     with monkeypatch.context() as patch:
         patch.setattr(predict, "load_task", explode)
-        patch.setattr(pretrain, "_health", explode)
+        patch.setattr(pretrain, "method_picture", explode)
         _crash_each(out, scans, known)
     assert leaks(known, out / "p2", out / "v2") == []
 

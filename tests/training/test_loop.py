@@ -4,7 +4,7 @@ from torch import nn
 
 from medssl.errors import UserError
 from medssl.trainable import StepOutput
-from medssl.training.loop import Fit, fit
+from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
 
 
@@ -112,3 +112,14 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="torch sees no GPU here"):
         train(tmp_path, device="cuda")
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_only_convolutions_change_their_layout(ndim):
+    conv = {2: nn.Conv2d, 3: nn.Conv3d}[ndim](2, 3, 3)
+    conv.patch = nn.Parameter(torch.randn(2, 3, 4, 5))  # has as many axes as a 2D convolution
+    before = {name: value.clone() for name, value in conv.state_dict().items()}
+    to_channels_last(conv, ndim)
+    layout = {2: torch.channels_last, 3: torch.channels_last_3d}[ndim]
+    assert conv.weight.is_contiguous(memory_format=layout) and conv.bias.is_contiguous()
+    assert all(torch.equal(value, before[name]) for name, value in conv.state_dict().items())
