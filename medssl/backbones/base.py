@@ -29,6 +29,8 @@ class Backbone(Protocol):
     strides   of every level, one value for each spatial axis
     divisor   input sizes must be multiples of it, axis by axis
     n_layers  number of layers, for layer-wise learning rates; the head comes after the last
+    sparse    True, where there is one: with `visible`, hidden places are exactly 0 at every level
+              and in no norm
     """
 
     in_channels: int

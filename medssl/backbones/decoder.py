@@ -22,7 +22,7 @@ class UNetDecoder(nn.Module):
     def __init__(self, backbone: nn.Module, classes: int, width: int = 8):
         super().__init__()
         ndim = backbone.ndim
-        self.steps = _steps(backbone)
+        self.steps = steps(backbone)
         channels = backbone.channels[-1]
         blocks = []
         for level, stride in self.steps:
@@ -57,22 +57,22 @@ class UNetDecoder(nn.Module):
         return x
 
 
-def _steps(backbone: nn.Module) -> list[tuple[int | None, tuple[int, ...]]]:
+def steps(backbone: nn.Module) -> list[tuple[int | None, tuple[int, ...]]]:
     """(level or None, stride) of every join from coarse to fine, the last at stride 1."""
-    steps: list[tuple[int | None, tuple[int, ...]]] = []
+    found: list[tuple[int | None, tuple[int, ...]]] = []
     strides = [tuple(s) for s in backbone.strides]
     current = strides[-1]
     for level in range(len(strides) - 2, -1, -1):
         # A jump of more than two (a ViT's single level, say) is bridged in halves.
         while any(c > 2 * s for c, s in zip(current, strides[level], strict=True)):
             current = tuple(max(c // 2, s) for c, s in zip(current, strides[level], strict=True))
-            steps.append((None, current))
+            found.append((None, current))
         current = strides[level]
-        steps.append((level, current))
+        found.append((level, current))
     while max(current) > 1:
         current = tuple(max(c // 2, 1) for c in current)
-        steps.append((None, current))
-    return steps
+        found.append((None, current))
+    return found
 
 
 def _narrow(channels: int, width: int, stride: int) -> int:

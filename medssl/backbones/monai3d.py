@@ -8,7 +8,8 @@ from monai.networks.nets.swin_unetr import SwinTransformer
 from torch import Tensor, nn
 
 from medssl.backbones.base import check_size, checked_ndim, hide, per_axis
-from medssl.backbones.sparse import Cells, cells_of, run
+from medssl.backbones.cells import Cells, cells_of
+from medssl.backbones.sparse import run
 from medssl.config import Count, Fraction
 from medssl.errors import UserError
 

@@ -11,7 +11,8 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from medssl.backbones.sparse import Cells, known, run
+from medssl.backbones.cells import Cells
+from medssl.backbones.sparse import known, run
 
 
 def is_sparse(net: nn.Module) -> bool:

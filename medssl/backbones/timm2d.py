@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medssl.backbones import sparse_timm
 from medssl.backbones.base import check_size, hide
-from medssl.backbones.sparse import cells_of
+from medssl.backbones.cells import cells_of
 from medssl.errors import UserError, one_line
 
 FINEST = 4

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from medssl.backbones.base import per_axis
-from medssl.backbones.decoder import _steps as decoder_steps
-from medssl.backbones.sparse import Cells, run
+from medssl.backbones.cells import Cells
+from medssl.backbones.decoder import steps as decoder_steps
+from medssl.backbones.sparse import run
 from medssl.config import Count, Proportion
 from medssl.data.crops import CropSpec
 from medssl.errors import UserError

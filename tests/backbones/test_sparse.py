@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from medssl.backbones.base import build, expand_visible
-from medssl.backbones.sparse import Cells, cells_of, depthwise_gradient, known, run
+from medssl.backbones.cells import Cells, cells_of
+from medssl.backbones.sparse import known, run
+from medssl.backbones.sparse_convolution import depthwise_gradient
 from tests.backbones.dense_emulation import DenseEmulation
 
 UNEVEN = {"channels": [4, 6, 8], "strides": [[1, 1, 1], [2, 2, 1], [2, 2, 2]], "blocks": 2}
@@ -20,6 +22,7 @@ CASES = {
     "resnet50": ("timm", {"model": "resnet50"}, (64, 64), (2, 2)),
     "resnet26d": ("timm", {"model": "resnet26d"}, (64, 64), (2, 2)),
     "convnext_atto": ("timm", {"model": "convnext_atto"}, (64, 96), (2, 3)),
+    "convnext_atto, a third": ("timm", {"model": "convnext_atto"}, (96, 96), (3, 3)),
     "convnextv2_atto": ("timm", {"model": "convnextv2_atto"}, (64, 96), (2, 3)),
     "res_unet 2d": ("res_unet", {"ndim": 2, "channels": [4, 8]}, (24, 32), (3, 4)),
     "res_unet 3d": ("res_unet", {"channels": [4, 6, 8], "blocks": 2}, (24, 32, 16), (3, 4, 2)),
