@@ -27,14 +27,14 @@ from medssl.stages import call
 from medssl.training.trial import trial
 
 SWIN = {"feature_size": 12, "depths": [1, 1, 1, 1], "heads": [1, 1, 2, 2], "window": 4}
-# Every kind of network in its smallest form: (name, options by number of axes, size of an image).
+# Every kind of network in its smallest form: name, options, size of an image by number of axes.
 NETWORKS = {
-    "res_unet": ("res_unet", {"channels": [4, 8, 8]}, {2: 48, 3: 24}),
-    "vit": ("vit", {"patch": 8, "width": 24, "depth": 2, "heads": 2}, {2: 48, 3: 24}),
-    "swin_unetr": ("swin_unetr", SWIN, {2: 64, 3: 64}),
-    "timm resnet": ("timm", {"model": "resnet18"}, {2: 96}),
-    "timm convnext": ("timm", {"model": "convnext_atto"}, {2: 96}),
-    "timm vit": ("timm", {"model": "vit_tiny_patch16_224"}, {2: 96}),
+    "res_unet": ("res_unet", {"channels": [4, 8, 8]}, {2: [48] * 2, 3: [24] * 3}),
+    "vit": ("vit", {"patch": 8, "width": 24, "depth": 2, "heads": 2}, {2: [48] * 2, 3: [24] * 3}),
+    "swin_unetr": ("swin_unetr", SWIN, {2: [64] * 2, 3: [64, 64, 32]}),
+    "timm resnet": ("timm", {"model": "resnet18"}, {2: [96] * 2}),
+    "timm convnext": ("timm", {"model": "convnext_atto"}, {2: [96] * 2}),
+    "timm vit": ("timm", {"model": "vit_tiny_patch16_224"}, {2: [96] * 2}),
 }
 OPTIONS = {"voco_omni": {"classes": 9}}  # as many as the phantom has organs, and some
 VALUES = (-1.0, 1.0)
@@ -112,7 +112,7 @@ def small(method: str, network: str, axes: int, channels: int = 1) -> torch.nn.M
     ndim = {} if name == "timm" else {"ndim": axes}
     backbone = build(name, in_channels=channels, **options, **ndim)
     augment = augmenter(Augment(), VALUES)
-    part = Part(name=method, size=[sizes[axes]] * axes, **OPTIONS.get(method, {}))
+    part = Part(name=method, size=sizes[axes], **OPTIONS.get(method, {}))
     return part.build(METHODS, "method", backbone, augment)
 
 

@@ -7,8 +7,9 @@ requirement of the project: its test is left out where it is not installed.
 
 On two quiet cores (2026) MONAI took 3.0 times as long as ours (170 to 180 ms), TorchIO 2.5 times; on
 cores that other jobs share 2.0 to 2.2, as then only work counts. Three times was the aim for both. Half
-of ours is torch's grid_sample, the same as in MONAI. What was tried for it: a volume folded into a film of its slices, for torch's faster
-kernel in 2D, saves a quarter and misplaces voxels by up to a thousandth; in float64 it is slower.
+of ours is torch's grid_sample, the same as in MONAI. What was
+tried for it: a volume folded into a film of its slices, for torch's faster kernel in 2D, saves a
+quarter and misplaces voxels by up to a thousandth; in float64 it is slower.
 """
 
 import math
