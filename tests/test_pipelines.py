@@ -44,23 +44,44 @@ def test_quickstart(tmp_path):
     assert len(predictions) == 1
 
 
-def test_mr_segmentation_then_label_efficiency(tmp_path, phantom):
-    mr = phantom / "mr"
-    run("mr_segmentation", images=mr / "images", masks=mr / "labels", splits=mr / "scans.csv",
-        out=tmp_path / "mr", steps=2)  # fmt: skip
-    found = json.loads((tmp_path / "mr/run/evaluation/metrics.json").read_text())
+@pytest.fixture(scope="module")
+def mr(tmp_path_factory, phantom):
+    """A folder with the store and the run of `mr_segmentation`."""
+    folder, scans = tmp_path_factory.mktemp("mr"), phantom / "mr"
+    run("mr_segmentation", images=scans / "images", masks=scans / "labels", splits=scans / "scans.csv",
+        out=folder, steps=2)  # fmt: skip
+    return folder
+
+
+def test_mr_segmentation_then_label_efficiency(tmp_path, mr):
+    found = json.loads((mr / "run/evaluation/metrics.json").read_text())
     assert found["n_patients"] == 1 and "dice, mean of classes" in found["metrics"]
-    store = tmp_path / "mr/store"
-    summary = run("label_efficiency", store=store, backbone=tmp_path / "mr/run", out=tmp_path / "study",
-                  labelled=1, draws=2, steps=2)  # fmt: skip
-    table = pd.read_csv(tmp_path / "study/paired.csv")
+    summary = run("label_efficiency", store=mr / "store", backbone=mr / "run", out=tmp_path, labelled=1,
+                  draws=2, steps=2)  # fmt: skip
+    table = pd.read_csv(tmp_path / "paired.csv")
     difference = json.loads(summary.read_text())["difference"]["estimate"]
     assert set(table["draw"]) == {0, 1}
     assert difference == pytest.approx((table["pretrained"] - table["scratch"]).mean(), abs=1e-6)
-    run("global_local", store=store, out=tmp_path / "gl", labelled=1, pretraining=1, steps=1)
-    about = json.loads((tmp_path / "gl/finetuned/model/card.json").read_text())
+
+
+def test_global_local(tmp_path, mr):
+    run("global_local", store=mr / "store", out=tmp_path, labelled=1, pretraining=1, steps=1)
+    about = json.loads((tmp_path / "finetuned/model/card.json").read_text())
     assert about["start"] == "pretrained with local_contrast" and about["task"]["mixup"] == 0.1
-    assert (tmp_path / "gl/finetuned/evaluation/report.html").exists()
+    assert (tmp_path / "finetuned/evaluation/report.html").exists()
+
+
+def test_compare_methods(tmp_path, mr):
+    table = pd.read_csv(
+        run(
+            "compare_methods", store=mr / "store", out=tmp_path, minutes=0, methods="mae", threads=1
+        )
+    )
+    assert table["method"].tolist() == ["mae"] and table["steps"].tolist() == [8]
+    row = table.iloc[0]
+    assert row["difference estimate"] == pytest.approx(
+        row["pretrained estimate"] - row["untrained estimate"], abs=2e-4
+    )
 
 
 def test_xray_classification(tmp_path, phantom):

@@ -23,6 +23,11 @@ def names() -> list[str]:
     return sorted(p.stem for p in HERE.glob("*.py") if p.stem not in ("run", "test_mutants"))
 
 
+def read(name: str):
+    """A list as a module: TESTS and MUTANTS."""
+    return importlib.import_module(f"tests.mutants.{name}")
+
+
 def caught(tests: list[str], file: str = "", stands: str = "", broken: str = "") -> bool:
     """Whether a test fails once `stands` is replaced by `broken` (nothing: as it is).
 
@@ -68,7 +73,7 @@ def tried(name: str) -> Iterator[tuple[str, str, str, bool]]:
     import torch
 
     torch.set_num_threads(1)  # a forked child cannot use its parent's threads
-    listed = importlib.import_module(f"tests.mutants.{name}")
+    listed = read(name)
     if caught(listed.TESTS):
         raise ValueError(f"{listed.TESTS} fail before anything is broken")
     for file, stands, broken in listed.MUTANTS:
