@@ -77,6 +77,8 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0):
         super().__init__()
+        if width % heads:
+            raise ValueError(f"{heads} heads do not divide {width} channels")
         self.heads, self.drop_path = heads, drop_path
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.project = linear(width, 3 * width), linear(width, width)

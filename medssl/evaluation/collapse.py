@@ -13,7 +13,7 @@ DEAD = 1e-3
 # contrastive and supervised ones rose in spread, and kept 0.24 of that variance and 0.1 of the rank.
 # On 39 heads, MAE after 20 steps had 0.4 of the spread and was on its way up again.
 POINT, NARROW, ALONG, BLIND = 0.1, 0.05, 0.02, 0.2
-SEEN = 0.15  # k-NN this far above chance before training has something to lose
+SEEN = 0.3  # k-NN this far above chance before training has something to lose
 LOUD = 1e3  # growth of the features' length
 
 
@@ -193,14 +193,14 @@ def _dead(history: list[dict]) -> str:
 
 
 def _blind(history: list[dict]) -> str:
-    """Twice in a row: with few watched samples, once may be luck."""
+    """Three times in a row: with few watched samples, once or twice may be luck."""
     for key, start in history[0].items():
         if not key.startswith("knn_"):
             continue
         name = key.removeprefix("knn_")
         chance = history[0].get(f"chance_{name}", np.nan)
-        later = [h.get(key, np.nan) for h in history[1:]][-2:]
-        if start - chance < SEEN or len(later) < 2:
+        later = [h.get(key, np.nan) for h in history[1:]][-3:]
+        if start - chance < SEEN or len(later) < 3:
             continue
         if all(v - chance < BLIND * (start - chance) for v in later):
             return (

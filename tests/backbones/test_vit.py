@@ -161,3 +161,8 @@ def test_drop_path_leaves_out_whole_samples_while_training_and_keeps_the_mean():
 def test_tokens_return_to_their_places():
     tokens, kept = torch.arange(1.0, 5.0).view(1, 4, 1), torch.tensor([[0, 2, 3, 5]])
     assert as_map(tokens, kept, (2, 3)).flatten().tolist() == [1, 0, 2, 3, 0, 4]
+
+
+def test_heads_that_do_not_divide_the_width_are_told():
+    with pytest.raises(ValueError, match="5 heads do not divide 24 channels"):
+        Block(24, 5)

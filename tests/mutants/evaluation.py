@@ -39,7 +39,7 @@ MUTANTS = [
         "knn_predict(x[~asked], labels[~asked]",
         "knn_predict(x, labels",
     ),
-    ("medssl/evaluation/collapse.py", "or len(later) < 2", ""),
+    ("medssl/evaluation/collapse.py", "or len(later) < 3", ""),
     (
         "medssl/evaluation/collapse.py",
         "NARROW, ALONG, BLIND = 0.1, 0.05",

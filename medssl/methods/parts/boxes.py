@@ -20,6 +20,11 @@ def boxes(
             "CONFIG", "method.read", f"has {len(box)} values, method.size has {len(size)}",
             f"give {len(size)} values, or none to read boxes of method.size",
         )  # fmt: skip
+    if any(b < s for b, s in zip(box, size, strict=True)):
+        raise UserError(
+            "CONFIG", "method.read", f"{list(box)} is smaller than method.size {list(size)}",
+            "read boxes of method.size or larger",
+        )  # fmt: skip
     if order < 0:
         raise UserError("CONFIG", "method.order", f"found {order}, a weight", "use 0 or more")
     if order == 0:

@@ -16,6 +16,7 @@ def test_what_is_read():
     "arguments, key",
     [
         (((8, 8), [10], False), "method.read"),
+        (((8, 8), [10, 7], False), "method.read"),
         (((8, 8), None, False, -1.0, 4), "method.order"),
         (((8, 8), None, False, 1.0, 1), "method.parts"),
         (((8, 8), None, True, 1.0, 4), "method.whole"),
