@@ -14,6 +14,7 @@ VERBS = {
     "convert": "take over a MONAI, BIDS, nnU-Net, nnssl or CSV dataset, or pass a manifest on as one",
     "qc": "look at a cohort before training: outliers, copies, refusals, thumbnails",
     "prepare": "reorient, resample and normalise scans into a store that crops are read from",
+    "reduce": "drop near-duplicate slices and scans, with a report of pictures",
     "pretrain": "pretrain a backbone on scans without labels",
     "probe": "ask whether a pretrained representation is any good",
     "finetune": "train a head for segmentation or classification on labelled scans",

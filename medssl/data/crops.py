@@ -44,10 +44,14 @@ class Crops:
     (C, *size), `low` and `high` (the box in the item), `item` (its number), `seed` (for the
     augmentation on the device), and `mask` int64 (*size), `target` when asked for. With `parts` a
     sample has one more axis in front, of S boxes, and `part` int64 (S,) and `place` float32 (S,), the
-    boxes' centres along the slice axis as a share of its length.
+    boxes' centres along the slice axis as a share of its length. `slices` are those that a selection
+    keeps of each item; none: all.
     """
 
-    def __init__(self, store: Store, items: list[str], spec: CropSpec, seed: int, targets=None):
+    def __init__(
+        self, store: Store, items: list[str], spec: CropSpec, seed: int, targets=None,
+        slices: dict[str, np.ndarray] | None = None,
+    ):  # fmt: skip
         if not items:
             raise UserError(
                 "EMPTY", store.folder, "no scan was selected",
@@ -63,7 +67,14 @@ class Crops:
             )  # fmt: skip
         self.items = [(i, None) for i in items]
         if self.slices and not spec.parts:
-            self.items = [(i, z) for i in items for z in range(store.shape(i)[SLICE_AXIS])]
+            kept = slices or {i: range(store.shape(i)[SLICE_AXIS]) for i in items}
+            self.items = [(i, int(z)) for i in items for z in kept.get(i, ())]
+        elif slices is not None:
+            raise UserError(
+                "CONFIG", "selection", "is of slices, and this method reads "
+                + ("boxes from partitions of scans" if spec.parts else "volumes"),
+                "take a method of slices (two values in method.size), or `medssl reduce unit=scans`",
+            )  # fmt: skip
         if spec.parts and (store.ndim <= SLICE_AXIS or spec.whole):
             raise UserError(
                 "CONFIG", "method.parts", "boxes are taken from partitions along the slice axis, and "

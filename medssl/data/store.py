@@ -25,7 +25,7 @@ from medssl.data.preprocess import Grid, Prepared
 from medssl.data.recipe import Recipe
 from medssl.errors import UserError, one_line
 
-FORMAT = 5
+FORMAT = 6
 FOREGROUND_POINTS = 1000
 _NUMBER = r"-?[\d.]+(e[+-]?\d+)?"
 ITEM_FORMS = {
@@ -178,8 +178,10 @@ class Store:
         except (OSError, ValueError) as error:
             raise _damaged(item, path, error) from error
 
-    def add(self, key: str, prepared: Prepared) -> int:
+    def add(self, key: str, prepared: Prepared, pixels: str) -> int:
         """Write the arrays of one item, and last of all what describes them. Returns their bytes.
+
+        `pixels` is the fingerprint of the scan's values before they were prepared.
 
         Raises UserError DISK if there is no room; what was written by then is no entry.
         """
@@ -195,6 +197,7 @@ class Store:
             sizes["mask.b2nd"] = self._write(key, "mask.b2nd", pack(mask))
             sizes["points.npy"] = self._write(key, "points.npy", _as_file(_points(mask[0])))
         about = {
+            "pixels": pixels,
             "channels": len(image.array),
             "shape": json.dumps([int(n) for n in image.shape]),
             "spacing": json.dumps([round(s, 6) for s in image.spacing]),

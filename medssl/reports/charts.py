@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from medssl.reports.style import BLUE, FAINT, INK, LINES, ORANGE, SOFT, styled
 
@@ -143,7 +143,7 @@ def paired(a: np.ndarray, b: np.ndarray, names: tuple[str, str], label: str = ""
 
 
 @styled
-def histograms(panels: dict[str, Sequence[float]]) -> Figure:
+def histograms(panels: dict[str, Sequence[float]], counted: str = "scans") -> Figure:
     """Counts of values, two panels a line; a panel of fewer than two values is left out."""
     panels = {name: np.asarray(v, float) for name, v in panels.items() if len(set(v)) > 1}
     if not panels:
@@ -164,7 +164,29 @@ def histograms(panels: dict[str, Sequence[float]]) -> Figure:
         )
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
-    axes[0].set_ylabel("scans")
+    axes[0].set_ylabel(counted)
+    return figure
+
+
+@styled
+def kept_curve(points: Sequence[tuple[float, float]], chosen: float | None, label: str) -> Figure:
+    """Share kept over thresholds; the chosen one is marked, with its number."""
+    at, share = np.array(points, float).T
+    figure = Figure(figsize=(4.6, 2.6), layout="constrained")
+    axis = figure.add_subplot()
+    whole = (at == at.round()).all()
+    axis.plot(at, share, color=BLUE, drawstyle="steps-post" if whole else "default")
+    if chosen is not None:
+        kept = float(share[np.abs(at - chosen).argmin()])
+        axis.plot(chosen, kept, "o", color=ORANGE, markersize=6, clip_on=False)
+        axis.annotate(
+            f"{kept:.0%} at {chosen:g}", (chosen, kept), (7, 5), textcoords="offset points",
+            color=INK, fontsize=8,
+        )  # fmt: skip
+    axis.set(xlabel=label, ylabel="share kept", ylim=(0, 1.02))
+    axis.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
+    axis.margins(x=0.02)
     return figure
 
 

@@ -20,6 +20,7 @@ from pydantic import Field
 from medssl.config import Config as Base
 from medssl.config import Share
 from medssl.data import splits
+from medssl.data.duplicates import pixel_fingerprint
 from medssl.data.files import alone_in, refuse_inside, write_csv
 from medssl.data.forecast import Forecast
 from medssl.data.manifest import Manifest
@@ -151,9 +152,10 @@ def _prepare(store: Store, one: Manifest) -> Outcome:
                 "CHANGED", row["id"], "its files changed while they were read",
                 "index the folder again when it is at rest",
             )  # fmt: skip
+        pixels = pixel_fingerprint(scan)
         prepared = prepare(scan, store.recipe, mask, name=row["id"])
         del scan, mask
-        size = store.add(key, prepared)
+        size = store.add(key, prepared, pixels)
         seconds = time.monotonic() - began
         return Outcome(store.describe(row, key, source), size, seconds)
     except UserError as error:

@@ -19,6 +19,7 @@ from medssl.config import Config as Base
 from medssl.config import Part, checked_parts
 from medssl.data.crops import Crops, batches
 from medssl.data.leakage import record
+from medssl.data.selection import Selection
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
 from medssl.describe import shareable
@@ -55,6 +56,9 @@ class Config(Base):
     splits: list[str] = Field(
         ["train", ""], description="scans to use; empty: those without a split"
     )
+    selection: Path | None = Field(
+        None, description="folder that `medssl reduce` wrote: what of the store is used; none: all"
+    )
     augment: Augment = Field(Augment(), description="how samples vary")
     fit: Fit = Field(Fit(), description="how long and on what")
     optim: Optim = Field(Optim(), description="how weights are updated")
@@ -68,6 +72,8 @@ def run(config: Config) -> Path:
         there = ", ".join(sorted(store.items["split"].replace("", "none").unique()))
         cause = f"no scan has one of these splits; those of the store: {there}"
         raise UserError("EMPTY", f"splits={','.join(config.splits)}", cause, "name some of those")
+    selection = Selection.read(config.selection, store) if config.selection else None
+    items = selection.of(items) if selection else items
     torch.manual_seed(config.fit.seed)
     backbone, description, parent = backbone_of(store, config.start, config.backbone)
     augment = augmenter(config.augment, store.recipe.value_range)
@@ -78,7 +84,8 @@ def run(config: Config) -> Path:
     kept = {"backbone": backbone}
     if isinstance(getattr(method, "decoder", None), UNetDecoder):
         kept["decoder"] = method.decoder.blocks  # `medssl finetune decoder=true` starts from them
-    crops = Crops(store, list(items.index), method.crops, config.fit.seed)
+    slices = selection.slices if selection else None
+    crops = Crops(store, list(items.index), method.crops, config.fit.seed, slices=slices)
     about = card(
         "pretrained",
         backbone=description,
@@ -89,8 +96,11 @@ def run(config: Config) -> Path:
         config=shareable(Config, config.model_dump(mode="json")),
         seen=record(parent, pretrain=items),
         parent=parent_of(parent),
+        selection=selection.summary if selection else {},
     )
     settings = {**config.model_dump(mode="json"), "backbone_weights": about["parent"]}
+    if selection:
+        settings["selected"] = about["selection"]
     with run_folder.opened(config.out, settings):
         say(
             f"pretrain {config.method.name} on {len(items)} scans of {items['patient'].nunique()} patients"

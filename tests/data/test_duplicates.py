@@ -1,3 +1,5 @@
+import itertools
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -20,6 +22,21 @@ def test_type_and_axis_order_do_not_matter_and_one_voxel_does():
     changed[0, 3, 3, 3] += 1
     assert pixel_fingerprint(Volume(changed, scan.affine)) != same
     assert pixel_fingerprint(Volume(ARRAY.reshape(1, 7, 6, 8), scan.affine)) != same
+
+
+def test_a_header_that_says_otherwise_does_not_matter():
+    scan = pixel_fingerprint(Volume(ARRAY, np.eye(4)))
+    for axes in itertools.permutations((1, 2, 3)):
+        for flips in itertools.product((1, -1), repeat=3):
+            turned = ARRAY.transpose(0, *axes)[:, :: flips[0], :: flips[1], :: flips[2]]
+            assert pixel_fingerprint(Volume(turned, np.diag([0.5, 1, 3, 1]))) == scan
+    shuffled = ARRAY.copy()
+    shuffled[0, 2, 3, [1, 5]] = shuffled[0, 2, 3, [5, 1]]
+    assert pixel_fingerprint(Volume(shuffled, np.eye(4))) != scan
+    film = DRAW.integers(0, 255, (1, 40, 30))
+    same = pixel_fingerprint(Volume(film, np.eye(4)))
+    assert pixel_fingerprint(Volume(np.repeat(film, 3, 0), np.eye(4))) == same
+    assert pixel_fingerprint(Volume(film.transpose(0, 2, 1)[:, ::-1], np.eye(4))) == same
 
 
 def test_minus_zero_is_zero():

@@ -1,0 +1,144 @@
+"""Scans that are near copies of others: the same picture re-windowed, resampled, recompressed or moved.
+
+The search has two stages. Standardised thumbnails name candidates: correlation above `CANDIDATE`, also after
+small shifts and a zoom, the `NEAREST` of each scan. Each candidate pair is then laid over each other and
+compared window by window (`alignment.alike`), at half the size first.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from medssl.curation.alignment import alike
+from medssl.curation.resampling import resized
+from medssl.data.duplicates import contradictions, groups
+from medssl.progress import track
+
+SAME, NEAR = "same pixels", "near copy"
+COLUMNS = ("scan", "copy", "kind", "alike", "differ")
+
+SIDE = {2: 64, 3: 32}  # of what is verified
+COARSE = {2: 16, 3: 12}  # of what names candidates
+CANDIDATE = 0.7
+NEAREST = 10
+SHIFT, ZOOM = 0.05, 0.9
+COARSELY = 0.08  # what a pair may lack at half the size, to be looked at in full
+ALIKE = 0.98  # neighbouring slices of 2 mm, laid over each other, stay below; copies do not
+ROWS, PAIRS = 512, 256
+PERCENTILES = (0.5, 99.5)
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """float32 (C, *spatial) to uint8 (*[side] * axes), stretched between its own percentiles."""
+    grey = image.mean(0)
+    low, high = np.percentile(grey, PERCENTILES)
+    grey = np.clip((grey - low) * (255 / max(high - low, 1e-6)), 0, 255)
+    pixels = torch.from_numpy(np.rint(grey).astype(np.uint8))
+    return resized(pixels[None], (SIDE[pixels.ndim],) * pixels.ndim)[0].numpy()
+
+
+def within(items: pd.DataFrame, thumbnails: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Every scan that is a copy of an earlier one: scan, copy, kind, alike, and in what they differ.
+
+    Those that differ in split or a label come first, then those that do in patient. `items` is a
+    store's table.
+    """
+    same = [(ids[0], id) for ids in groups(items["pixels"]) for id in ids[1:]]
+    pixels, ids = items["pixels"], list(thumbnails)
+    found = near(np.stack([thumbnails[id] for id in ids]))
+    pairs = ((ids[r.a], ids[r.b], r.alike) for r in found.itertuples())
+    pairs = [(a, b, NEAR, alike) for a, b, alike in pairs if pixels[a] != pixels[b]]
+    rows = [(a, b, SAME, 1.0) for a, b in same] + pairs
+    table = [(*row, ", ".join(contradictions([row[0], row[1]], items))) for row in rows]
+    return _sorted(table)
+
+
+def between(
+    items: pd.DataFrame, thumbnails: dict[str, np.ndarray], others: pd.DataFrame,
+    other_thumbnails: dict[str, np.ndarray],
+) -> pd.DataFrame:  # fmt: skip
+    """Scans of one store that another holds too: scan here, copy there, kind, alike."""
+    there = others.groupby("pixels")["id"].first()
+    same = [(i, there[p], SAME, 1.0) for i, p in items["pixels"].items() if p in there.index]
+    ids, other_ids = list(thumbnails), list(other_thumbnails)
+    stacks = [np.stack(list(t.values())) for t in (thumbnails, other_thumbnails)]
+    known = {(a, b) for a, b, *_ in same}
+    pairs = ((ids[r.a], other_ids[r.b], NEAR, r.alike) for r in near(*stacks).itertuples())
+    rows = same + [row for row in pairs if row[:2] not in known]
+    return _sorted([(*row, "") for row in rows])
+
+
+def _sorted(rows: list[tuple]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    worst = table["differ"].map(_severity).to_numpy()
+    order = np.lexsort([table["copy"], table["scan"], -table["alike"], -worst])
+    return table.iloc[order].reset_index(drop=True)
+
+
+def _severity(differ: str) -> int:
+    return 2 if "split" in differ or "label" in differ else int(differ != "")
+
+
+def near(
+    thumbnails: np.ndarray, others: np.ndarray | None = None, least: float = ALIKE
+) -> pd.DataFrame:
+    """Pairs of scans alike: columns a, b (numbers), alike (at most 1), most alike first.
+
+    uint8 (N, *[side] * axes); with `others` pairs of one of either, else each pair once, a < b.
+    """
+    left = torch.from_numpy(thumbnails)
+    right = left if others is None else torch.from_numpy(others)
+    pairs = candidates(left, right, others is None)
+    half = (left.shape[-1] // 2,) * (left.ndim - 1)
+    coarse = _compared(resized(left, half), resized(right, half), pairs, "compare")
+    pairs = pairs[coarse >= least - COARSELY]
+    found = _compared(left, right, pairs, "verify")
+    table = pd.DataFrame({"a": pairs[:, 0], "b": pairs[:, 1], "alike": found})
+    table = table[table["alike"] >= least]
+    return table.sort_values(["alike", "a", "b"], ascending=[False, True, True], ignore_index=True)
+
+
+def _compared(left: Tensor, right: Tensor, pairs: np.ndarray, what: str) -> np.ndarray:
+    found = np.zeros(len(pairs), np.float32)
+    for low in track(range(0, len(pairs), PAIRS), what, unit="blocks of pairs"):
+        a, b = pairs[low : low + PAIRS].T
+        found[low : low + PAIRS] = alike(left[a], right[b]).numpy()
+    return found
+
+
+def candidates(left: Tensor, right: Tensor, same: bool) -> np.ndarray:
+    """int64 (P, 2): for each on the left its nearest on the right, whichever variant of it is nearest."""
+    plain, variants = _standard(left), [_standard(v) for v in _variants(right)]
+    pairs = set()
+    for low in range(0, len(plain), ROWS):
+        rows = plain[low : low + ROWS]
+        found = torch.stack([rows @ variant.T for variant in variants]).amax(0)
+        if same:
+            found[torch.arange(len(rows)), torch.arange(low, low + len(rows))] = -1
+        best, which = found.topk(min(NEAREST, found.shape[1]), 1)
+        for i, j in zip(*torch.nonzero(best >= CANDIDATE, as_tuple=True), strict=True):
+            a, b = low + int(i), int(which[i, j])
+            pairs.add((min(a, b), max(a, b)) if same else (a, b))
+    return np.array(sorted(pairs), np.int64).reshape(-1, 2)
+
+
+def _standard(images: Tensor) -> Tensor:
+    """Coarse images as vectors of mean 0 and length 1; zeros for constant ones."""
+    axes = images.ndim - 1
+    flat = resized(images.contiguous(), (COARSE[axes],) * axes).flatten(1).float()
+    flat -= flat.mean(1, keepdim=True)
+    return flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-6)
+
+
+def _variants(images: Tensor) -> list[Tensor]:
+    """As they are, moved a little along each axis either way, and zoomed into."""
+    axes, side = images.ndim - 1, images.shape[-1]
+    by, edge = round(side * SHIFT), round(side * (1 - ZOOM) / 2)
+    found = [images]
+    for axis in range(1, axes + 1):
+        for step in (by, -by):
+            places = (torch.arange(side) + step).clamp(0, side - 1)
+            found.append(images.index_select(axis, places))
+    inner = images[(slice(None), *[slice(edge, side - edge)] * axes)]
+    return [*found, resized(inner.contiguous(), (side,) * axes)]

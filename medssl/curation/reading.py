@@ -1,0 +1,113 @@
+"""What is compared of every scan of a store, read once, a scan at a time, and kept on disk."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from medssl.curation.copies import thumbnail
+from medssl.curation.signatures import as_bytes
+from medssl.data.crops import SLICE_AXIS
+from medssl.data.files import write_atomically
+from medssl.data.processes import each
+from medssl.data.selection import WHOLE
+from medssl.data.store import Store
+from medssl.progress import track
+
+FLAT = 0.05  # a slice whose contrast is below this share of its scan's shows nothing
+FEWEST_LEVELS = 2  # of 256 between dark and bright, below which nothing is to be seen at all
+DARK, BRIGHT = 2, 98  # percentiles
+
+
+@dataclass
+class Read:
+    """table       item, slice (-1: whole scans) and blank of every unit, in anatomical order
+    signatures  (units, ...), a file that is read where it lies
+    thumbnails  id to uint8 (*[side] * axes), where asked for
+    """
+
+    table: pd.DataFrame
+    signatures: np.ndarray
+    thumbnails: dict[str, np.ndarray]
+
+
+def read(
+    store: Store, ids: list[str], signature, unit: str, folder: Path, named: dict, *,
+    thumbnails: list[str] = (), workers: int = 0,
+) -> Read:  # fmt: skip
+    """Signatures of the units of `ids`, thumbnails of those asked for.
+
+    `named` says what the signature is; what `folder` holds under the same name is not read again.
+    """
+    name = json.dumps(
+        {**named, "unit": unit, "items": [(i, store.items.at[i, "key"]) for i in ids]}
+    )
+    table = units(store, ids, unit)
+    folder.mkdir(parents=True, exist_ok=True)
+    about, array, blank = (folder / n for n in ("about.json", "signatures.npy", "blank.npy"))
+    known = about.exists() and about.read_text() == name
+    wanted = [] if known else ids
+    everyone = list(dict.fromkeys([*wanted, *thumbnails]))
+    work = partial(_look, store, signature, unit, set(wanted), set(thumbnails))
+    looked = track(each(work, everyone, workers, "torch"), "read", len(everyone), "scans")
+    if known:
+        small = {id: thumb for id, *_, thumb in looked}
+    else:
+        about.unlink(missing_ok=True)
+        small = _write(looked, array, blank, len(table))
+        write_atomically(about, lambda p: p.write_text(name), private=True)
+    table["blank"] = np.load(blank)
+    return Read(table, np.load(array, mmap_mode="r"), small)
+
+
+def units(store: Store, ids: list[str], unit: str) -> pd.DataFrame:
+    """A row for each scan or axial slice: item, slice."""
+    counts = [store.shape(i)[SLICE_AXIS] if unit == "slices" else 1 for i in ids]
+    slices = np.concatenate([np.arange(n) for n in counts]) if unit == "slices" else WHOLE
+    return pd.DataFrame({"item": np.repeat(np.array(ids, object), counts), "slice": slices})
+
+
+def images(store: Store, id: str, unit: str) -> np.ndarray:
+    """float32 (N, C, *spatial): axial slices as (rows y, columns x), or the whole scan alone."""
+    image = store.read(id)
+    if unit == "scans":
+        return image[None]
+    return np.ascontiguousarray(image.transpose(3, 0, 2, 1))
+
+
+def _look(store: Store, signature, unit: str, wanted: set, small: set, id: str) -> tuple:
+    """(id, signatures, blank, thumbnail) of one scan; None for what is not wanted."""
+    found = blank = None
+    if id in wanted:
+        shown = torch.from_numpy(images(store, id, unit))
+        found = signature.of(shown, store.recipe.value_range)
+        blank = flat(as_bytes(shown, store.recipe.value_range).numpy())
+    return id, found, blank, thumbnail(store.read(id)) if id in small else None
+
+
+def flat(pixels: np.ndarray) -> np.ndarray:
+    """Which of the images uint8 (N, *spatial) of one scan show nothing: air, or one value."""
+    low, high = np.percentile(pixels.reshape(len(pixels), -1), [DARK, BRIGHT], axis=1)
+    contrast = high - low
+    return contrast <= max(FLAT * contrast.max(), FEWEST_LEVELS)
+
+
+def _write(looked: Iterator[tuple], array: Path, blank: Path, n: int) -> dict[str, np.ndarray]:
+    """Write signatures as they come, so that memory does not grow with them. Returns thumbnails."""
+    at, kept, blanks, small = 0, None, np.zeros(n, bool), {}
+    for id, found, flat_ones, thumb in looked:
+        if found is not None:
+            if kept is None:
+                kept = np.lib.format.open_memmap(array, "w+", found.dtype, (n, *found.shape[1:]))
+            kept[at : at + len(found)], blanks[at : at + len(found)] = found, flat_ones
+            at += len(found)
+        if thumb is not None:
+            small[id] = thumb
+    kept.flush()
+    np.save(blank, blanks)
+    return small

@@ -1,0 +1,314 @@
+"""Drop near-duplicate slices or scans: a selection that pretraining takes, and a report of pictures.
+
+Writes selection.parquet (what is kept, and what stands for what is not), copies.csv (scans that are copies
+of others), reduce.html. It is a view: nothing is deleted. The report shows at which threshold how much
+would be kept, so that a threshold can be chosen by looking.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field
+
+from medssl.backbones.base import BACKBONES
+from medssl.config import Config as Base
+from medssl.config import Part, checked_parts
+from medssl.curation import copies as twins
+from medssl.curation.choice import choose, curve, scopes
+from medssl.curation.embedding import Embedding
+from medssl.curation.reading import Read, read
+from medssl.curation.selection import coreset
+from medssl.curation.signatures import SIGNATURES
+from medssl.data.files import alone_in, write_csv
+from medssl.data.selection import WHOLE, Selection
+from medssl.data.store import Store
+from medssl.data.subset import of_splits
+from medssl.errors import UserError
+from medssl.progress import say, track
+from medssl.reports import redundancy
+from medssl.seeding import generator
+from medssl.training.start import backbone_of
+
+GROUPED = ("first", "medoid")  # by a threshold; the other rules by a budget
+PAIRS_SHOWN = 12
+
+
+class Config(Base):
+    positional: ClassVar = ("store",)
+    examples: ClassVar = (
+        "medssl reduce store out=selection",
+        "medssl reduce store signature=ssim threshold=0.05 scope=patient",
+        "medssl reduce store unit=scans signature=embedding model=runs/voco keep=k_centre budget=500",
+    )
+    store: Path = Field(Path("store"), description="folder that `medssl prepare` wrote")
+    out: Path = Field(Path("selection"), description="folder to write to")
+    unit: Literal["slices", "scans"] = Field(
+        "slices", description="what is kept or dropped; films are scans"
+    )
+    signature: Part = Field(
+        Part(name="dhash"), description=f"what of images is compared: {', '.join(SIGNATURES)}"
+    )
+    model: Path | None = Field(None, description="run or model folder, for signature=embedding")
+    backbone: Part = Field(
+        Part(name="timm"), description="the network of signature=embedding, where no model is given"
+    )
+    scope: Literal["auto", "volume", "patient", "cohort"] = Field(
+        "auto", description="what is compared with each other; auto: slices within their volume, scans "
+        "and films within the cohort",
+    )  # fmt: skip
+    keep: Literal["first", "medoid", "k_centre", "facility_location", "coreset"] = Field(
+        "first", description="first, medoid: of each group of near copies; the others: `budget` of "
+        "each scope, the most different, the most typical, the nearest to `target`"
+    )  # fmt: skip
+    threshold: float | None = Field(
+        None,
+        description="largest distance of near copies (first, medoid); none: the signature's",
+        ge=0,
+    )
+    budget: float = Field(
+        0.1, description="what is kept of each scope: a share, or from 1 on a number", gt=0
+    )
+    target: Path | None = Field(None, description="store that keep=coreset goes towards")
+    copies: Literal["same", "near", "list", "none"] = Field(
+        "same", description="which copies of scans are dropped: of the same pixels, near ones too, or "
+        "none and all are listed; none: they are not looked for"
+    )  # fmt: skip
+    against: Path | None = Field(None, description="another store, whose copies here are listed")
+    splits: list[str] = Field(
+        ["train", ""], description="scans to choose from; copies are looked for in all"
+    )
+    workers: int = Field(0, description="processes that read side by side; 0: none", ge=0)
+    threads: int = Field(2, description="threads that compare", ge=1)
+    seed: int = Field(0, description="of what the report shows, and of keep=coreset", ge=0)
+
+
+def run(config: Config) -> Path:
+    config = checked_parts(config, {"signature": SIGNATURES, "backbone": BACKBONES})
+    torch.set_num_threads(config.threads)
+    store = Store.read_from(config.store)
+    other = Store.read_from(config.against) if config.against else None
+    unit = "scans" if store.ndim == 2 else config.unit
+    scope = config.scope if config.scope != "auto" else {"slices": "volume"}.get(unit, "cohort")
+    _check(config, store, unit, scope)
+    items = of_splits(store.items, config.splits)
+    if items.empty:
+        there = ", ".join(sorted(store.items["split"].replace("", "none").unique()))
+        cause = f"no scan has one of these splits; those of the store: {there}"
+        raise UserError("EMPTY", f"splits={','.join(config.splits)}", cause, "name some of those")
+    signature, named = _signature(config, store, unit)
+    threshold = signature.threshold if config.threshold is None else config.threshold
+    config.out.mkdir(parents=True, exist_ok=True)
+    with alone_in(config.out):
+        workers = 0 if isinstance(signature, Embedding) else config.workers
+        small = list(store.items.index) if config.copies != "none" or other else []
+        found = read(
+            store, list(items.index), signature, unit, config.out / "read", named,
+            thumbnails=small, workers=workers,
+        )  # fmt: skip
+        say(f"reduce {len(found.table)} {unit} of {len(items)} scans by {config.signature.name}")
+        parts = scopes(found.table, items["patient"], scope)
+        points, asked = [], 0
+        if config.keep == "coreset":
+            table = _towards(found, signature, unit, named, config)
+        else:
+            table = _chosen(found, parts, signature, threshold, config)
+            points, asked = curve(found.signatures, parts, signature, threshold, config.threads)
+        copies = between = None
+        if config.copies != "none":
+            copies = twins.within(store.items, found.thumbnails)
+            write_csv(config.out / "copies.csv", copies)
+        if config.copies in ("same", "near"):
+            near = copies[(copies["kind"] == twins.NEAR) & (config.copies == "near")]
+            _drop_copies(table, store, near)
+        if other:
+            seen = _thumbnails(other, config)
+            between = twins.between(store.items, found.thumbnails, other.items, seen)
+            write_csv(config.out / "twins.csv", between)
+        selection = Selection(table, _about(config, unit, scope, threshold, table))
+        selection.write(config.out, store)
+        page = redundancy.write(
+            config.out / "reduce.html", selection, items, signature.unit, points, asked,
+            _pairs(store, table, unit, config.seed), copies, _copied(store, store, copies),
+            between, _copied(store, other, between),
+        )  # fmt: skip
+    kept = selection.about["kept"]
+    say(f"kept {kept} of {len(table)} {unit} ({kept / len(table):.1%})")
+    say(f"report: {page}")
+    return config.out
+
+
+def _check(config: Config, store: Store, unit: str, scope: str) -> None:
+    """Raises UserError for settings that contradict each other or the store."""
+    name, burdens = config.signature.name, []
+    if unit == "scans" and scope == "volume":
+        burdens.append(("scope=volume", "whole scans are compared with each other", "scope=cohort"))
+    if name == "every" and (unit == "scans" or scope != "volume"):
+        cause = "every n-th slice is taken within a volume"
+        burdens.append(("signature=every", cause, "unit=slices scope=volume"))
+    if config.keep == "coreset" and (config.target is None or name != "embedding"):
+        cause = "what is near a target is told by features"
+        burdens.append(("keep=coreset", cause, "signature=embedding and target=STORE"))
+    if config.model and name != "embedding":
+        burdens.append(("model", "is only asked by an embedding", "signature=embedding"))
+    if config.threshold is not None and config.keep not in GROUPED:
+        cause = f"keep={config.keep} keeps a budget"
+        burdens.append(("threshold", cause, "budget= instead, or keep=first"))
+    if config.budget >= 1 and config.budget % 1:
+        burdens.append(("budget", f"{config.budget:g} is no whole number", "a share below 1"))
+    if burdens:
+        where, cause, fix = burdens[0]
+        raise UserError("CONFIG", where, cause, f"give {fix}")
+
+
+def _signature(config: Config, store: Store, unit: str):
+    """The signature, and what names it: another of the same name gives the same of every scan."""
+    signature = config.signature.build(SIGNATURES, "signature")
+    named = {"signature": config.signature.model_dump()}
+    if isinstance(signature, Embedding):
+        torch.manual_seed(config.seed)
+        network, description, card = backbone_of(store, config.model, config.backbone)
+        axes = 3 if store.ndim == 3 and unit == "scans" else 2
+        signature.size = signature.size or tuple(card.get("image_size", ()))
+        if network.ndim != axes or len(signature.size) != axes:
+            raise UserError(
+                "CONFIG", "signature", f"{unit} have {axes} axes here, the network {network.ndim}, "
+                f"signature.size {len(signature.size)} values",
+                "give a network of these axes and signature.size= for it; unit=scans compares volumes",
+            )  # fmt: skip
+        signature.network = network
+        named |= {
+            "network": description,
+            "weights": card.get("weights_sha256", f"seed {config.seed}"),
+        }
+        if not card and not description["options"].get("pretrained_weights"):
+            say("remark: the network of this embedding has random weights; give model=RUN")
+    return signature, named
+
+
+def _chosen(found: Read, parts, signature, threshold: float, config: Config) -> pd.DataFrame:
+    """The selection's table by a rule that is carried out in every scope."""
+    n = len(found.table)
+    representative, distance = np.zeros(n, np.int64), np.zeros(n, np.float32)
+    chosen = choose(
+        found.signatures, parts, signature, config.keep, threshold, config.budget, config.threads
+    )
+    for rows, stands, far in track(chosen, "compare", len(parts), "scopes"):
+        representative[rows], distance[rows] = stands, far
+    table = found.table.copy()
+    table.insert(2, "kept", representative == np.arange(n))
+    table.insert(3, "representative", table["item"].to_numpy()[representative])
+    table.insert(4, "representative_slice", table["slice"].to_numpy()[representative])
+    table.insert(5, "distance", distance)
+    return table
+
+
+def _towards(found: Read, signature, unit: str, named: dict, config: Config) -> pd.DataFrame:
+    """The selection's table by SimCore; nothing stands for what lies far from the target."""
+    target = Store.read_from(config.target)
+    seen = read(target, list(target.items.index), signature, unit, config.out / "target", named)
+    n = len(found.table)
+    budget = int(np.ceil(config.budget * n)) if config.budget < 1 else int(config.budget)
+    kept, similarity = coreset(found.signatures, seen.signatures, budget, seed=config.seed)
+    table = found.table.copy()
+    table.insert(2, "kept", kept)
+    table.insert(3, "representative", np.where(kept, table["item"], ""))
+    table.insert(4, "representative_slice", np.where(kept, table["slice"], WHOLE))
+    table.insert(5, "distance", 1 - similarity)
+    return table
+
+
+def _drop_copies(table: pd.DataFrame, store: Store, near: pd.DataFrame) -> None:
+    """A scan that is a copy of an earlier one that stays goes, with all its slices."""
+    rows = {item: found.index.to_numpy() for item, found in table.groupby("item", sort=False)}
+    linked = defaultdict(set)
+    for a, b in zip(near["scan"], near["copy"], strict=True):
+        linked[a].add(b)
+        linked[b].add(a)
+    stays: dict[str, str] = {}  # by fingerprint of the pixels, the first of each
+    for item, mine in rows.items():
+        pixels = store.items.at[item, "pixels"]
+        twin = stays.get(pixels) or next((i for i in stays.values() if i in linked[item]), None)
+        if twin is None:
+            stays[pixels] = item
+            continue
+        table.loc[mine, ["kept", "distance"]] = [False, 0.0]
+        table.loc[mine, ["representative", "representative_slice"]] = [twin, WHOLE]
+        if store.items.at[item, "key"] == store.items.at[twin, "key"]:  # lies the same way round
+            columns = ["representative", "representative_slice", "distance"]
+            table.loc[mine, columns] = table.loc[rows[twin], columns].to_numpy()
+
+
+def _thumbnails(store: Store, config: Config) -> dict[str, np.ndarray]:
+    looked = ((id, twins.thumbnail(store.read(id))) for id in store.items.index)
+    return dict(track(looked, "read the other store", len(store.items), "scans"))
+
+
+def _about(config: Config, unit: str, scope: str, threshold: float, table: pd.DataFrame) -> dict:
+    by_threshold = config.keep in GROUPED
+    return {
+        "signature": config.signature.model_dump(), "unit": unit, "scope": scope,
+        "keep": config.keep, "threshold": threshold if by_threshold else None,
+        "budget": None if by_threshold else config.budget, "copies": config.copies,
+        "splits": config.splits, "seed": config.seed, "items": len(table),
+        "kept": int(table["kept"].sum()), "blank": int(table["blank"].sum()),
+    }  # fmt: skip
+
+
+def _pairs(store: Store, table: pd.DataFrame, unit: str, seed: int) -> list[tuple]:
+    """(kept, dropped, words) of the most distant pairs, then of some drawn: images and captions."""
+    dropped = table[~table["kept"] & (table["representative"] != "") & ~table["blank"]]
+    dropped = dropped[[_shown(store, i) for i in dropped["item"]]] if len(dropped) else dropped
+    far = dropped.sort_values("distance", ascending=False, kind="stable")
+    far = far.drop_duplicates("item").head(PAIRS_SHOWN // 2)
+    rest = dropped.drop(far.index)
+    drawn = generator(seed, "pairs").permutation(len(rest))[: PAIRS_SHOWN - len(far)]
+    return [
+        (
+            _picture(store, row.representative, row.representative_slice),
+            _picture(store, row.item, row.slice),
+            _named(row.representative, row.representative_slice), _named(row.item, row.slice),
+            float(row.distance),
+        )
+        for row in pd.concat([far, rest.iloc[np.sort(drawn)]]).itertuples()
+    ]  # fmt: skip
+
+
+def _copied(store: Store, other: Store | None, copies: pd.DataFrame | None) -> list[tuple]:
+    """The same of the first copies: those that contradict, then the exact ones."""
+    if copies is None:
+        return []
+    apart = copies.drop_duplicates("scan").drop_duplicates("copy")  # no picture twice
+    rows = [r for r in apart.itertuples() if _shown(store, r.scan) and _shown(other, r.copy)]
+    return [
+        (
+            _picture(store, r.scan, WHOLE),
+            _picture(other, r.copy, WHOLE),
+            r.scan,
+            r.copy,
+            float(r.alike),
+        )
+        for r in rows[:PAIRS_SHOWN]
+    ]
+
+
+def _shown(store: Store, item: str) -> bool:
+    """Whether a report may show it: a name written into the pixels would be passed on with it."""
+    return not ("burned_in" in store.items and store.items.at[item, "burned_in"])
+
+
+def _picture(store: Store, item: str, z: int) -> np.ndarray:
+    """A film, an axial slice (the middle one of a whole scan), as a reader expects it: (rows, columns)."""
+    if store.ndim == 2:
+        return store.read(item).mean(0)
+    depth = store.shape(item)[2]
+    z = depth // 2 if z == WHOLE else z
+    low, high = [0, 0, z], [*store.shape(item)[:2], z + 1]
+    return store.read(item, low, high).mean(0)[::-1, ::-1, 0].T
+
+
+def _named(item: str, z: int) -> str:
+    return item if z == WHOLE else f"{item} slice {z}"

@@ -1,0 +1,105 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+
+from medssl.curation.alignment import alike
+from medssl.curation.copies import NEAR, SAME, between, near, thumbnail, within
+
+N = 24
+
+
+@pytest.fixture(scope="module")
+def films() -> np.ndarray:
+    return np.stack([_film(i) for i in range(N)])
+
+
+def _film(i: int) -> np.ndarray:
+    """A picture of its own: blobs of many sizes, 0 to 255."""
+    draw = np.random.default_rng(i)
+    layers = [ndimage.gaussian_filter(draw.normal(size=(160, 150)), s) * s for s in (3, 8, 20)]
+    picture = sum(layers)
+    return (255 * (picture - picture.min()) / np.ptp(picture)).astype(np.float32)
+
+
+def _jpeg(image: np.ndarray) -> np.ndarray:
+    stream = io.BytesIO()
+    Image.fromarray(image.astype(np.uint8)).save(stream, "JPEG", quality=60)
+    return np.asarray(Image.open(stream)).astype(np.float32)
+
+
+DRAW = np.random.default_rng(5)
+CHANGES = {
+    "jpeg": _jpeg,
+    "noise": lambda x: x + DRAW.normal(0, 6, x.shape),
+    "window": lambda x: np.clip((x - 40) * 1.5, 0, 255),
+    "resampled": lambda x: ndimage.zoom(x, 0.6, order=1),
+    "stretched": lambda x: ndimage.zoom(x, (1, 1.3), order=1),
+    "rotated": lambda x: ndimage.rotate(x, 2, reshape=False, mode="nearest", order=1),
+    "shifted": lambda x: ndimage.shift(x, (4, -3), mode="nearest", order=1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_picture_is_found_and_no_other(films, change):
+    originals = np.stack([thumbnail(f[None]) for f in films])
+    changed = np.stack([thumbnail(CHANGES[change](f)[None].astype(np.float32)) for f in films])
+    found = near(changed, originals)
+    assert sorted(zip(found["a"], found["b"], strict=True)) == [(i, i) for i in range(N)]
+
+
+def test_volumes_too():
+    draw = np.random.default_rng(0)
+    volumes = [ndimage.gaussian_filter(draw.normal(size=(40, 44, 36)), 4) for _ in range(4)]
+    copy = ndimage.rotate(volumes[2], 2, reshape=False, mode="nearest", order=1)
+    copy = np.clip(copy, *np.percentile(copy, [3, 97]))
+    thumbs = np.stack([thumbnail(v[None].astype(np.float32)) for v in [*volumes, copy]])
+    assert thumbs.shape == (5, 32, 32, 32)
+    found = near(thumbs)
+    assert found[["a", "b"]].to_numpy().tolist() == [[2, 4]]
+
+
+def test_likeness_is_one_for_itself_and_none_for_flat_images():
+    draw = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    assert torch.allclose(alike(draw, draw), torch.ones(3), atol=1e-3)
+    flat = torch.full((2, 64, 64), 9, dtype=torch.uint8)
+    assert alike(flat, flat).tolist() == [0, 0]
+    assert len(alike(flat[:0], flat[:0])) == 0
+
+
+def items(pixels: str, splits: str, classes: str) -> pd.DataFrame:
+    ids = [f"s{i}" for i in range(len(pixels))]
+    return pd.DataFrame(
+        {"id": ids, "pixels": list(pixels), "split": [{"r": "train", "t": "test"}[s] for s in splits],
+         "patient": ids, "label_class": list(classes)}, index=ids,
+    )  # fmt: skip
+
+
+def test_copies_that_contradict_come_first(films):
+    thumbs = {f"s{i}": thumbnail(f[None]) for i, f in enumerate(films[:4])}
+    thumbs["s4"], thumbs["s5"] = thumbs["s0"], thumbnail(_jpeg(films[1])[None])
+    found = within(items("abcdae", "rrrrrt", "xxxxxx"), thumbs)
+    assert found[["scan", "copy", "kind"]].to_numpy().tolist() == [
+        ["s1", "s5", NEAR], ["s0", "s4", SAME],
+    ]  # fmt: skip
+    assert found["differ"].tolist() == ["split, patient", "patient"]
+    torn = within(items("abcdae", "rrrrrr", "xxxxyx"), thumbs)
+    assert torn["differ"].tolist()[0] == "patient, label class"
+
+
+def test_twins_in_another_store(films):
+    here = {f"s{i}": thumbnail(films[i][None]) for i in (0, 1, 2)}
+    there = {
+        "s0": thumbnail(_jpeg(films[2])[None]),
+        "s1": here["s0"],
+        "s2": thumbnail(films[9][None]),
+    }
+    found = between(items("abc", "rrr", "xxx"), here, items("zay", "rrr", "xxx"), there)
+    assert found[["scan", "copy", "kind"]].to_numpy().tolist() == [
+        ["s0", "s1", SAME],
+        ["s2", "s0", NEAR],
+    ]
