@@ -44,8 +44,8 @@ class Augment(Keys):
         0.0, description="largest displacement of a smooth field along each axis, voxels, at most "
         f"{FOLDS:g} of elastic_spacing", ge=0,
     )  # fmt: skip
-    elastic_spacing: Positive = Field(
-        32.0, description="voxels between the control points of that field"
+    elastic_spacing: float = Field(
+        32.0, description="voxels between the control points of that field, at least 2", ge=2
     )
     bias: float = Field(
         0.0, description="a smooth field brightens and darkens by up to a factor of 1 + this", ge=0

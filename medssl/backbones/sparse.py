@@ -14,6 +14,7 @@ convolution first gathers what surrounds each cell (`sparse_convolution`).
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,7 +44,8 @@ def known(module: nn.Module) -> bool:
     if isinstance(module, nn.modules.instancenorm._InstanceNorm):
         return not module.track_running_stats
     if isinstance(module, (nn.MaxPool2d, nn.MaxPool3d)):
-        return module.dilation == 1 and not module.ceil_mode
+        k, p, s = (np.array(v) for v in (module.kernel_size, module.padding, module.stride))
+        return module.dilation == 1 and not module.ceil_mode and _one_a_cell(k, p, s)
     if isinstance(module, (nn.AvgPool2d, nn.AvgPool3d)):
         return module.kernel_size == module.stride and module.padding == 0
     return any(isinstance(module, kinds) for kinds, _ in LAYERS)
@@ -148,11 +150,12 @@ def _keeps_cells(module: nn.Module) -> bool:
         not isinstance(padding, str)
         and module.padding_mode == "zeros"
         and set(module.dilation) == {1}
-        and all(
-            0 < k - 2 * p <= s
-            for k, p, s in zip(module.kernel_size, padding, module.stride, strict=True)
-        )
+        and _one_a_cell(*map(np.array, (module.kernel_size, padding, module.stride)))
     )
+
+
+def _one_a_cell(kernel: np.ndarray, padding: np.ndarray, stride: np.ndarray) -> bool:
+    return bool(np.all((kernel - 2 * padding > 0) & (kernel - 2 * padding <= stride)))
 
 
 def _per_axis(value: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:

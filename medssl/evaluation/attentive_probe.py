@@ -6,6 +6,8 @@ Video" (V-JEPA), TMLR 2024. With a single query, the key projection is part of t
 value projection part of the classifier, so that neither is a layer of its own here.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -28,35 +30,56 @@ class AttentiveProbe(nn.Module):
         nn.init.zeros_(self.classify.weight)
         nn.init.zeros_(self.classify.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        attention = (self.scale * x @ self.query).softmax(1)  # (B, P, heads)
+    def forward(self, x: Tensor, there: Tensor | None = None) -> Tensor:
+        """`there` bool (B, P): which places a row has; none: all."""
+        scores = self.scale * x @ self.query  # (B, P, heads)
+        if there is not None:
+            scores = scores.masked_fill(~there[..., None], -torch.inf)
+        attention = scores.softmax(1)
         return self.classify((attention.transpose(1, 2) @ x).flatten(1))
 
 
 def attentive_predict(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, seed: int = 0, device="cpu"
+    train: Sequence[np.ndarray],
+    labels: np.ndarray,
+    test: Sequence[np.ndarray],
+    seed: int = 0,
+    device="cpu",
 ) -> np.ndarray:
-    """Labels of `test` (n, P, C) from `train` (m, P, C), by full batches of AdamW.
+    """Labels of `test` from `train`: a case is (P, C), of as many places as it has. Full batches of AdamW.
 
-    Channels are standardised over rows and places of `train`. The same seed gives the same answer.
+    Channels are standardised over cases and places of `train`. The same seed gives the same answer.
     Raises UserError without training features or for features that are not finite.
     """
-    train, test = checked_features(train, test, "attentive probe")
+    channels = (0, train[0].shape[1]) if len(train) else (0, 0)
+    known, new = (np.concatenate([np.zeros(channels), *side]) for side in (train, test))
+    known, new = checked_features(known, new, "attentive probe")
     names, number = np.unique(labels, return_inverse=True)
     if len(names) < 2 or not len(test):
         return np.full(len(test), names[0])
-    x, asked = (torch.from_numpy(a).to(device) for a in standardised(train, test))
+    (x, there), (asked, where) = (
+        [t.to(device) for t in _padded(flat, [len(case) for case in side])]
+        for flat, side in zip(standardised(known, new), (train, test), strict=True)
+    )
     probe = AttentiveProbe(x.shape[-1], len(names), seed).to(device)
     optimiser = torch.optim.AdamW(probe.parameters(), RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
     truth = torch.from_numpy(number).to(device)
     for _ in range(STEPS):
         optimiser.zero_grad()
-        nn.functional.cross_entropy(probe(x), truth).backward()
+        nn.functional.cross_entropy(probe(x, there), truth).backward()
         optimiser.step()
         schedule.step()
     with torch.no_grad():
-        return names[probe(asked).argmax(1).cpu().numpy()]
+        return names[probe(asked, where).argmax(1).cpu().numpy()]
+
+
+def _padded(flat: np.ndarray, counts: list[int]) -> tuple[Tensor, Tensor]:
+    """Rows of cases one behind the other as (cases, most places, C), and which of them are there."""
+    there = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
+    padded = torch.zeros(*there.shape, flat.shape[1])
+    padded[there] = torch.from_numpy(flat)
+    return padded, there
 
 
 def places(level: Tensor, most: int = 4) -> Tensor:

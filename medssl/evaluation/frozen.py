@@ -12,7 +12,7 @@ from medssl.evaluation.linear_probe import linear_predict
 from medssl.evaluation.probe import knn_predict
 from medssl.progress import track
 
-PLACES = 64  # of the last level, at most, that the attentive probe attends over
+PLACES = 64  # of a case, that the attentive probe attends over; more only where it has more boxes
 
 
 class Look:
@@ -40,8 +40,12 @@ def answers(
     """
     if not probes:
         return {}
-    attend = "attentive" in probes
-    (x, near), (u, far) = (_features(look, cases, pool, attend, what) for cases in (train, test))
+    boxes = max(len(several) for cases in (train, test) for several in cases.boxes)
+    along = max(
+        1, int((PLACES / boxes + 1e-9) ** (1 / look.network.ndim))
+    )  # places of a box, each axis
+    most = along if "attentive" in probes else 0
+    (x, near), (u, far) = (_features(look, cases, pool, most, what) for cases in (train, test))
     found = {}
     for probe in probes:
         if probe == "knn":
@@ -49,30 +53,26 @@ def answers(
         elif probe == "linear":
             found[probe] = linear_predict(x, train.answers, train.patients, u, seed)
         else:
-            n = min(PLACES, *(len(tokens) for tokens in (*near, *far)))
-            a, b = (np.stack([_evenly(t, n) for t in tokens]) for tokens in (near, far))
-            found[probe] = attentive_predict(a, train.answers, b, seed, look.device)
+            found[probe] = attentive_predict(near, train.answers, far, seed, look.device)
     return found
 
 
-def _features(look: Look, cases: Cases, pool, attend: bool, what: str):
-    """Pooled features (cases, D), and for every case the features (P, C) of places."""
+def _features(look: Look, cases: Cases, pool, most: int, what: str):
+    """Pooled features (cases, D), and for every case the features (P, C) of places.
+
+    most  places along each axis of a box; 0: none are wanted
+    """
     boxes = [box for several in cases.boxes for box in several]
     counts = np.array([len(several) for several in cases.boxes])
-    most = round(PLACES ** (1 / look.network.ndim)) if counts.max() == 1 else 2
     pooled, near = [], []
     batches = track(look(boxes), what, total=-(-len(boxes) // look.batch), unit="batches")
     for _, levels in batches:
         pooled.append(pool(levels).float().cpu().numpy())
-        if attend:
+        if most:
             near.append(places(levels[-1], most).cpu().numpy())
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     means = np.add.reduceat(np.concatenate(pooled), starts, axis=0) / counts[:, None]
-    if not attend:
+    if not most:
         return means, []
     near = np.split(np.concatenate(near), starts[1:])
     return means, [tokens.reshape(-1, tokens.shape[-1]) for tokens in near]
-
-
-def _evenly(tokens: np.ndarray, n: int) -> np.ndarray:
-    return tokens[np.linspace(0, len(tokens) - 1, n).round().astype(int)]

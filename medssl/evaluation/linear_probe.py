@@ -47,7 +47,8 @@ def standardised(train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
     axes = tuple(range(train.ndim - 1))
     mean, deviation = train.mean(axes, dtype=np.float64), train.std(axes, dtype=np.float64)
     scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 1e-12)
-    return [((x - mean) * scale).astype(np.float32) for x in (train, *others)]
+    mean, scale = mean.astype(np.float32), scale.astype(np.float32)
+    return [(x - mean) * scale for x in (train, *others)]
 
 
 def _strength(x: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int) -> float:

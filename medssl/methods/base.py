@@ -59,6 +59,8 @@ def checked_size(size, backbone: nn.Module, what: str) -> tuple[int, ...]:
         )  # fmt: skip
     if any(s % d for s, d in zip(size, backbone.divisor, strict=True)):
         nearest = [max(d, round(s / d) * d) for s, d in zip(size, backbone.divisor, strict=True)]
+        if nearest == list(backbone.divisor):
+            nearest = [2 * n for n in nearest]
         raise UserError(
             "CONFIG", what, f"{list(size)} is not a multiple of {list(backbone.divisor)}",
             f"use {nearest}",

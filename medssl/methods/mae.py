@@ -28,7 +28,10 @@ from medssl.trainable import StepOutput
 
 
 class MAE(nn.Module):
-    """Only visible tokens enter the encoder; a light decoder sees them with mask tokens between."""
+    """Only visible tokens enter the encoder; a light decoder sees them with mask tokens between.
+
+    So with `vit`. Other networks see hidden patches as 0: nothing of them, but at full cost.
+    """
 
     def __init__(
         self, backbone: nn.Module, augment: Callable[[Tensor, Tensor], Tensor], *,

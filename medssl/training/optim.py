@@ -14,7 +14,7 @@ class Optim(Keys):
 
     lr: float = Field(1e-3, description="largest learning rate", gt=0)
     weight_decay: float = Field(
-        0.05, description="decoupled; not on norms, biases and tokens", ge=0
+        0.05, description="decoupled; not on norms, biases and others of one axis", ge=0
     )
     betas: list[Fraction] = Field([0.9, 0.95], description="of AdamW", min_length=2, max_length=2)
     warmup: float = Field(
@@ -48,7 +48,7 @@ def parameter_groups(module: nn.Module, optim: Optim) -> list[dict]:
     """Every trainable parameter in exactly one group; groups carry `scale` and `in_backbone`.
 
     scale = layer_decay^(n + 1 - layer) * backbone_rate in the backbone (layer 0 is the stem), 1
-    elsewhere. One-dimensional parameters (norms, biases, tokens) are not decayed.
+    elsewhere. One-dimensional parameters (norms, biases) are not decayed.
     """
     groups: dict[tuple, dict] = {}
     for name, parameter in module.named_parameters():

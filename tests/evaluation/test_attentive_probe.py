@@ -66,3 +66,21 @@ def test_one_class_nothing_asked_and_diverged_features():
     assert len(attentive_predict(x, y, x[:0])) == 0
     with pytest.raises(UserError, match="not finite"):
         attentive_predict(x * np.nan, y, x)
+
+
+def test_cases_of_fewer_places_answer_as_if_they_stood_alone():
+    x, y = one_place_knows(300)
+    short = [
+        case[: 16 - i % 5] if i % 5 and case[:, 0].argmax() < 11 else case
+        for i, case in enumerate(x)
+    ]
+    assert len({len(case) for case in short}) > 3
+    assert (attentive_predict(short[:240], y[:240], short[240:]) == y[240:]).mean() > 0.85
+    probe = AttentiveProbe(6, 2)
+    with torch.no_grad():
+        probe.query.normal_()
+        probe.classify.weight.normal_()
+    row, padded = torch.randn(1, 5, 6), torch.full((1, 9, 6), 7.0)
+    padded[:, :5] = row
+    there = torch.arange(9)[None] < 5
+    assert torch.allclose(probe(padded, there), probe(row), atol=1e-6)

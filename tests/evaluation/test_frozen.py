@@ -74,3 +74,23 @@ def test_batches_change_nothing_and_nothing_is_learnt():
         assert not levels[0][1][0].requires_grad and not look.network.training
         found.append(torch.cat([x[1] for _, x in levels]))
     assert torch.equal(found[0], found[1]) and torch.equal(found[1], found[2])
+
+
+def test_the_attentive_probe_sees_every_part_of_every_slice():
+    """Volumes of many slices: what is asked shows in one corner of one slice, of few or many."""
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 2, 60)
+    images, boxes = {}, []
+    for i, kind in enumerate(kinds):
+        deep = 1 if i == 59 else 10 + i % 3
+        slices = rng.normal(size=(deep, 2, 4, 4)).astype(np.float32)
+        slices[rng.integers(deep), kind, 2:, 2:] += 12
+        images[i] = slices
+        boxes.append([(i, z, z) for z in range(deep)])
+    train, test = (
+        Cases([boxes[i] for i in rows], kinds[rows], rows)
+        for rows in (np.arange(45), np.arange(45, 60))
+    )
+    look = Look(Stripes(), lambda item, low, high: images[item][low], batch=16)
+    found = answers(look, train, test, ["attentive"], pool, k=1, seed=0, what="test")
+    assert (found["attentive"] == test.answers).mean() > 0.8
