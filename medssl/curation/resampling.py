@@ -16,7 +16,7 @@ LOBES = 3
 # Weights travel as digits of 7 bits: products of bytes are then summed exactly on every processor,
 # where some saturate pairs of larger ones.
 DIGIT = 7
-BLOCK = 1 << 21  # bytes of images at a time: what stays in a core's cache
+BLOCK = 1 << 23  # bytes of images at a time; smaller blocks pay for calls, larger ones for memory
 
 
 def resized(images: Tensor, size: tuple[int, ...]) -> Tensor:
