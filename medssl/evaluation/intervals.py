@@ -8,6 +8,18 @@ import numpy as np
 from medssl.progress import track
 from medssl.seeding import generator
 
+# Of 95 % percentile intervals, simulated: 73 % cover the truth with 3 patients, 88 % with 8, 94 %
+# with 30. Under this many it is said.
+FEW = 10
+
+
+def too_few(n_patients: int) -> str:
+    """What to say of intervals from so many patients; "" where they are enough."""
+    if n_patients >= FEW:
+        return ""
+    patients = "1 patient" if n_patients == 1 else f"{n_patients} patients"
+    return f"The split has {patients}; intervals from fewer than {FEW} patients are too narrow."
+
 
 @dataclass(frozen=True)
 class Interval:

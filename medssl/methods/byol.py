@@ -2,8 +2,8 @@
 
 Grill et al., "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning", NeurIPS 2020.
 There are no negatives; what keeps the answer from being a constant is the predictor on one side only
-and the target that takes no gradient. Departure: the momentum is constant instead of rising to 1,
-because a step does not know how many follow.
+and the target that takes no gradient. Departures: the momentum is constant instead of rising to 1,
+because a step does not know how many follow; and both views share the statistics of batch norms.
 """
 
 from collections.abc import Callable

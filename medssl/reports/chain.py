@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from medssl.data.recipe import Recipe
+from medssl.evaluation.intervals import too_few
 from medssl.evaluation.metrics import undefined
 from medssl.reports import charts, figures, method_figures
 from medssl.reports.cohort import by_split
@@ -14,9 +15,6 @@ from medssl.reports.html import write as write_page
 from medssl.reports.style import as_png
 
 PICTURES = 2
-# Of 95 % percentile intervals, simulated: 73 % cover the truth with 3 patients, 88 % with 8, 94 %
-# with 30. Under this many the report says so.
-FEW = 10
 HEADLINE = 4
 COLLAPSE = ("spread", "rank")
 MEASURES = {
@@ -103,11 +101,7 @@ def _caution(result: dict) -> str:
     if leaked := result["trained_on_held_out_patients"]:
         parts = ", ".join(f"{n} in {part}" for part, n in leaked.items())
         said.append(f"Held-out patients had been trained on ({parts}): the scores are too high.")
-    if result["n_patients"] < FEW:
-        patients = _count(result["n_patients"], "patient")
-        said.append(
-            f"The split has {patients}; intervals from fewer than {FEW} patients are too narrow."
-        )
+    said += filter(None, [too_few(result["n_patients"])])
     if unknown := result["n_cases_of_unknown_patients"]:
         said.append(
             f"Whose {_count(unknown, 'scan')} are is not known: each counts as a patient of its "

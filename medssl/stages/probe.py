@@ -30,6 +30,7 @@ from medssl.errors import UserError
 from medssl.evaluation.cases import Cases, structures, whole_scans
 from medssl.evaluation.dense_scans import Scan, answer, dice_present, learn, some
 from medssl.evaluation.frozen import Look, answers
+from medssl.evaluation.intervals import too_few
 from medssl.evaluation.probe import compared, compared_by_class, table
 from medssl.evaluation.windows import Window, windows
 from medssl.progress import say, track
@@ -133,6 +134,8 @@ def run(config: Config) -> Path:
     rows = {**found, **(classes if 1 < len(classes) <= LISTED else {})}
     for line in table(rows, MEASURES).splitlines():
         say(line)
+    if words := too_few(test["patient"].nunique()):
+        say(f"remark: {words}")
     return out
 
 
