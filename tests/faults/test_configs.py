@@ -18,6 +18,8 @@ CASES = {
     "E4-prepare": ("prepare ct_body out=o recipe.spacng=1,1,1", "recipe.spacng", "'recipe.spacing'"),
     "E4-prepare-flat": ("prepare ct_body spacing=1,1,1", "spacing", "'recipe.spacing'"),
     "E4-qc": ("qc m thumbnail=3", "thumbnail", "'thumbnails'"),
+    "E4-reduce": ("reduce hash6 treshold=3", "treshold", "'threshold'"),
+    "E4-signature": ("reduce hash6 signature.name=dhas", "signature.name=dhas", "'dhash'"),
     "E4-pretrain": ("pretrain mae learing_rate=1", "learing_rate", "accepted: "),
     "E4-pretrain-lr": ("pretrain mae optim.learning=1", "optim.learning", "optim.lr"),
     "E4-pretrain-fit": ("pretrain mae fit.step=1", "fit.step", "'fit.steps'"),
@@ -82,6 +84,9 @@ CASES = {
     "E5-k": ("probe r k=0", "k", "greater than or equal to 1"),
     "E5-probe-size": ("probe r size=0,8,8", "size", "greater than or equal to 1"),
     "E5-threads": ("predict r s threads=-1", "threads", "greater than or equal to 0"),
+    "E5-threshold": ("reduce hash6 threshold=-1", "threshold", "greater than or equal to 0"),
+    "E5-budget": ("reduce hash6 budget=0", "budget", "greater than 0"),
+    "E5-scope": ("reduce hash6 scope=patients", "scope", "'patient'"),
     "E5-labelled": ("finetune segmentation labelled=-2", "labelled", "greater than or equal to 0"),
     # E5: what does not go together
     "E5-target": ("finetune segmentation target=x", "target", "masks"),
