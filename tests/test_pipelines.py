@@ -1,6 +1,7 @@
 """Every shipped pipeline runs, on a phantom cohort and with a few steps."""
 
 import json
+import math
 
 import pandas as pd
 import pytest
@@ -91,3 +92,50 @@ def test_xray_classification(tmp_path, phantom):
     found = json.loads((tmp_path / "x/run/evaluation/metrics.json").read_text())
     areas = {"auroc", "auprc", "accuracy", "balanced_accuracy"}
     assert set(found["metrics"]) == areas | {"sensitivity, 0", "sensitivity, 1"}
+
+
+def test_reduce_then_pretrain(tmp_path, mr, phantom):
+    film = phantom / "film"
+    call("index", scans=film / "png", labels=[film / "labels.csv"], out=tmp_path / "m")
+    call(
+        "prepare",
+        "xray_chest",
+        manifest=tmp_path / "m",
+        out=tmp_path / "films",
+        recipe={"size": [64, 64]},
+    )
+    out = tmp_path / "less"
+    table = run(
+        "reduce_then_pretrain", store=mr / "store", labelled=tmp_path / "films", target="label_opacity",
+        out=out, few=2, steps=2, passes=0.1, seeds="0,1", threads=1,
+    )  # fmt: skip
+    table = pd.read_csv(table, index_col="arm")
+    assert table.index.tolist() == ["all", "kept_passes", "kept_steps", "scratch"]
+    about = json.loads((out / "kept/selection.json").read_text())
+    assert table["steps"]["kept_passes"] == math.ceil(0.1 * about["kept"] / 32)
+    assert (
+        table["steps"]["all"]
+        == table["steps"]["kept_steps"]
+        == math.ceil(0.1 * about["items"] / 32)
+    )
+    assert (table["hours"].dropna() > 0).all() and table["hours"].notna().sum() == 3
+    taken = [
+        json.loads((out / f"{a}-1/model/card.json").read_text())["selection"]
+        for a in ("all", "kept_steps")
+    ]
+    assert not taken[0] and taken[1]["kept"] == about["kept"]
+    starts = [
+        json.loads((out / f"{a}-0-2/model/card.json").read_text())["start"]
+        for a in ("all", "scratch")
+    ]
+    assert starts == ["pretrained with simclr", "from scratch"]
+    assert table["difference estimate"]["all"] == 0
+    means = [_auroc(out, "scratch"), _auroc(out, "all")]
+    assert table["auroc estimate"]["scratch"] == pytest.approx(means[0], abs=1e-4)
+    assert table["difference estimate"]["scratch"] == pytest.approx(means[0] - means[1], abs=2e-4)
+
+
+def _auroc(out, arm):
+    """Mean over seeds of what `evaluate` found."""
+    runs = [out / f"{arm}-{seed}-2/evaluation/metrics.json" for seed in (0, 1)]
+    return sum(json.loads(r.read_text())["metrics"]["auroc"]["estimate"] for r in runs) / 2

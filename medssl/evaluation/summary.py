@@ -59,6 +59,41 @@ def differences(cases: pd.DataFrame, other: pd.DataFrame, **bootstrapped) -> dic
     return found
 
 
+def compared(
+    arms: dict[str, list[pd.DataFrame]], figure: str = "auroc", **bootstrapped
+) -> pd.DataFrame:
+    """A figure of classification, averaged over each arm's runs, and its difference from the first arm.
+
+    arms  tables of runs that differ in their seeds; all hold the same cases (ValueError otherwise)
+
+    A row an arm: the figure's and the difference's estimate, low and high. Patients are resampled, with
+    what every run says of them. Runs are not, being too few: the interval speaks of other patients, not
+    of other seeds.
+    """
+    tables = {name: [t.set_index("id") for t in runs] for name, runs in arms.items()}
+    base, *_ = tables
+    cases = tables[base][0]
+    if any(set(t.index) != set(cases.index) for runs in tables.values() for t in runs):
+        raise ValueError("the tables hold different cases")
+    scores = {
+        name: [_classified(t.loc[cases.index]) for t in runs] for name, runs in tables.items()
+    }
+
+    def of(rows: np.ndarray) -> dict[tuple[str, str], float]:
+        means = {name: np.mean([s(rows)[figure] for s in runs]) for name, runs in scores.items()}
+        return {(name, figure): mean for name, mean in means.items()} | {
+            (name, "difference"): mean - means[base] for name, mean in means.items()
+        }
+
+    table = pd.DataFrame(index=pd.Index(tables, name="arm"))
+    for (name, column), interval in bootstrap_statistics(
+        of, cases["patient"], **bootstrapped
+    ).items():
+        for end in ("estimate", "low", "high"):
+            table.loc[name, f"{column} {end}"] = getattr(interval, end)
+    return table
+
+
 def _is_classification(cases: pd.DataFrame) -> bool:
     return "truth" in cases
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from medssl.evaluation.summary import differences, summary
+from medssl.evaluation.summary import compared, differences, summary
 
 N = {"n": 200, "seed": 1}
 
@@ -69,3 +69,29 @@ def test_classification_differences_are_paired_resample_by_resample():
         assert found[name].estimate == pytest.approx(one[name].estimate - two[name].estimate)
     same = differences(a, a.sample(frac=1, random_state=0), **N)
     assert all(i.low == i.high == i.estimate == 0 for i in same.values())
+
+
+def test_compared_averages_runs_and_is_paired_with_the_first_arm():
+    arms = {
+        "all": [classified(1), classified(2)],
+        "same": [classified(2), classified(1)],
+        "few": [classified(3)],
+    }
+    table = compared(arms, n=200)
+    area = {seed: summary(classified(seed), n=100)["auroc"].estimate for seed in (1, 2, 3)}
+    assert table["auroc estimate"].tolist() == pytest.approx(
+        [(area[1] + area[2]) / 2, (area[1] + area[2]) / 2, area[3]]
+    )
+    assert (table.loc[["all", "same"]].filter(like="difference") == 0).all(axis=None)
+    few = table.loc["few"]
+    assert few["difference estimate"] == pytest.approx(area[3] - (area[1] + area[2]) / 2)
+    assert few["difference low"] < few["difference estimate"] < few["difference high"]
+    assert table["auroc low"]["all"] < table["auroc estimate"]["all"] < table["auroc high"]["all"]
+
+
+def test_compared_takes_cases_in_any_order_and_refuses_other_ones():
+    turned = classified(1).iloc[::-1]
+    table = compared({"a": [classified(1)], "b": [turned]}, n=100)
+    assert table["difference high"]["b"] == 0
+    with pytest.raises(ValueError, match="different cases"):
+        compared({"a": [classified(1)], "b": [turned.iloc[1:]]}, n=100)
