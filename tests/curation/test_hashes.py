@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
+from medssl.curation import resampling
 from medssl.curation.hashes import HASHES, distances
 from medssl.curation.resampling import resized
 
@@ -52,8 +53,16 @@ def test_the_bits_are_those_of_imagehash(name, size):
     assert ours.tolist() == theirs
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_every_pixel_is_pillows(size):
+@pytest.fixture(params=["floats", "integers"])
+def arithmetic(request, monkeypatch):
+    """Each way of summing; the second is that of other processors."""
+    if request.param == "floats" and not resampling.FLOATS:
+        pytest.skip("oneDNN does not take bytes on this processor")
+    monkeypatch.setattr(resampling, "FLOATS", request.param == "floats")
+
+
+@pytest.mark.parametrize("size", [*SIZES, (2, 1100), (3, 5000)])
+def test_every_pixel_is_pillows(size, arithmetic):
     pixels = images(size)
     for to in ((8, 9), (32, 32), (3, 50)):
         theirs = [
@@ -61,6 +70,11 @@ def test_every_pixel_is_pillows(size):
             for p in pixels
         ]
         assert np.array_equal(resized(torch.from_numpy(pixels), to).numpy(), theirs)
+
+
+def test_sums_that_a_float_cannot_hold_are_summed_as_integers():
+    exact = [resampling._exact(resampling._digits(n, 9)) for n in (64, 512, 1500, 9000, 1 << 20)]
+    assert exact == [True, True, True, False, False]
 
 
 def test_a_batch_larger_than_a_block_is_the_same_as_one_by_one():
