@@ -5,6 +5,10 @@ small shifts and a zoom, the `NEAREST` of each scan. Each candidate pair is then
 compared window by window (`alignment.alike`), at half the size first.
 """
 
+from collections.abc import Callable
+from functools import reduce
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import torch
@@ -18,7 +22,7 @@ from medssl.progress import track
 SAME, NEAR = "same pixels", "near copy"
 COLUMNS = ("scan", "copy", "kind", "alike", "differ")
 
-SIDE = {2: 64, 3: 32}  # of what is verified
+SIDE = {2: 96, 3: 32}  # of what is verified; at 64 pixels, films of two people can be one picture
 COARSE = {2: 16, 3: 12}  # of what names candidates
 CANDIDATE = 0.7
 NEAREST = 10
@@ -27,6 +31,13 @@ COARSELY = 0.08  # what a pair may lack at half the size, to be looked at in ful
 ALIKE = 0.98  # neighbouring slices of 2 mm, laid over each other, stay below; copies do not
 ROWS, PAIRS = 512, 256
 PERCENTILES = (0.5, 99.5)
+
+
+class Thumbnails:
+    """What is compared, read as signatures are: uint8 (*[side] * axes) of each scan."""
+
+    def of(self, images: Tensor, value_range) -> np.ndarray:
+        return np.stack([thumbnail(image) for image in images.numpy()])
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
@@ -38,33 +49,39 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return resized(pixels[None], (SIDE[pixels.ndim],) * pixels.ndim)[0].numpy()
 
 
-def within(items: pd.DataFrame, thumbnails: dict[str, np.ndarray]) -> pd.DataFrame:
+def within(items: pd.DataFrame, thumbnails: np.ndarray) -> pd.DataFrame:
     """Every scan that is a copy of an earlier one: scan, copy, kind, alike, and in what they differ.
 
     Those that differ in split or a label come first, then those that do in patient. `items` is a
-    store's table.
+    store's table, `thumbnails` of all its scans.
     """
     same = [(ids[0], id) for ids in groups(items["pixels"]) for id in ids[1:]]
-    pixels, ids = items["pixels"], list(thumbnails)
-    found = near(np.stack([thumbnails[id] for id in ids]))
-    pairs = ((ids[r.a], ids[r.b], r.alike) for r in found.itertuples())
-    pairs = [(a, b, NEAR, alike) for a, b, alike in pairs if pixels[a] != pixels[b]]
+    pictures, first = np.unique(items["pixels"], return_index=True)
+    scans = items.groupby("pixels")["id"].agg(list).loc[pictures].tolist()
+    place = {id: i for i, id in enumerate(items["id"])}
+    pairs = [
+        (*sorted(pair, key=place.get), NEAR, r.alike)
+        for r in near(thumbnails[first]).itertuples()
+        for pair in product(scans[r.a], scans[r.b])
+    ]
     rows = [(a, b, SAME, 1.0) for a, b in same] + pairs
     table = [(*row, ", ".join(contradictions([row[0], row[1]], items))) for row in rows]
     return _sorted(table)
 
 
 def between(
-    items: pd.DataFrame, thumbnails: dict[str, np.ndarray], others: pd.DataFrame,
-    other_thumbnails: dict[str, np.ndarray],
-) -> pd.DataFrame:  # fmt: skip
-    """Scans of one store that another holds too: scan here, copy there, kind, alike."""
-    there = others.groupby("pixels")["id"].first()
-    same = [(i, there[p], SAME, 1.0) for i, p in items["pixels"].items() if p in there.index]
-    ids, other_ids = list(thumbnails), list(other_thumbnails)
-    stacks = [np.stack(list(t.values())) for t in (thumbnails, other_thumbnails)]
+    items: pd.DataFrame, thumbnails: np.ndarray, others: pd.DataFrame, other_thumbnails: np.ndarray
+) -> pd.DataFrame:
+    """Scans of one store that another holds too: scan here, copy there, kind, alike.
+
+    Of scans there that have the same pixels the first is named.
+    """
+    pictures, first = np.unique(others["pixels"], return_index=True)
+    there = dict(zip(pictures, others.index[first], strict=True))
+    same = [(i, there[p], SAME, 1.0) for i, p in items["pixels"].items() if p in there]
     known = {(a, b) for a, b, *_ in same}
-    pairs = ((ids[r.a], other_ids[r.b], NEAR, r.alike) for r in near(*stacks).itertuples())
+    found = near(thumbnails, other_thumbnails[first]).itertuples()
+    pairs = ((items.index[r.a], others.index[first[r.b]], NEAR, r.alike) for r in found)
     rows = same + [row for row in pairs if row[:2] not in known]
     return _sorted([(*row, "") for row in rows])
 
@@ -109,11 +126,11 @@ def _compared(left: Tensor, right: Tensor, pairs: np.ndarray, what: str) -> np.n
 
 def candidates(left: Tensor, right: Tensor, same: bool) -> np.ndarray:
     """int64 (P, 2): for each on the left its nearest on the right, whichever variant of it is nearest."""
-    plain, variants = _standard(left), [_standard(v) for v in _variants(right)]
+    (plain,), variants = _standard(left, lambda images: [images]), _standard(right, _variants)
     pairs = set()
     for low in range(0, len(plain), ROWS):
         rows = plain[low : low + ROWS]
-        found = torch.stack([rows @ variant.T for variant in variants]).amax(0)
+        found = reduce(torch.maximum, (rows @ variant.T for variant in variants))
         if same:
             found[torch.arange(len(rows)), torch.arange(low, low + len(rows))] = -1
         best, which = found.topk(min(NEAREST, found.shape[1]), 1)
@@ -123,12 +140,16 @@ def candidates(left: Tensor, right: Tensor, same: bool) -> np.ndarray:
     return np.array(sorted(pairs), np.int64).reshape(-1, 2)
 
 
-def _standard(images: Tensor) -> Tensor:
-    """Coarse images as vectors of mean 0 and length 1; zeros for constant ones."""
-    axes = images.ndim - 1
-    flat = resized(images.contiguous(), (COARSE[axes],) * axes).flatten(1).float()
-    flat -= flat.mean(1, keepdim=True)
-    return flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-6)
+def _standard(images: Tensor, vary: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
+    """Of each variant, coarse images as vectors of mean 0 and length 1; zeros for constant ones."""
+    axes, found = images.ndim - 1, []
+    for some in images.split(ROWS):  # variants of all would be many times their memory
+        shown = torch.stack(vary(some))
+        flat = resized(shown.flatten(0, 1), (COARSE[axes],) * axes).flatten(1).float()
+        flat -= flat.mean(1, keepdim=True)
+        flat /= flat.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        found.append(flat.view(len(shown), len(some), -1))
+    return list(torch.cat(found, 1))
 
 
 def _variants(images: Tensor) -> list[Tensor]:

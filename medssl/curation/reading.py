@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medssl.curation.copies import thumbnail
 from medssl.curation.signatures import as_bytes
 from medssl.data.crops import SLICE_AXIS
 from medssl.data.files import write_atomically
@@ -28,19 +27,16 @@ DARK, BRIGHT = 2, 98  # percentiles
 class Read:
     """table       item, slice (-1: whole scans) and blank of every unit, in anatomical order
     signatures  (units, ...), a file that is read where it lies
-    thumbnails  id to uint8 (*[side] * axes), where asked for
     """
 
     table: pd.DataFrame
     signatures: np.ndarray
-    thumbnails: dict[str, np.ndarray]
 
 
 def read(
-    store: Store, ids: list[str], signature, unit: str, folder: Path, named: dict, *,
-    thumbnails: list[str] = (), workers: int = 0,
-) -> Read:  # fmt: skip
-    """Signatures of the units of `ids`, thumbnails of those asked for.
+    store: Store, ids: list[str], signature, unit: str, folder: Path, named: dict, workers: int = 0
+) -> Read:
+    """Signatures of the units of `ids`.
 
     `named` says what the signature is; what `folder` holds under the same name is not read again.
     """
@@ -50,19 +46,15 @@ def read(
     table = units(store, ids, unit)
     folder.mkdir(parents=True, exist_ok=True)
     about, array, blank = (folder / n for n in ("about.json", "signatures.npy", "blank.npy"))
-    known = about.exists() and about.read_text() == name
-    wanted = [] if known else ids
-    everyone = list(dict.fromkeys([*wanted, *thumbnails]))
-    work = partial(_look, store, signature, unit, set(wanted), set(thumbnails))
-    looked = track(each(work, everyone, workers, "torch"), "read", len(everyone), "scans")
-    if known:
-        small = {id: thumb for id, *_, thumb in looked}
-    else:
+    if not about.exists() or about.read_text() != name:
         about.unlink(missing_ok=True)
-        small = _write(looked, array, blank, len(table))
+        looked = each(partial(_look, store, signature, unit), ids, workers, "torch")
+        _write(
+            track(looked, f"read {store.folder.name}", len(ids), "scans"), array, blank, len(table)
+        )
         write_atomically(about, lambda p: p.write_text(name), private=True)
     table["blank"] = np.load(blank)
-    return Read(table, np.load(array, mmap_mode="r"), small)
+    return Read(table, np.load(array, mmap_mode="c"))
 
 
 def units(store: Store, ids: list[str], unit: str) -> pd.DataFrame:
@@ -80,14 +72,10 @@ def images(store: Store, id: str, unit: str) -> np.ndarray:
     return np.ascontiguousarray(image.transpose(3, 0, 2, 1))
 
 
-def _look(store: Store, signature, unit: str, wanted: set, small: set, id: str) -> tuple:
-    """(id, signatures, blank, thumbnail) of one scan; None for what is not wanted."""
-    found = blank = None
-    if id in wanted:
-        shown = torch.from_numpy(images(store, id, unit))
-        found = signature.of(shown, store.recipe.value_range)
-        blank = flat(as_bytes(shown, store.recipe.value_range).numpy())
-    return id, found, blank, thumbnail(store.read(id)) if id in small else None
+def _look(store: Store, signature, unit: str, id: str) -> tuple[np.ndarray, np.ndarray]:
+    """Signatures and blanks of the units of one scan."""
+    shown, value_range = torch.from_numpy(images(store, id, unit)), store.recipe.value_range
+    return signature.of(shown, value_range), flat(as_bytes(shown, value_range).numpy())
 
 
 def flat(pixels: np.ndarray) -> np.ndarray:
@@ -97,17 +85,13 @@ def flat(pixels: np.ndarray) -> np.ndarray:
     return contrast <= max(FLAT * contrast.max(), FEWEST_LEVELS)
 
 
-def _write(looked: Iterator[tuple], array: Path, blank: Path, n: int) -> dict[str, np.ndarray]:
-    """Write signatures as they come, so that memory does not grow with them. Returns thumbnails."""
-    at, kept, blanks, small = 0, None, np.zeros(n, bool), {}
-    for id, found, flat_ones, thumb in looked:
-        if found is not None:
-            if kept is None:
-                kept = np.lib.format.open_memmap(array, "w+", found.dtype, (n, *found.shape[1:]))
-            kept[at : at + len(found)], blanks[at : at + len(found)] = found, flat_ones
-            at += len(found)
-        if thumb is not None:
-            small[id] = thumb
+def _write(looked: Iterator[tuple], array: Path, blank: Path, n: int) -> None:
+    """Write signatures as they come, so that memory does not grow with them."""
+    at, kept, blanks = 0, None, np.zeros(n, bool)
+    for found, flat_ones in looked:
+        if kept is None:
+            kept = np.lib.format.open_memmap(array, "w+", found.dtype, (n, *found.shape[1:]))
+        kept[at : at + len(found)], blanks[at : at + len(found)] = found, flat_ones
+        at += len(found)
     kept.flush()
     np.save(blank, blanks)
-    return small

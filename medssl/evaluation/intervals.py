@@ -84,30 +84,6 @@ def paired_difference(
     )
 
 
-def paired_difference_of_draws(
-    a: np.ndarray,
-    b: np.ndarray,
-    patients: np.ndarray,
-    *,
-    n: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval:
-    """Mean of a - b over draws of the labelled scans, all scored on the same cases.
-
-    a, b      (draws, cases); a case that any draw of either lacks is left out, so that every draw
-              is over the same cases
-    patients  one id a case
-
-    Patients are resampled, with all their scans and draws; draws are not, being too few: the
-    interval speaks of other patients, not of other labelled scans.
-    """
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    if a.ndim != 2 or a.shape != b.shape:
-        raise ValueError(f"a {a.shape} and b {b.shape}: expected two (draws, cases) of one shape")
-    return bootstrap((a - b).mean(0), patients, n=n, seed=seed, level=level)
-
-
 def bootstrap_statistics(
     statistics: Callable[[np.ndarray], dict[str, float]], patients: np.ndarray, *,
     n: int = 2000, seed: int = 0, level: float = 0.95,

@@ -104,11 +104,8 @@ def run(config: Config) -> Path:
     config.out.mkdir(parents=True, exist_ok=True)
     with alone_in(config.out):
         workers = 0 if isinstance(signature, Embedding) else config.workers
-        small = list(store.items.index) if config.copies != "none" or other else []
-        found = read(
-            store, list(items.index), signature, unit, config.out / "read", named,
-            thumbnails=small, workers=workers,
-        )  # fmt: skip
+        kept_here = config.out / "read"
+        found = read(store, list(items.index), signature, unit, kept_here, named, workers)
         say(f"reduce {len(found.table)} {unit} of {len(items)} scans by {config.signature.name}")
         parts = scopes(found.table, items["patient"], scope)
         points, asked = [], 0
@@ -118,15 +115,17 @@ def run(config: Config) -> Path:
             table = _chosen(found, parts, signature, threshold, config)
             points, asked = curve(found.signatures, parts, signature, threshold, config.threads)
         copies = between = None
+        if config.copies != "none" or other:
+            small = _thumbnails(store, kept_here / "copies", config)
         if config.copies != "none":
-            copies = twins.within(store.items, found.thumbnails)
+            copies = twins.within(store.items, small)
             write_csv(config.out / "copies.csv", copies)
         if config.copies in ("same", "near"):
             near = copies[(copies["kind"] == twins.NEAR) & (config.copies == "near")]
             _drop_copies(table, store, near)
         if other:
-            seen = _thumbnails(other, config)
-            between = twins.between(store.items, found.thumbnails, other.items, seen)
+            seen = _thumbnails(other, kept_here / "against", config)
+            between = twins.between(store.items, small, other.items, seen)
             write_csv(config.out / "twins.csv", between)
         selection = Selection(table, _about(config, unit, scope, threshold, table))
         selection.write(config.out, store)
@@ -209,7 +208,9 @@ def _chosen(found: Read, parts, signature, threshold: float, config: Config) -> 
 def _towards(found: Read, signature, unit: str, named: dict, config: Config) -> pd.DataFrame:
     """The selection's table by SimCore; nothing stands for what lies far from the target."""
     target = Store.read_from(config.target)
-    seen = read(target, list(target.items.index), signature, unit, config.out / "target", named)
+    seen = read(
+        target, list(target.items.index), signature, unit, config.out / "read/target", named
+    )
     n = len(found.table)
     budget = int(np.ceil(config.budget * n)) if config.budget < 1 else int(config.budget)
     kept, similarity = coreset(found.signatures, seen.signatures, budget, seed=config.seed)
@@ -242,9 +243,12 @@ def _drop_copies(table: pd.DataFrame, store: Store, near: pd.DataFrame) -> None:
             table.loc[mine, columns] = table.loc[rows[twin], columns].to_numpy()
 
 
-def _thumbnails(store: Store, config: Config) -> dict[str, np.ndarray]:
-    looked = ((id, twins.thumbnail(store.read(id))) for id in store.items.index)
-    return dict(track(looked, "read the other store", len(store.items), "scans"))
+def _thumbnails(store: Store, folder: Path, config: Config) -> np.ndarray:
+    """What copies are looked for by, of all scans."""
+    shown, named = twins.Thumbnails(), {"thumbnails": twins.SIDE[store.ndim]}
+    return read(
+        store, list(store.items.index), shown, "scans", folder, named, config.workers
+    ).signatures
 
 
 def _about(config: Config, unit: str, scope: str, threshold: float, table: pd.DataFrame) -> dict:

@@ -80,8 +80,7 @@ def items(pixels: str, splits: str, classes: str) -> pd.DataFrame:
 
 
 def test_copies_that_contradict_come_first(films):
-    thumbs = {f"s{i}": thumbnail(f[None]) for i, f in enumerate(films[:4])}
-    thumbs["s4"], thumbs["s5"] = thumbs["s0"], thumbnail(_jpeg(films[1])[None])
+    thumbs = np.stack([thumbnail(f[None]) for f in [*films[:4], films[0], _jpeg(films[1])]])
     found = within(items("abcdae", "rrrrrt", "xxxxxx"), thumbs)
     assert found[["scan", "copy", "kind"]].to_numpy().tolist() == [
         ["s1", "s5", NEAR], ["s0", "s4", SAME],
@@ -91,13 +90,18 @@ def test_copies_that_contradict_come_first(films):
     assert torn["differ"].tolist()[0] == "patient, label class"
 
 
+def test_many_scans_of_the_same_pixels_do_not_hide_a_near_copy(films):
+    thumbs = np.stack([thumbnail(f[None]) for f in [_jpeg(films[0]), *[films[0]] * 14, films[1]]])
+    found = within(items("b" + "a" * 14 + "c", "r" * 16, "x" * 16), thumbs)
+    near_ones = found[found["kind"] == NEAR]
+    assert near_ones["scan"].tolist() == ["s0"] * 14
+    assert sorted(near_ones["copy"]) == sorted(f"s{i}" for i in range(1, 15))
+    assert (found["kind"] == SAME).sum() == 13
+
+
 def test_twins_in_another_store(films):
-    here = {f"s{i}": thumbnail(films[i][None]) for i in (0, 1, 2)}
-    there = {
-        "s0": thumbnail(_jpeg(films[2])[None]),
-        "s1": here["s0"],
-        "s2": thumbnail(films[9][None]),
-    }
+    here = np.stack([thumbnail(f[None]) for f in films[:3]])
+    there = np.stack([thumbnail(f[None]) for f in (_jpeg(films[2]), films[0], films[9])])
     found = between(items("abc", "rrr", "xxx"), here, items("zay", "rrr", "xxx"), there)
     assert found[["scan", "copy", "kind"]].to_numpy().tolist() == [
         ["s0", "s1", SAME],

@@ -5,7 +5,6 @@ from medssl.evaluation.intervals import (
     bootstrap,
     bootstrap_statistics,
     paired_difference,
-    paired_difference_of_draws,
 )
 from medssl.seeding import generator
 
@@ -69,25 +68,6 @@ def test_resamples_where_a_figure_is_not_defined_are_left_out():
     found = bootstrap_statistics(share, np.arange(4), n=200)
     assert (found["defined"].low, found["defined"].high) == (1, 1)
     assert np.isnan(found["never"].low)
-
-
-def test_several_draws_on_the_same_test_set():
-    rng = np.random.default_rng(0)
-    case = rng.normal(0.7, 0.1, 40)
-    luck = np.array([[0.05], [-0.02], [0.03]])  # of a draw's labelled scans
-    b = case + 0.01 * rng.normal(size=(3, 40))
-    a = b + luck + 0.01 * rng.normal(size=(3, 40))
-    patients = np.repeat(np.arange(20), 2)
-    found = paired_difference_of_draws(a, b, patients, seed=1)
-    assert found.estimate == pytest.approx((a - b).mean())
-    assert found == paired_difference((a - b).mean(0), np.zeros(40), patients, seed=1)
-    assert (found.n_patients, found.n_cases) == (20, 40)
-    a[1, 0] = np.nan
-    without = paired_difference_of_draws(a, b, patients, seed=1)
-    assert (without.n_cases, without.n_left_out) == (39, 1)
-    assert without.estimate == pytest.approx((a - b)[:, 1:].mean())
-    with pytest.raises(ValueError, match="draws, cases"):
-        paired_difference_of_draws(a, b[0], patients)
 
 
 def test_cases_without_a_value_are_counted_and_said():
