@@ -34,7 +34,7 @@ def draw_bias(
 def apply_bias(image: Tensor, coefficients: Tensor, floor: float | Tensor = 0.0) -> Tensor:
     """floor + (x - floor) exp(field) for (B, C, *n): what is as dark as `floor` stays so.
 
-    floor  one value, or one a sample (B, 1, ..., 1)
+    floor  one value, or one a sample (B, 1, 1, ...) or channel (B, C, 1, ...)
     """
     floor = of_each(floor, image)
 

@@ -191,7 +191,7 @@ class Drawn:
     def _applied(self, image: Tensor, low: float, high: float) -> Tensor:
         """In the order in which a scan comes about: anatomy, field, values, sharpness, noise."""
         p = self.intensity
-        floor = image.amin(tuple(range(1, image.ndim)), keepdim=True)
+        floor = image.amin(tuple(range(2, image.ndim)), keepdim=True)
         image = apply_spatial(image, self.maps, self.elastic, size=self.size, fill=floor)
         if "bias" in p:
             image = apply_bias(image, p["bias"], floor)

@@ -24,7 +24,7 @@ def draw_cutout(
 
 
 def apply_cutout(image: Tensor, cut: Tensor, fill: float | Tensor = 0.0) -> Tensor:
-    """(B, C, *n) with `fill`, one value or one a sample, where a voxel's centre lies in a box."""
+    """(B, C, *n) with `fill`, one value, a sample's or a channel's, where a voxel's centre lies in a box."""
     fill = of_each(fill, image)
 
     def work(some: Tensor, rows: Tensor) -> Tensor:

@@ -32,9 +32,9 @@ def for_some(image: Tensor, part: Tensor, work: Callable[[Tensor, Tensor], Tenso
 
 
 def of_each(value: float | Tensor, image: Tensor) -> Tensor:
-    """One value for all, or one a sample (B, 1, ..., 1), as (B, 1, ..., 1)."""
+    """One value for all, a sample (B, 1, 1, ...) or a channel (B, C, 1, ...), as (B, C, 1, ...)."""
     value = torch.as_tensor(value, dtype=image.dtype, device=image.device)
-    return value.expand(len(image), *[1] * (image.ndim - 1))
+    return value.expand(*image.shape[:2], *[1] * (image.ndim - 2))
 
 
 def beside(parameter: Tensor, image: Tensor) -> Tensor:

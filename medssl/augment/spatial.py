@@ -74,9 +74,9 @@ def apply_spatial(
 ) -> Tensor:  # fmt: skip
     """Resample (B, C, *n) to (B, C, *size) by voxel-space maps and control points of `draw_elastic`.
 
-    Multilinear or nearest; outside is `fill`, one or per sample (B, 1, ..., 1). Where voxels grow
-    nothing is averaged: there is no anti-aliasing. What is mirrored only is copied, bit by bit, and
-    what stays as it is is not touched.
+    Multilinear or nearest; outside is `fill`, one value, a sample's (B, 1, 1, ...) or a channel's
+    (B, C, 1, ...). Where voxels grow nothing is averaged: there is no anti-aliasing. What is mirrored
+    only is copied, bit by bit, and what stays as it is is not touched.
     """
     size = tuple(size or image.shape[2:])
     groups: dict[tuple[int, ...] | None, list[int]] = {}

@@ -88,6 +88,13 @@ def test_what_comes_in_is_the_sample_s_own_lowest_value(size):
     assert torch.allclose(apply(image, torch.tensor([1, 2])), image, atol=1e-5)
 
 
+def test_every_channel_is_padded_with_its_own_lowest_value():
+    augment = augmenter(Augment(shift=0.5, gain=0, offset=0, gamma=0, noise=0), (-5.0, 5.0))
+    image = torch.rand(6, 2, 16, 16) + torch.tensor([-4.0, 2.0])[:, None, None]
+    out = augment(image, torch.arange(6))
+    assert (out.amin((2, 3)) >= image.amin((2, 3)) - 1e-5).all()
+
+
 def test_values_stay_in_range_and_seeds_decide():
     apply = augmenter(Augment(noise=0.5), (-1.0, 1.0))
     image = torch.rand(3, 1, 16, 16) * 2 - 1
