@@ -58,7 +58,7 @@ class SimMIM(nn.Module):
                 "the stride of the backbone's coarsest level",
                 f"use {list(block_size(self.size, 32, self.patch))}",
             )  # fmt: skip
-        self.cells = checked_cells(self.size, self.cell, mask_ratio, "method.cell")
+        self.cells = checked_cells(self.size, self.cell, mask_ratio, "method.cell", self.patch)
         self.grid = tuple(s // p for s, p in zip(self.size, self.patch, strict=True))
         self.crops = CropSpec(self.size, whole=whole)
         self.token = nn.Parameter(torch.empty(backbone.in_channels, *backbone.strides[0]))

@@ -64,7 +64,7 @@ class SparK(nn.Module):
         self.backbone, self.augment = backbone, augment
         self.size = checked_size(size, backbone, "method.size")
         self.cell = checked_cell(cell, backbone)
-        self.grid = checked_cells(self.size, self.cell, mask_ratio, "method.cell")
+        self.grid = checked_cells(self.size, self.cell, mask_ratio, "method.cell", backbone.divisor)
         check_norms(self.grid, self.cell, mask_ratio, backbone)
         self.mask_ratio, self.normalise_target = mask_ratio, normalise_target
         self.crops = CropSpec(self.size, whole=whole)

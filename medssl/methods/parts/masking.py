@@ -31,14 +31,15 @@ def random_mask(seeds: Tensor, grid: tuple[int, ...], ratio: float) -> Tensor:
 
 
 def checked_cells(
-    size: tuple[int, ...], cell: tuple[int, ...], ratio: float, what: str
-) -> tuple[int, ...]:
-    """Cells along each axis of a mask over `size` voxels.
+    size: tuple[int, ...], cell: tuple[int, ...], ratio: float, what: str,
+    step: tuple[int, ...] | None = None,
+) -> tuple[int, ...]:  # fmt: skip
+    """Cells along each axis of a mask over `size` voxels; cells that it advises are multiples of `step`.
 
     Raises UserError when they do not divide it, or the ratio leaves all or none of them visible.
     """
     if any(s % c for s, c in zip(size, cell, strict=True)):
-        nearest = list(block_size(size, round(sum(cell) / len(cell)), (1,) * len(cell)))
+        nearest = list(block_size(size, round(sum(cell) / len(cell)), step or (1,) * len(cell)))
         cause = f"{list(cell)} does not divide method.size {list(size)}"
         raise UserError("CONFIG", what, cause, f"use {nearest}, or another size")
     grid = tuple(s // c for s, c in zip(size, cell, strict=True))

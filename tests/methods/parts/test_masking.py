@@ -72,5 +72,7 @@ def test_cells_that_do_not_fit_are_refused():
     assert checked_cells((8, 12), (4, 2), 0.5, "method.x") == (2, 6)
     with pytest.raises(UserError, match="method.x.*does not divide method.size"):
         checked_cells((8, 12), (3, 2), 0.5, "method.x")
+    with pytest.raises(UserError, match=r"use \[16, 16\]"):  # and not [8, 8], which SparK refuses
+        checked_cells((48, 48), (10, 10), 0.5, "method.x", (16, 16))
     with pytest.raises(UserError, match="method.mask_ratio.*12 cells"):
         checked_cells((8, 12), (4, 2), 0.99, "method.x")
