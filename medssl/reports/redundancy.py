@@ -108,7 +108,7 @@ def _kept(about: dict, unit: str, points: Sequence[tuple[float, float]], asked: 
         "signature": about["signature"]["name"], "compared within": about["scope"],
         "rule": about["keep"],
     }  # fmt: skip
-    facts |= {key: about[key] for key in ("threshold", "budget") if about[key] is not None}
+    facts |= {key: f"{about[key]:g}" for key in ("threshold", "budget") if about[key] is not None}
     if not points:
         return Section("What is kept", facts=facts, formats={})
     part = "" if asked == about["items"] else f", estimated on {asked} {what} evenly apart"
