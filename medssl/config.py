@@ -30,7 +30,10 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Keys(BaseModel):
-    """A group of keys: unknown ones are refused, `a,b` and single values fill lists."""
+    """A group of keys: unknown ones are refused, `a,b` and single values fill lists.
+
+    Options of a part without its name are those of the default one: `backbone.model=resnet50`.
+    """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
@@ -43,6 +46,8 @@ class Keys(BaseModel):
         for name, field in cls.model_fields.items():
             if name in values and _wants_list(field.annotation):
                 values[name] = _as_list(values[name])
+            if name in values:
+                values[name] = _of_default(values[name], field.default)
         return values
 
 
@@ -109,6 +114,13 @@ class Part(BaseModel):
                 f"cannot be built with {given} ({type(error).__name__}: {one_line(error)})",
                 "change these options; --debug shows where it failed",
             ) from error  # fmt: skip
+
+
+def _of_default(value: Any, default: Any) -> Any:
+    """A part's options without its name, laid on the default part's; anything else as it is."""
+    if isinstance(default, Part) and isinstance(value, dict) and "name" not in value:
+        return {**default.model_dump(), **value}
+    return value
 
 
 def checked_parts(config: "Config", tables: dict[str, dict[str, str]]) -> "Config":
@@ -179,7 +191,8 @@ def load(
     except UserError as error:
         errors.append(error)
     for key, table in (tables or {}).items():
-        value = values.get(key, config.model_fields[key].default)
+        default = config.model_fields[key].default
+        value = _of_default(values.get(key, default), default)
         if isinstance(value, (str, dict, Part)):
             try:
                 Part.model_validate(value).check(table, key)
@@ -318,7 +331,7 @@ def _problem(model: type[BaseModel], error: dict, prefix: str) -> tuple[str, str
     key = prefix + ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         accepted = _accepted(model, prefix)
-        near = _did_you_mean(key, accepted) or f"; accepted: {', '.join(accepted)}"
+        near = _did_you_mean(key, accepted) or f"; accepted: {', '.join(accepted) or 'none'}"
         return key, f"unknown key{near}"
     if error["type"] == "missing":
         return key, "is required and was not given"

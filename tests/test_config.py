@@ -88,6 +88,16 @@ def test_part_name_and_option_in_either_order():
     assert config.load(Example, "nothing", ["part=a", "part.depth=5", "part=b"]).part.name == "b"
 
 
+def test_options_of_a_part_without_its_name_are_the_default_s():
+    part = config.load(Example, "nothing", ["part.depth=5"]).part
+    assert part.name == "thing" and part.options == {"depth": "5"}
+    assert config.of(Example, "nothing", "", {"part": {"depth": 5}}).part == config.Part(
+        name="thing", depth=5
+    )
+    with pytest.raises(UserError, match="did you mean 'part.depth'"):
+        config.load(Example, "nothing", ["part.dept=5", "part.size=3"], {"part": TABLE})
+
+
 def test_a_class_that_cannot_be_built_says_why_and_how():
     class Own:
         def __init__(self, given, *, size: Annotated[int, "voxels"] = 4):

@@ -115,7 +115,7 @@ def coreset(
     """
     from sklearn.cluster import KMeans
 
-    clusters = min(clusters, len(target))
+    clusters = min(clusters, len(np.unique(target, axis=0)))
     centres = KMeans(clusters, n_init=1, random_state=seed).fit(target).cluster_centers_
     centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
     alike = (centres @ features.T).astype(np.float32)

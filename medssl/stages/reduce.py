@@ -94,6 +94,8 @@ def run(config: Config) -> Path:
     unit = "scans" if store.ndim == 2 else config.unit
     scope = config.scope if config.scope != "auto" else {"slices": "volume"}.get(unit, "cohort")
     _check(config, store, unit, scope)
+    if other and other.ndim != store.ndim:
+        raise _mismatch("against", other, other.ndim, store.ndim, "axes")
     items = of_splits(store.items, config.splits)
     if items.empty:
         there = ", ".join(sorted(store.items["split"].replace("", "none").unique()))
@@ -110,7 +112,7 @@ def run(config: Config) -> Path:
         parts = scopes(found.table, items["patient"], scope)
         points, asked = [], 0
         if config.keep == "coreset":
-            table = _towards(found, signature, unit, named, config)
+            table = _towards(found, store, signature, unit, named, config)
         else:
             table = _chosen(found, parts, signature, threshold, config)
             points, asked = curve(found.signatures, parts, signature, threshold, config.threads)
@@ -205,12 +207,27 @@ def _chosen(found: Read, parts, signature, threshold: float, config: Config) -> 
     return table
 
 
-def _towards(found: Read, signature, unit: str, named: dict, config: Config) -> pd.DataFrame:
-    """The selection's table by SimCore; nothing stands for what lies far from the target."""
-    target = Store.read_from(config.target)
-    seen = read(
-        target, list(target.items.index), signature, unit, config.out / "read/target", named
-    )
+def _mismatch(key: str, other: Store, theirs: int, ours: int, what: str) -> UserError:
+    cause = f"its scans have {theirs} {what}, what is compared with them has {ours}"
+    return UserError("MISMATCH", f"{key}={other.folder}", cause, "give a store of such scans")
+
+
+def _towards(
+    found: Read, store: Store, signature, unit: str, named: dict, config: Config
+) -> pd.DataFrame:
+    """The selection's table by SimCore; nothing stands for what lies far from the target.
+
+    Slices of volumes may go towards films, and films towards slices.
+    """
+    target, axes = Store.read_from(config.target), 3 if store.ndim == 3 and unit == "scans" else 2
+    for theirs, ours, what in (
+        (target.ndim, max(axes, target.ndim), "axes"), (target.channels, store.channels, "channels"),
+    ):  # fmt: skip
+        if theirs != ours:
+            raise _mismatch("target", target, theirs, ours, what)
+    of_target = "scans" if target.ndim == axes else "slices"
+    everyone, folder = list(target.items.index), config.out / "read/target"
+    seen = read(target, everyone, signature, of_target, folder, named)
     n = len(found.table)
     budget = int(np.ceil(config.budget * n)) if config.budget < 1 else int(config.budget)
     kept, similarity = coreset(found.signatures, seen.signatures, budget, seed=config.seed)

@@ -235,6 +235,30 @@ def test_films_and_their_twins_in_another_store(films, tmp_path):
     assert "must not be tested" in (out / "reduce.html").read_text()
 
 
+def test_stores_of_other_axes_are_refused_or_compared_by_slices(store, films, tmp_path):
+    with pytest.raises(UserError, match="against=.*2 axes"):
+        reduced(store, tmp_path, against=films / "sa")
+    few = {
+        "keep": "coreset",
+        "signature": {"name": "embedding", "size": [64, 64]},
+        "budget": 5,
+        "copies": "none",
+    }
+    assert reduced(store, tmp_path, target=films / "sa", **few).table["kept"].sum() == 5
+    assert (
+        reduced(films / "sb", tmp_path / "b", target=store, **few | {"budget": 2}).about["kept"]
+        == 2
+    )
+    network = {"name": "res_unet", "channels": [4, 8], "blocks": 1}
+    few |= {
+        "unit": "scans",
+        "backbone": network,
+        "signature": {"name": "embedding", "size": [16] * 3},
+    }
+    with pytest.raises(UserError, match="target=.*2 axes"):
+        reduced(store, tmp_path / "c", target=films / "sa", **few)
+
+
 BAD = {
     "volumes of whole scans": ({"unit": "scans", "scope": "volume"}, "scope=volume"),
     "every in a cohort": ({"signature": "every", "scope": "cohort"}, "signature=every"),
