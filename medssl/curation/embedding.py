@@ -12,6 +12,17 @@ from medssl.curation.selection import Rows
 from medssl.data.preprocess import resize
 
 
+def fingerprint_of(network: nn.Module) -> str:
+    """32 hex digits of all weights, whatever file they came from."""
+    import xxhash
+
+    digest = xxhash.xxh3_128()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 class Embedding:
     """The last level of `network`, averaged over places, of images resized to `size`.
 

@@ -15,7 +15,7 @@ from medssl.data.crops import SLICE_AXIS
 from medssl.data.files import write_atomically
 from medssl.data.processes import each
 from medssl.data.selection import WHOLE
-from medssl.data.store import Store
+from medssl.data.store import Store, fingerprint
 from medssl.progress import track
 
 FLAT = 0.05  # a slice whose contrast is below this share of its scan's shows nothing
@@ -38,21 +38,25 @@ def read(
 ) -> Read:
     """Signatures of the units of `ids`.
 
-    `named` says what the signature is; what `folder` holds under the same name is not read again.
+    `named` says what the signature is; what `folder` holds under the same name, unharmed, is not read
+    again.
     """
-    name = json.dumps(
-        {**named, "unit": unit, "items": [(i, store.items.at[i, "key"]) for i in ids]}
-    )
+    name = {**named, "unit": unit, "items": [[i, store.items.at[i, "key"]] for i in ids]}
     table = units(store, ids, unit)
     folder.mkdir(parents=True, exist_ok=True)
     about, array, blank = (folder / n for n in ("about.json", "signatures.npy", "blank.npy"))
-    if not about.exists() or about.read_text() != name:
+
+    def there() -> str:
+        return json.dumps({**name, "bytes": fingerprint([array, blank])})
+
+    known = all(p.exists() for p in (about, array, blank)) and about.read_text() == there()
+    if not known:
         about.unlink(missing_ok=True)
         looked = each(partial(_look, store, signature, unit), ids, workers, "torch")
         _write(
             track(looked, f"read {store.folder.name}", len(ids), "scans"), array, blank, len(table)
         )
-        write_atomically(about, lambda p: p.write_text(name), private=True)
+        write_atomically(about, lambda p: p.write_text(there()), private=True)
     table["blank"] = np.load(blank)
     return Read(table, np.load(array, mmap_mode="c"))
 

@@ -19,7 +19,7 @@ from medssl.config import Config as Base
 from medssl.config import Part, checked_parts
 from medssl.curation import copies as twins
 from medssl.curation.choice import choose, curve, scopes
-from medssl.curation.embedding import Embedding
+from medssl.curation.embedding import Embedding, fingerprint_of
 from medssl.curation.reading import Read, read
 from medssl.curation.selection import coreset
 from medssl.curation.signatures import SIGNATURES
@@ -31,13 +31,14 @@ from medssl.errors import UserError
 from medssl.progress import say, track
 from medssl.reports import redundancy
 from medssl.seeding import generator
+from medssl.training.hardware import Hardware
 from medssl.training.start import backbone_of
 
 GROUPED = ("first", "medoid")  # by a threshold; the other rules by a budget
 PAIRS_SHOWN = 12
 
 
-class Config(Base):
+class Config(Base, Hardware):
     positional: ClassVar = ("store",)
     examples: ClassVar = (
         "medssl reduce store out=selection",
@@ -82,13 +83,12 @@ class Config(Base):
         ["train", ""], description="scans to choose from; copies are looked for in all"
     )
     workers: int = Field(0, description="processes that read side by side; 0: none", ge=0)
-    threads: int = Field(2, description="threads that compare", ge=1)
     seed: int = Field(0, description="of what the report shows, and of keep=coreset", ge=0)
 
 
 def run(config: Config) -> Path:
     config = checked_parts(config, {"signature": SIGNATURES, "backbone": BACKBONES})
-    torch.set_num_threads(config.threads)
+    device, threads = config.take(), torch.get_num_threads()
     store = Store.read_from(config.store)
     other = Store.read_from(config.against) if config.against else None
     unit = "scans" if store.ndim == 2 else config.unit
@@ -101,7 +101,7 @@ def run(config: Config) -> Path:
         there = ", ".join(sorted(store.items["split"].replace("", "none").unique()))
         cause = f"no scan has one of these splits; those of the store: {there}"
         raise UserError("EMPTY", f"splits={','.join(config.splits)}", cause, "name some of those")
-    signature, named = _signature(config, store, unit)
+    signature, named = _signature(config, store, unit, device)
     threshold = signature.threshold if config.threshold is None else config.threshold
     config.out.mkdir(parents=True, exist_ok=True)
     with alone_in(config.out):
@@ -114,8 +114,8 @@ def run(config: Config) -> Path:
         if config.keep == "coreset":
             table = _towards(found, store, signature, unit, named, config)
         else:
-            table = _chosen(found, parts, signature, threshold, config)
-            points, asked = curve(found.signatures, parts, signature, threshold, config.threads)
+            table = _chosen(found, parts, signature, threshold, config, threads)
+            points, asked = curve(found.signatures, parts, signature, threshold, threads)
         copies = between = None
         if config.copies != "none" or other:
             small = _thumbnails(store, kept_here / "copies", config)
@@ -165,7 +165,7 @@ def _check(config: Config, store: Store, unit: str, scope: str) -> None:
         raise UserError("CONFIG", where, cause, f"give {fix}")
 
 
-def _signature(config: Config, store: Store, unit: str):
+def _signature(config: Config, store: Store, unit: str, device: torch.device):
     """The signature, and what names it: another of the same name gives the same of every scan."""
     signature = config.signature.build(SIGNATURES, "signature")
     named = {"signature": config.signature.model_dump()}
@@ -174,28 +174,30 @@ def _signature(config: Config, store: Store, unit: str):
         network, description, card = backbone_of(store, config.model, config.backbone)
         axes = 3 if store.ndim == 3 and unit == "scans" else 2
         signature.size = signature.size or tuple(card.get("image_size", ()))
-        if network.ndim != axes or len(signature.size) != axes:
+        if network.ndim != axes:
+            fix = f"give a network of {axes} axes" + (", or unit=scans" if store.ndim == 3 else "")
+            cause = f"{unit} have {axes} axes here, the network {network.ndim}"
+            raise UserError("CONFIG", "signature", cause, fix)
+        if len(signature.size) != axes:
+            cause = f"has {len(signature.size)} values, and {unit} have {axes} axes"
             raise UserError(
-                "CONFIG", "signature", f"{unit} have {axes} axes here, the network {network.ndim}, "
-                f"signature.size {len(signature.size)} values",
-                "give a network of these axes and signature.size= for it; unit=scans compares volumes",
-            )  # fmt: skip
-        signature.network = network
-        named |= {
-            "network": description,
-            "weights": card.get("weights_sha256", f"seed {config.seed}"),
-        }
+                "CONFIG", "signature.size", cause, f"give {axes}, as the network was trained on"
+            )
+        signature.network = network.to(device)
+        named |= {"network": description, "weights": fingerprint_of(network)}
         if not card and not description["options"].get("pretrained_weights"):
             say("remark: the network of this embedding has random weights; give model=RUN")
     return signature, named
 
 
-def _chosen(found: Read, parts, signature, threshold: float, config: Config) -> pd.DataFrame:
+def _chosen(
+    found: Read, parts, signature, threshold: float, config: Config, threads: int
+) -> pd.DataFrame:
     """The selection's table by a rule that is carried out in every scope."""
     n = len(found.table)
     representative, distance = np.zeros(n, np.int64), np.zeros(n, np.float32)
     chosen = choose(
-        found.signatures, parts, signature, config.keep, threshold, config.budget, config.threads
+        found.signatures, parts, signature, config.keep, threshold, config.budget, threads
     )
     for rows, stands, far in track(chosen, "compare", len(parts), "scopes"):
         representative[rows], distance[rows] = stands, far

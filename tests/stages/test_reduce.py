@@ -118,6 +118,26 @@ def test_the_same_whatever_reads_and_compares(store, tmp_path):
     assert again.table["kept"].sum() <= one.table["kept"].sum()  # from signatures that were there
 
 
+def test_what_was_read_is_read_again_where_it_is_harmed_or_of_other_weights(store, tmp_path):
+    net = {"name": "timm", "model": "resnet10t"}
+    given = {
+        "signature": {"name": "embedding", "size": [32, 32]},
+        "backbone": net,
+        "threshold": 0.01,
+    }
+    first = reduced(store, tmp_path / "a", **given).table
+    array = tmp_path / "a/read/signatures.npy"
+    whole, when = array.read_bytes(), array.stat().st_mtime_ns
+    assert reduced(store, tmp_path / "a", **given).table.equals(first)
+    assert array.stat().st_mtime_ns == when
+    for harmed in (whole[:100], whole[:-1] + bytes([whole[-1] ^ 1])):
+        array.write_bytes(harmed)
+        assert reduced(store, tmp_path / "a", **given).table.equals(first)
+        assert array.read_bytes() == whole
+    reduced(store, tmp_path / "a", **given, seed=1)
+    assert array.read_bytes() != whole
+
+
 def test_copies_are_found_dropped_and_shown_first(store, tmp_path):
     selection = reduced(store, tmp_path, copies="same", signature="every", threshold=0)
     copies = pd.read_csv(tmp_path / "copies.csv")
