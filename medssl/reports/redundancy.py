@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from medssl.data.selection import Selection
@@ -11,12 +10,11 @@ from medssl.reports.charts import histograms, kept_curve
 from medssl.reports.figures import gallery
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
+from medssl.reports.pairs import Pair
 
 MOST_ROWS = 200
 MOST_PATIENTS = 20
 LONGEST = 26
-# (kept, dropped, name of the one, of the other, distance or likeness)
-Pair = tuple[np.ndarray, np.ndarray, str, str, float]
 
 
 def write(

@@ -29,13 +29,11 @@ from medssl.data.store import Store
 from medssl.data.subset import of_splits
 from medssl.errors import UserError
 from medssl.progress import say, track
-from medssl.reports import redundancy
-from medssl.seeding import generator
+from medssl.reports import pairs, redundancy
 from medssl.training.hardware import Hardware
 from medssl.training.start import backbone_of
 
 GROUPED = ("first", "medoid")  # by a threshold; the other rules by a budget
-PAIRS_SHOWN = 12
 
 
 class Config(Base, Hardware):
@@ -133,8 +131,8 @@ def run(config: Config) -> Path:
         selection.write(config.out, store)
         page = redundancy.write(
             config.out / "reduce.html", selection, items, signature.unit, points, asked,
-            _pairs(store, table, unit, config.seed), copies, _copied(store, store, copies),
-            between, _copied(store, other, between),
+            pairs.dropped(store, table, config.seed), copies, pairs.copied(store, store, copies),
+            between, pairs.copied(store, other, between),
         )  # fmt: skip
     kept = selection.about["kept"]
     say(f"kept {kept} of {len(table)} {unit} ({kept / len(table):.1%})")
@@ -279,59 +277,3 @@ def _about(config: Config, unit: str, scope: str, threshold: float, table: pd.Da
         "splits": config.splits, "seed": config.seed, "items": len(table),
         "kept": int(table["kept"].sum()), "blank": int(table["blank"].sum()),
     }  # fmt: skip
-
-
-def _pairs(store: Store, table: pd.DataFrame, unit: str, seed: int) -> list[tuple]:
-    """(kept, dropped, words) of the most distant pairs, then of some drawn: images and captions."""
-    dropped = table[~table["kept"] & (table["representative"] != "") & ~table["blank"]]
-    dropped = dropped[[_shown(store, i) for i in dropped["item"]]] if len(dropped) else dropped
-    far = dropped.sort_values("distance", ascending=False, kind="stable")
-    far = far.drop_duplicates("item").head(PAIRS_SHOWN // 2)
-    rest = dropped.drop(far.index)
-    drawn = generator(seed, "pairs").permutation(len(rest))[: PAIRS_SHOWN - len(far)]
-    return [
-        (
-            _picture(store, row.representative, row.representative_slice),
-            _picture(store, row.item, row.slice),
-            _named(row.representative, row.representative_slice), _named(row.item, row.slice),
-            float(row.distance),
-        )
-        for row in pd.concat([far, rest.iloc[np.sort(drawn)]]).itertuples()
-    ]  # fmt: skip
-
-
-def _copied(store: Store, other: Store | None, copies: pd.DataFrame | None) -> list[tuple]:
-    """The same of the first copies: those that contradict, then the exact ones."""
-    if copies is None:
-        return []
-    apart = copies.drop_duplicates("scan").drop_duplicates("copy")  # no picture twice
-    rows = [r for r in apart.itertuples() if _shown(store, r.scan) and _shown(other, r.copy)]
-    return [
-        (
-            _picture(store, r.scan, WHOLE),
-            _picture(other, r.copy, WHOLE),
-            r.scan,
-            r.copy,
-            float(r.alike),
-        )
-        for r in rows[:PAIRS_SHOWN]
-    ]
-
-
-def _shown(store: Store, item: str) -> bool:
-    """Whether a report may show it: a name written into the pixels would be passed on with it."""
-    return not ("burned_in" in store.items and store.items.at[item, "burned_in"])
-
-
-def _picture(store: Store, item: str, z: int) -> np.ndarray:
-    """A film, an axial slice (the middle one of a whole scan), as a reader expects it: (rows, columns)."""
-    if store.ndim == 2:
-        return store.read(item).mean(0)
-    depth = store.shape(item)[2]
-    z = depth // 2 if z == WHOLE else z
-    low, high = [0, 0, z], [*store.shape(item)[:2], z + 1]
-    return store.read(item, low, high).mean(0)[::-1, ::-1, 0].T
-
-
-def _named(item: str, z: int) -> str:
-    return item if z == WHOLE else f"{item} slice {z}"
