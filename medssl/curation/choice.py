@@ -12,10 +12,8 @@ from medssl.curation.selection import cover, facility_location, k_centre, medoid
 from medssl.curation.signatures import Hash
 
 CURVE_SCOPES, CURVE_UNITS, CURVE_POINTS = 100, 4000, 16
-FARTHEST, BITS = (
-    3.0,
-    20,
-)  # where the curve ends: so many times the threshold; of hashes, at so many bits
+FARTHEST = 3.0  # times the threshold, where the curve ends
+BITS = 20  # where it ends for hashes
 
 
 def scopes(table: pd.DataFrame, patients: pd.Series, scope: str) -> list[np.ndarray]:
@@ -71,7 +69,7 @@ def curve(
         parts = [parts[0][evenly]]
     asked = sum(map(len, parts))
     if isinstance(signature, Hash):
-        points = sorted({*range(BITS + 1), int(threshold)})
+        points = sorted({*range(BITS + 1), int(min(threshold, signature.most))})
     else:
         end = FARTHEST * max(threshold, signature.threshold)
         points = sorted({*np.linspace(0, min(end, signature.most), CURVE_POINTS), threshold})
