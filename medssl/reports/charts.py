@@ -177,10 +177,11 @@ def kept_curve(points: Sequence[tuple[float, float]], chosen: float | None, labe
     whole = (at == at.round()).all()
     axis.plot(at, share, color=BLUE, drawstyle="steps-post" if whole else "default")
     if chosen is not None:
-        kept = float(share[np.abs(at - chosen).argmin()])
-        axis.plot(chosen, kept, "o", color=ORANGE, markersize=6, clip_on=False)
+        nearest = np.abs(at - chosen).argmin()  # the end, for one beyond all distances
+        place = at[nearest], share[nearest]
+        axis.plot(*place, "o", color=ORANGE, markersize=6, clip_on=False)
         axis.annotate(
-            f"{kept:.0%} at {chosen:g}", (chosen, kept), (7, 5), textcoords="offset points",
+            f"{share[nearest]:.0%} at {chosen:g}", place, (7, 5), textcoords="offset points",
             color=INK, fontsize=8,
         )  # fmt: skip
     axis.set(xlabel=label, ylabel="share kept", ylim=(0, 1.02))
