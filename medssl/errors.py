@@ -37,7 +37,11 @@ def check_bad(bad: int, total: int, allowed: float, where: object) -> None:
         )
 
 
-def one_line(error: BaseException, limit: int = 200) -> str:
-    """An exception as one printable line: control characters and line breaks become spaces."""
+def one_line(error: BaseException, limit: int = 1000) -> str:
+    """An exception as one printable line: control characters and line breaks become spaces.
+
+    It is long enough that no path is cut in two: what hides names later would not know half of one.
+    """
     words = getattr(error, "strerror", None) or f"{error}" or type(error).__name__
-    return " ".join(printable(words).split())[:limit]
+    line = " ".join(printable(words).split())
+    return line if len(line) <= limit else line[: limit + 1].rpartition(" ")[0] or "<long text>"

@@ -23,6 +23,7 @@ LOCAL = frozenset(
         "config.json",
         "store.json",
         "private",
+        "archive",
         "checkpoints",
         ".lock",
     ]

@@ -4,7 +4,7 @@ medssl run reduce_then_pretrain store=heads labelled=films target=label_class ou
 
 After Wolf et al. 2024, "Less is More": on all, on the kept ones as many passes, on them as many steps;
 then fine-tuning on a few films of another store, also from scratch. Every seed draws weights, order and
-labels. Expect, for three seeds and 6,677 slices of 60 heads, two hours on two cores, and
+labels. Expect, for three seeds and 6,677 slices of 60 heads, three hours on two cores, and
 less/summary.csv: AUROC (mean of seeds) and its difference from all slices, steps, hours.
 """
 

@@ -15,3 +15,9 @@ def test_survives_the_way_between_processes():
 
 def test_one_line_strips_control_characters():
     assert one_line(ValueError("a\x1b[31m\nb")) == "a [31m b"
+
+
+def test_one_line_cuts_no_word_in_two():
+    assert one_line(ValueError("a name"), limit=4) == "a"
+    assert one_line(ValueError("a name"), limit=6) == "a name"
+    assert one_line(ValueError("/patients/Doe_John"), limit=15) == "<long text>"

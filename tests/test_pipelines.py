@@ -90,8 +90,10 @@ def test_xray_classification(tmp_path, phantom):
     run("xray_classification", films=film / "png", labels=film / "labels.csv", target="label_opacity",
         out=tmp_path / "x", size=64, steps=2)  # fmt: skip
     found = json.loads((tmp_path / "x/run/evaluation/metrics.json").read_text())
-    areas = {"auroc", "auprc", "accuracy", "balanced_accuracy"}
-    assert set(found["metrics"]) == areas | {"sensitivity, 0", "sensitivity, 1"}
+    areas = {"auroc", "auprc", "accuracy", "balanced_accuracy", "brier", "calibration_error"}
+    each = {"sensitivity, 0", "sensitivity, 1", "sensitivity at 90 % specificity"}
+    each |= {"calibration_error before temperature"}
+    assert set(found["metrics"]) == areas | each
 
 
 def test_reduce_then_pretrain(tmp_path, mr, phantom):

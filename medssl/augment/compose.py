@@ -16,6 +16,7 @@ from medssl.augment.intensity import apply_intensity, apply_noise, draw_intensit
 from medssl.augment.resolution import apply_resolution, draw_resolution
 from medssl.augment.spatial import apply_spatial, draw_affine, draw_crop, into_box
 from medssl.config import Count, Fraction, Keys, Share
+from medssl.errors import UserError
 
 Positive = Annotated[float, Field(gt=0)]
 LARGE = 2**18  # voxels of a sample from which on a CPU is better off with few samples at a time
@@ -34,7 +35,10 @@ class Augment(Keys):
     aspect: float = Field(
         0.0, description="sides of the kept box are stretched by up to 1 + this", ge=0
     )
-    flip: Share = Field(0.0, description="probability of mirroring each axis")
+    flip: list[Share] = Field(
+        [0.0], description="probability of mirroring each axis: one for all, or one an axis",
+        min_length=1, max_length=3,
+    )  # fmt: skip
     rotate: float = Field(10.0, description="largest rotation in each plane, degrees", ge=0)
     scale: list[Positive] = Field(
         [0.9, 1.1], description="smallest and largest magnification", min_length=2, max_length=2
@@ -106,6 +110,9 @@ class Augment(Keys):
         """
         seeds, size = seeds.cpu(), tuple(size)
         output, ndim = tuple(output or size), len(size)
+        if len(self.flip) not in (1, ndim):
+            cause = f"found {len(self.flip)} values for {ndim} axes"
+            raise UserError("CONFIG", "augment.flip", cause, f"give one, or {ndim}")
         moved = {"flip": self.flip, "rotate": self.rotate, "scale": self.scale, "shift": self.shift}
         maps = draw_affine(seeds, size, **(moved if spatial else {}))
         share = crop or (self.crop if spatial else (1.0, 1.0))

@@ -1,6 +1,7 @@
 """Crop, flip, rotation, scale, shift and a smooth displacement as one resampling of a batch."""
 
 import math
+from collections.abc import Sequence
 from itertools import combinations
 
 import torch
@@ -14,11 +15,12 @@ from medssl.augment.samples import of_each, uniform
 
 def draw_affine(
     seeds: Tensor, size: tuple[int, ...], *,
-    flip: float = 0.0, rotate: float = 0.0, scale: tuple[float, float] = (1.0, 1.0), shift: float = 0.0,
+    flip: Sequence[float] = (0.0,), rotate: float = 0.0, scale: tuple[float, float] = (1.0, 1.0),
+    shift: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """Voxel-space maps (B, ndim, ndim + 1) float64, output index (from the centre) to input index.
 
-    flip    probability for each axis
+    flip    probability for each axis, or one for all
     rotate  largest angle in each plane, degrees, uniform
     scale   factor by which things grow, log-uniform, the same for all axes
     shift   largest shift along each axis as a share of its size
@@ -27,7 +29,7 @@ def draw_affine(
     planes = list(combinations(range(ndim), 2))
     u = uniform(seeds, "affine", 2 * ndim + 1 + len(planes))
     flips, moves, growth, turns = u.split([ndim, ndim, 1, len(planes)], 1)
-    matrix = torch.diag_embed(1 - 2 * (flips < flip).double())
+    matrix = torch.diag_embed(1 - 2 * (flips < torch.tensor(flip)).double())
     for (i, j), turn in zip(planes, turns.unbind(1), strict=True):
         angle = math.radians(rotate) * (2 * turn - 1)
         plane = torch.eye(ndim, dtype=torch.float64).repeat(len(seeds), 1, 1)

@@ -1,6 +1,8 @@
 """From a backbone's levels back to the image's resolution."""
 
 import math
+from collections import deque
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -19,29 +21,44 @@ class UNetDecoder(nn.Module):
     Upsampling is by nearest neighbour with a convolution: a transposed one is ten times slower on CPU.
     """
 
-    def __init__(self, backbone: nn.Module, classes: int, width: int = 8):
+    def __init__(self, backbone: nn.Module, classes: int, width: int = 8, deep: int = 0):
+        """`deep`: of how many blocks before the last one classes are also told, while training."""
         super().__init__()
         ndim = backbone.ndim
         self.steps = steps(backbone)
         channels = backbone.channels[-1]
-        blocks = []
+        blocks, widths = [], []
         for level, stride in self.steps:
             joined = backbone.channels[level] if level is not None else backbone.in_channels
             out = joined if level is not None else _narrow(channels, width, max(stride))
             blocks.append(_block(ndim, channels + joined, out))
             channels = out
+            widths.append(out)
         # The head sees signed features: of a few that are never negative, a class whose first
         # weights happen to be negative makes a score that cannot rise, and it is not learnt.
         del blocks[-1][-1]
         self.blocks = nn.ModuleList(blocks)
         self.head = CONV[ndim](channels, classes, 1)
+        coarser = widths[:-1][::-1][:deep]
+        self.coarser = nn.ModuleList(CONV[ndim](c, classes, 1) for c in coarser)
 
     def forward(self, features: list[Tensor], image: Tensor) -> Tensor:
         """Class logits (B, classes, *space) from the levels of a backbone and its image."""
         return self.head(self.partial(features, image, len(self.blocks)))
 
+    def deeply(self, features: list[Tensor], image: Tensor) -> list[Tensor]:
+        """The same, and class logits of the `deep` maps before it, each coarser than the one before."""
+        *maps, last = self.maps(features, image, len(self.blocks))
+        pairs = zip(self.coarser, reversed(maps), strict=False)
+        return [self.head(last), *(head(x) for head, x in pairs)]
+
     def partial(self, features: list[Tensor], image: Tensor, blocks: int) -> Tensor:
         """The map after the first `blocks` blocks, from coarse to fine."""
+        last = deque(self.maps(features, image, blocks), maxlen=1)  # one map at a time is kept
+        return last[0] if last else features[-1]
+
+    def maps(self, features: list[Tensor], image: Tensor, blocks: int) -> Iterator[Tensor]:
+        """The map after each of the first `blocks` blocks, from coarse to fine."""
         x = features[-1]
         for (level, stride), block in zip(self.steps[:blocks], self.blocks, strict=False):
             if level is not None:
@@ -54,7 +71,7 @@ class UNetDecoder(nn.Module):
             if x.shape[2:] != side.shape[2:]:
                 x = interpolate(x, side.shape[2:], mode="nearest")
             x = block(torch.cat([x, side], 1))
-        return x
+            yield x
 
 
 def steps(backbone: nn.Module) -> list[tuple[int | None, tuple[int, ...]]]:

@@ -52,7 +52,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 def within(items: pd.DataFrame, thumbnails: np.ndarray) -> pd.DataFrame:
     """Every scan that is a copy of an earlier one: scan, copy, kind, alike, and in what they differ.
 
-    Those that differ in split or a label come first, then those that do in patient. `items` is a
+    Those that differ in a label come first, then in split, then in patient. `items` is a
     store's table, `thumbnails` of all its scans.
     """
     same = [(ids[0], id) for ids in groups(items["pixels"]) for id in ids[1:]]
@@ -94,7 +94,7 @@ def _sorted(rows: list[tuple]) -> pd.DataFrame:
 
 
 def _severity(differ: str) -> int:
-    return 2 if "split" in differ or "label" in differ else int(differ != "")
+    return 4 * ("label" in differ) + 2 * ("split" in differ) + (differ != "")
 
 
 def near(

@@ -1,4 +1,4 @@
-"""Boxes in COCO form: JSON with `images`, `annotations` and `categories`."""
+"""Boxes in COCO form: JSON with `images`, `annotations` and `categories`; and what any box must be."""
 
 import json
 import math
@@ -58,6 +58,27 @@ def check_size(image: CocoImage, row: pd.Series, source: Path) -> None:
     if image.width and image.height and row["shape"] and row["shape"] != shape:
         cause = f"{image.file_name} is {shape} (rows x columns) here, the scan {row['shape']}"
         raise UserError("LABELS", source, cause, "draw the boxes on the scans as they are")
+
+
+def check_inside(found: list[dict], row: pd.Series, source: Path) -> None:
+    """Raises UserError LABELS for a box in voxels that the scan has not, or of other axes."""
+    size = [int(n) for n in row["shape"].split("x")] if row["shape"] else []
+    if len(size) == 2:
+        size = size[::-1]  # the shape of a film is rows x columns
+    for each in found:
+        box, d = each["box"], len(each["box"]) // 2
+        if size and len(size) != d:
+            cause = f"a box of {row['id']} has {d} axes, the scan {len(size)}"
+            raise UserError("LABELS", source, cause, "give films x and y, volumes z also")
+        if size and not each.get("space"):
+            beyond = max(
+                *(-v for v in box[:d]), *(v - n for v, n in zip(box[d:], size, strict=True))
+            )
+            if beyond > OVERHANG:
+                cause = f"box {box} of {row['id']} reaches outside the scan ({row['shape']})"
+                raise UserError(
+                    "LABELS", source, cause, "count voxels along the file's axes from 0"
+                )
 
 
 def _by_id(records: list[dict], read: Callable[[dict], object]) -> dict:

@@ -24,6 +24,7 @@ class CropSpec:
     whole       True: the whole item resized to `size`; False: a box at the prepared resolution,
                 anywhere inside the item, padded where the item is smaller
     foreground  share of boxes placed around a labelled voxel (needs masks)
+    labels      which labels these are; none: all
     mask        also read the label mask; UNKNOWN everywhere where an item has none
     parts       0: one box a sample; S: S boxes of one scan, one from each of S equal partitions
                 along the slice axis, in rising order. Boxes of fewer axes than the scans are slices.
@@ -34,6 +35,7 @@ class CropSpec:
     foreground: float = 0.0
     mask: bool = False
     parts: int = 0
+    labels: tuple[int, ...] = ()
 
 
 class Crops:
@@ -63,7 +65,7 @@ class Crops:
             raise UserError(
                 "CONFIG", "crops", f"have {len(spec.size)} axes, the store's scans {store.ndim}",
                 f"give method.size or task.size {store.ndim} values, and take a backbone of "
-                f"{store.ndim} axes (backbone.ndim={store.ndim})",
+                f"{store.ndim} axes (backbone.ndim={store.ndim}); films have no task.slices",
             )  # fmt: skip
         self.items = [(i, None) for i in items]
         if self.slices and not spec.parts:
@@ -192,6 +194,8 @@ class Crops:
         if draw.random() >= self.spec.foreground:
             return None
         points = self.store.foreground(item)
+        if self.spec.labels:
+            points = points[np.isin(points[:, 0], self.spec.labels)]
         if not len(points):
             return None
         label = draw.choice(np.unique(points[:, 0]))  # classes alike, however small

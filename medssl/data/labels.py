@@ -1,4 +1,4 @@
-"""Labels to scans: folders of masks, tables of classes, patients and splits, COCO boxes."""
+"""Labels to scans: folders of masks, tables of classes, patients, splits and boxes, COCO boxes."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from medssl.data import boxes
+from medssl.data import box_tables, boxes
 from medssl.data.columns import typed, write
 from medssl.data.delimited import check_labels, check_names
 from medssl.data.index import identify
@@ -61,8 +61,8 @@ def attach(manifest: Manifest, labels: list[Path] | Path, outside: bool = False)
     """Write labels into the manifest's table and return it.
 
     A folder holds masks named like their scans; a CSV names scans by path or id and brings
-    patients, splits, masks and `label_*` columns; a JSON brings COCO boxes. What matches nothing is
-    counted in `manifest.notes`; mask files are no longer scans (code IS_MASK). Masks that a table
+    patients, splits, masks, boxes (`box_tables`) and `label_*` columns; a JSON brings COCO boxes.
+    What matches nothing is counted in `manifest.notes`; mask files are no longer scans (code IS_MASK). Masks that a table
     names lie below its folder or the scans', or, where `outside` allows it, anywhere.
     Raises UserError LABELS for what is ambiguous, contradictory or missing, PATH for the rest.
     """
@@ -164,7 +164,7 @@ def _add_refused(manifest: Manifest, rows: list[Row]) -> None:
 
 
 def _from_table(manifest: Manifest, source: Path, outside: bool = False) -> _Found:
-    table = read_table(source)
+    table, found_boxes = box_tables.taken(read_table(source), source)
     base, root = os.path.realpath(source.parent), str(manifest.root)
     found, mask_of = _Found("lines"), {}
     masks = mask_columns(table, source.parent, manifest.root)
@@ -201,9 +201,21 @@ def _from_table(manifest: Manifest, source: Path, outside: bool = False) -> _Fou
             if line in mask_of:
                 found.masks[mask_of[line]] = row
                 found.put("label_mask", row, relative(Path(mask_of[line]), manifest.root))
+    for row, of_scan in _gathered(found_boxes, matched).items():
+        boxes.check_inside(of_scan, manifest.table.loc[row], source)
+        found.put("boxes", row, json.dumps(of_scan))
     found.scans = {row for rows in matched for row in rows}
     found.lost = [str(n) for n, rows in zip(table.index, matched, strict=True) if not rows]
     return found
+
+
+def _gathered(of_lines: list[dict | None] | None, matched: list[list[int]]) -> dict[int, list]:
+    """The boxes of each scan out of those of lines."""
+    gathered: dict[int, list] = {}
+    for box, rows in zip(of_lines or [], matched, strict=False):
+        for row in rows:
+            gathered.setdefault(row, []).extend([] if box is None else [box])
+    return gathered
 
 
 def _label_columns(table: pd.DataFrame, source: Path) -> dict[str, pd.Series]:

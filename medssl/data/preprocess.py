@@ -19,6 +19,7 @@ from medssl.errors import UserError
 
 LABELS_MAX = 32
 SAMPLE = 200_000
+SLAB_BYTES = 1 << 27
 BYTES_A_VOXEL = 12  # float32, three times: resampled, smoothed and in the tensor
 
 
@@ -37,11 +38,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class Prepared:
-    """`like_labels`: the scan holds a few whole numbers only, as a label mask does."""
+    """`affine`: of the scan as it was; `like_labels`: it holds a few whole numbers only, as a mask does."""
 
     image: Volume
     mask: Volume | None
     grid: Grid
+    affine: np.ndarray
     like_labels: bool = False
 
 
@@ -61,7 +63,7 @@ def prepare(
     if recipe.modality and not scan.modality:
         remark = f"nothing says its modality, it is taken as {recipe.modality}"
         scan = replace(scan, remarks=(*scan.remarks, remark))
-    codes = recipe.orientation
+    codes, affine = recipe.orientation, scan.affine
     like_labels = _few_whole_numbers(scan.array)
     scan = reorient(scan, codes)
     image = scan.array.astype(np.float32)
@@ -79,22 +81,24 @@ def prepare(
         mask = _to_grid(reorient(mask, codes), grid, smooth=False, fill=0)
         if not mask.array.any():
             out = replace(out, remarks=(*out.remarks, "its mask is empty: all background"))
-    return Prepared(out, mask, grid, like_labels)
+    return Prepared(out, mask, grid, affine, like_labels)
 
 
 def restore(
     scores: np.ndarray, grid: Grid, orientation: str, scan: Volume,
-    labels: Callable[[np.ndarray], np.ndarray],
+    winners: Callable[[np.ndarray], np.ndarray],
+    finish: Callable[[np.ndarray], np.ndarray] = lambda labels: labels,
 ) -> Volume:  # fmt: skip
     """Class scores (K, *grid.shape) to labels on the scan's own grid, as uint8, uint16 or int32.
 
-    Scores are interpolated linearly before `labels` takes the winners, (K, *space) to (*space);
-    outside the prepared box is 0.
+    Scores are interpolated linearly before `winners` takes (K, *slab) to labels (*slab), some planes at
+    a time: all classes of a long scan would not fit into memory. `finish` sees all labels (*space)
+    together. Outside the prepared box is 0.
     """
     extent = tuple(h - lo for lo, h in zip(grid.low, grid.high, strict=True))
-    found = labels(resize(scores.astype(np.float32), extent, smooth=True))
+    found = finish(_won(scores, extent, winners))
     fitting = (t for t in (np.uint8, np.uint16, np.int32) if found.max() <= np.iinfo(t).max)
-    found = found.astype(next(fitting))
+    found = found.astype(next(fitting), copy=False)
     whole = np.zeros(grid.canonical, found.dtype)
     inside = [
         (max(lo, 0), min(h, n))
@@ -107,6 +111,41 @@ def restore(
     return Volume(reorient(canonical.with_array(whole[None]), scan.orientation).array, scan.affine)
 
 
+def _won(scores: np.ndarray, shape: tuple[int, ...], winners) -> np.ndarray:
+    """The winners (*shape) among scores (K, *space) that are resized as `resize` does, by slabs."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    scores = _blurred(scores.astype(np.float32, copy=False), shape)
+    n, old = shape[0], scores.shape[1]
+    at = np.clip((np.arange(n) + 0.5) * old / n - 0.5, 0, old - 1)
+    low = np.minimum(at.astype(int), max(old - 2, 0))
+    high, share = np.minimum(low + 1, old - 1), (at - low).astype(np.float32)
+    few = max(1, SLAB_BYTES // (4 * len(scores) * math.prod(shape[1:])))
+    mode, out = {2: "linear", 3: "bilinear"}[len(shape)], np.zeros(shape, np.int32)
+    for first in range(0, n, few):
+        some = slice(first, first + few)
+        part = share[some].reshape(1, -1, *[1] * (len(shape) - 1))
+        planes = scores[:, low[some]] * (1 - part) + scores[:, high[some]] * part
+        if planes.shape[2:] != shape[1:]:
+            tensor = torch.from_numpy(planes)
+            planes = interpolate(tensor, shape[1:], mode=mode, align_corners=False).numpy()
+        out[some] = winners(planes)
+    return out
+
+
+def _blurred(array: np.ndarray, shape) -> np.ndarray:
+    """(C, *space) without what a coarser grid of `shape` could not show."""
+    factors = [old / new for old, new in zip(array.shape[1:], shape, strict=True)]
+    if max(factors) <= 1:
+        return array
+    sigma = [max(f - 1, 0) / 2 for f in factors]
+    filtered = np.empty_like(array)
+    for channel, out in zip(array, filtered, strict=True):
+        ndimage.gaussian_filter(channel, sigma, output=out, mode="nearest")
+    return filtered
+
+
 def resize(array: np.ndarray, shape, smooth: bool) -> np.ndarray:
     """Resize (C, *space) over the same extent: linear with anti-aliasing, or nearest for labels."""
     if tuple(array.shape[1:]) == tuple(shape):
@@ -114,13 +153,7 @@ def resize(array: np.ndarray, shape, smooth: bool) -> np.ndarray:
     import torch
     from torch.nn.functional import interpolate
 
-    factors = [old / new for old, new in zip(array.shape[1:], shape, strict=True)]
-    if smooth and max(factors) > 1:
-        sigma = [max(f - 1, 0) / 2 for f in factors]
-        filtered = np.empty_like(array)
-        for channel, out in zip(array, filtered, strict=True):
-            ndimage.gaussian_filter(channel, sigma, output=out, mode="nearest")
-        array = filtered
+    array = _blurred(array, shape) if smooth else array
     mode = {2: "bilinear", 3: "trilinear"}[len(shape)] if smooth else "nearest-exact"
     options = {"align_corners": False} if smooth else {}
     tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None]

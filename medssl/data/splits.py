@@ -62,12 +62,20 @@ def draw_splits(manifest: Manifest, shares: Sequence[float], seed: int, stratify
     if (used["split"] != "").any():
         cause = "some scans have a split already, by splits= or labels="
         raise UserError("SPLIT", "shares", cause, "leave out shares=, or those splits")
-    column = f"label_{stratify}" if stratify else None
-    if column and column not in manifest.label_columns:
-        there = ", ".join(c.removeprefix("label_") for c in manifest.label_columns)
-        cause = f"found {stratify!r}, the labels are {there or 'none'}"
-        raise UserError("LABELS", "stratify", cause, "name one of them")
+    column = label_column(manifest, stratify, "stratify")
     manifest.table.loc[used.index, "split"] = split_by_patient(used, shares, seed, column)
+
+
+def label_column(manifest: Manifest, name: str, key: str) -> str | None:
+    """The column of a label as the user's table calls it, none for "". Raises UserError LABELS."""
+    if not name:
+        return None
+    column = f"label_{name.removeprefix('label_')}"
+    if column not in manifest.label_columns:
+        there = ", ".join(c.removeprefix("label_") for c in manifest.label_columns)
+        cause = f"found {name!r}, the labels are {there or 'none'}"
+        raise UserError("LABELS", key, cause, "name one of them")
+    return column
 
 
 def split_by_patient(

@@ -25,7 +25,7 @@ from medssl.data.preprocess import Grid, Prepared
 from medssl.data.recipe import Recipe
 from medssl.errors import UserError, one_line
 
-FORMAT = 6
+FORMAT = 7
 FOREGROUND_POINTS = 1000
 _NUMBER = r"-?[\d.]+(e[+-]?\d+)?"
 ITEM_FORMS = {
@@ -178,10 +178,11 @@ class Store:
         except (OSError, ValueError) as error:
             raise _damaged(item, path, error) from error
 
-    def add(self, key: str, prepared: Prepared, pixels: str) -> int:
+    def add(self, key: str, prepared: Prepared, pixels: str, looks: str) -> int:
         """Write the arrays of one item, and last of all what describes them. Returns their bytes.
 
-        `pixels` is the fingerprint of the scan's values before they were prepared.
+        `pixels` is the fingerprint of the scan's values before they were prepared, `looks` of what
+        it looks like.
 
         Raises UserError DISK if there is no room; what was written by then is no entry.
         """
@@ -198,6 +199,7 @@ class Store:
             sizes["points.npy"] = self._write(key, "points.npy", _as_file(_points(mask[0])))
         about = {
             "pixels": pixels,
+            "likeness": looks,
             "channels": len(image.array),
             "shape": json.dumps([int(n) for n in image.shape]),
             "spacing": json.dumps([round(s, 6) for s in image.spacing]),

@@ -1,4 +1,4 @@
-"""What a head is to learn: which items carry the label asked for, and its classes."""
+"""What a head is to learn: which items carry what is asked for, and its classes."""
 
 import numpy as np
 import pandas as pd
@@ -18,22 +18,28 @@ def with_masks(store: Store) -> pd.DataFrame:
     return store.items[store.items["has_mask"]]
 
 
-def with_target(store: Store, target: str) -> pd.DataFrame:
-    """The items that have a value in a label column. Raises UserError for any other column."""
+def with_target(store: Store, *targets: str) -> pd.DataFrame:
+    """The items that have a value in one of these label columns. Raises UserError for any other one."""
     items = store.items
-    if not target.startswith("label_") or target not in items:
+    for target in targets or [""]:
+        if target.startswith("label_") and target in items:
+            continue
         known = ", ".join(c for c in items if c.startswith("label_"))
         raise UserError(
             "CONFIG", "target", f"found {target!r}, the store has {known or 'no labels'}",
             "name one of them, or give labels= to `medssl index` and prepare again",
         )  # fmt: skip
-    return items[items[target].notna() & (items[target].astype(str) != "")]
+    known = [items[t].notna() & (items[t].astype(str) != "") for t in targets]
+    return items[np.any(known, axis=0)]
 
 
-def mask_classes(store: Store, items: pd.DataFrame, names: dict[int, str]) -> dict[int, str]:
+def mask_classes(
+    store: Store, items: pd.DataFrame, names: dict[int, str], others: bool = False
+) -> dict[int, str]:
     """Mask values of some items and their names, class_1 and so on where `names` is empty.
 
-    Raises UserError if the masks are empty or hold a value without a name, or names are alike.
+    Raises UserError if the masks are empty or names are alike, and, unless `others` are background,
+    if they hold a value without a name.
     """
     found = sorted({int(k) for i in items.index for k in np.unique(store.foreground(i)[:, 0])})
     if not found:
@@ -46,11 +52,17 @@ def mask_classes(store: Store, items: pd.DataFrame, names: dict[int, str]) -> di
             "give every value above 0 a name of its own",
         )  # fmt: skip
     strange = sorted(set(found) - set(names))
-    if strange:
+    if strange and not others:
+        shown = ", ".join(map(str, strange[:10])) + (", ..." if len(strange) > 10 else "")
         raise UserError(
-            "LABELS", "classes", f"masks hold values {strange} that classes= does not name",
-            "name every value, e.g. classes={1: liver, 2: spleen}",
+            "LABELS", "classes", f"masks hold values [{shown}] that classes= does not name",
+            "name every value, e.g. classes={1: liver, 2: spleen}, or let all others be background "
+            "with others=true",
         )  # fmt: skip
+    if not set(found) & set(names):
+        raise UserError(
+            "LABELS", "classes", "no mask holds a value that it names", "name values that are there"
+        )
     return dict(sorted(names.items()))
 
 
@@ -79,9 +91,8 @@ def mask_remarks(
         remarks.append(f"{words} ({', '.join(empty[:3])})")
     if strange:
         known = sorted({k for found in strange.values() for k in found})
-        words = (
-            f"{len(strange)} of {len(items)} masks hold {known}, of which no training mask has any"
-        )
+        shown = ", ".join(map(str, known[:10])) + (", ..." if len(known) > 10 else "")
+        words = f"{len(strange)} of {len(items)} masks hold [{shown}], which are no class"
         remarks.append(f"{words}; they count as background ({', '.join([*strange][:3])})")
     return remarks
 
@@ -115,3 +126,83 @@ def target_numbers(column: pd.Series, classes: dict[int, str]) -> dict[str, int]
 def _word(value) -> str:
     """A class as text; 1.0, which a table makes of 1, is 1."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def answers(reads: str, train: pd.DataFrame, columns: list[str], names: dict) -> dict[int, str]:
+    """What a head is to tell apart, by number.
+
+    reads    class: the values of the column; grades: these in order; labels: the columns themselves;
+             number: the one column
+    columns  label columns, one, or for labels several
+    names    the classes or grades in their order, where the user gives it: of two the second is what
+             figures such as sensitivity are of
+
+    Raises UserError.
+    """
+    if reads != "labels" and len(columns) != 1:
+        raise UserError(
+            "CONFIG", "target", f"found {len(columns)} columns, this task answers one",
+            "name one label column, or fine-tune multilabel for several",
+        )  # fmt: skip
+    if reads in ("class", "grades"):
+        column = train[columns[0]]
+        if names:
+            return _named(column, names)
+        return target_classes(column) if reads == "class" else _grades(column)
+    read_targets(reads, train, columns, dict(enumerate(columns)))  # refuses what is no such value
+    return {k: column.removeprefix("label_") for k, column in enumerate(columns)}
+
+
+def read_targets(
+    reads: str, items: pd.DataFrame, columns: list[str], classes: dict[int, str]
+) -> dict[str, object]:
+    """By item what is true of it: a class number, 0/1/NaN a label (float32 array), or a number. Items
+    of which it is not known are left out. Raises UserError LABELS."""
+    if reads in ("class", "grades"):
+        return target_numbers(items[columns[0]], classes)
+    numbers = pd.DataFrame({c: _numbers(items[c], reads == "labels") for c in columns})
+    known = numbers.dropna(how="all")
+    if reads == "number":
+        return known[columns[0]].astype(float).to_dict()
+    return dict(zip(known.index, known.to_numpy(np.float32), strict=True))
+
+
+WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+
+
+def _numbers(column: pd.Series, binary: bool) -> pd.Series:
+    """A column as float, NaN where it is empty. Raises UserError LABELS for other words."""
+    text = column.map(lambda v: "" if pd.isna(v) else _word(v).strip().lower())
+    found = pd.to_numeric(text.map(lambda w: WORDS.get(w, w) if binary else w), errors="coerce")
+    wrong = (text != "") & (~np.isfinite(found) | (binary & ~found.isin([0.0, 1.0])))
+    if wrong.any():
+        kind = "0, 1, yes or no" if binary else "a number"
+        raise UserError(
+            "LABELS", column.name, f"{wrong.sum()} of {len(column)} values are not {kind}, as "
+            f"{column[wrong].iloc[0]!r} of {column.index[wrong][0]}",
+            "correct them, or leave the cells empty where nothing is known",
+        )  # fmt: skip
+    return found
+
+
+def _named(column: pd.Series, names: dict[int, str]) -> dict[int, str]:
+    """Classes in the order that the user gives. Raises UserError LABELS for others."""
+    strange = sorted(set(column.map(_word)) - set(names.values()))
+    if strange or len(set(names.values())) < max(2, len(names)):
+        cause = f"holds {strange}, which classes= does not name" if strange else "needs two classes"
+        fix = "name every value once, lowest first, e.g. classes={0: none, 1: mild, 2: severe}"
+        raise UserError("LABELS", column.name, cause, fix)
+    return dict(enumerate(names[k] for k in sorted(names)))
+
+
+def _grades(column: pd.Series) -> dict[int, str]:
+    """Grades in the order of the numbers that they are. Raises UserError LABELS for words."""
+    there = sorted(column.map(_word).unique())
+    try:
+        ordered = sorted(there, key=float)
+    except ValueError:
+        cause = f"holds words ({', '.join(there[:3])}), whose order is not known"
+        fix = "give it, lowest first: classes={0: none, 1: mild, 2: severe}"
+        raise UserError("LABELS", column.name, cause, fix) from None
+    target_classes(column)  # refuses one class, and measured numbers
+    return dict(enumerate(ordered))

@@ -45,8 +45,7 @@ class Baseline:
                 f"it scored {len(scored)} cases, {len(ids & scored)} of the {len(ids)} asked for",
                 "evaluate both runs on the same store and split",
             )  # fmt: skip
-        named = {c.removeprefix("score_") for c in self.cases if c.startswith("score_")}
-        named = named or set(self.cases.get("class", []))
+        named = set(self.metrics.get("classes", []))
         if named != set(classes.values()):
             raise UserError(
                 "MISMATCH", self.folder,

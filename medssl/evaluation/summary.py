@@ -1,7 +1,13 @@
 """From a table of cases to named figures with intervals, and to differences between two tables.
 
-A segmentation's cases have a row a case and class (`id`, `patient`, `class`, `dice`, `nsd`), a
-classification's a row a case (`id`, `patient`, `truth`, `predicted`, `score_<class>`).
+What a table holds says what it is of:
+
+segmentation    a row a case and class: `id`, `patient`, `class`, `dice`, ... (MEASURES)
+classification  a row a case: `truth`, `predicted`, `score_<class>`; maybe `untempered`, how sure of
+                the surest class before a temperature was fitted; of grades in order also `truth_step`
+                and `predicted_step`
+labels          a row a case: `truth_<label>` (0, 1 or NaN), `score_<label>`
+numbers         a row a case: `truth`, `predicted`, and `usual`, the mean of the training scans
 """
 
 from collections.abc import Callable, Iterator
@@ -9,22 +15,23 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
+from medssl.evaluation import classification
 from medssl.evaluation.intervals import (
     Interval,
     bootstrap,
     bootstrap_statistics,
     paired_difference,
 )
-from medssl.evaluation.metrics import classification_scores
 
-MEASURES = ("dice", "nsd")
-SCORE = "score_"
+MEASURES = ("dice", "nsd", "hd95_mm", "lesion_sensitivity", "lesion_f1")
+SCORE, TRUTH = "score_", "truth_"
+Figures = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 def summary(cases: pd.DataFrame, **bootstrapped) -> dict[str, Interval]:
     """Every figure of a table of cases; `bootstrapped` takes n and seed."""
-    if _is_classification(cases):
-        return bootstrap_statistics(_classified(cases), cases["patient"], **bootstrapped)
+    if figures := figures_of(cases):
+        return bootstrap_statistics(figures, cases["patient"], **bootstrapped)
     return {
         name: bootstrap(t["value"].to_numpy(float), t["patient"].to_numpy(), **bootstrapped)
         for name, t in _by_class(cases)
@@ -37,17 +44,17 @@ def differences(cases: pd.DataFrame, other: pd.DataFrame, **bootstrapped) -> dic
     Both hold the same cases (ValueError otherwise), in any order. A segmentation's measure that
     either lacks is left out.
     """
-    keys = ["id"] if _is_classification(cases) else ["id", "class"]
+    keys = ["id", "class"] if "class" in cases else ["id"]
     a, b = (t.set_index(keys, drop=False) for t in (cases, other))
     if set(a.index) != set(b.index):
         raise ValueError("the tables hold different cases")
     b = b.loc[a.index]
-    if _is_classification(cases):
-        scores, others = _classified(a), _classified(b)
+    one, two = figures_of(a), figures_of(b)
+    if one:
 
-        def gain(rows: np.ndarray) -> dict[str, float]:
-            one, two = scores(rows), others(rows)
-            return {name: one[name] - two[name] for name in one}
+        def gain(weights: np.ndarray) -> dict[str, np.ndarray]:
+            ours, theirs = one(weights), two(weights)
+            return {name: ours[name] - theirs[name] for name in ours if name in theirs}
 
         return bootstrap_statistics(gain, a["patient"], **bootstrapped)
     found, others = {}, dict(_by_class(other))
@@ -75,12 +82,13 @@ def compared(
     cases = tables[base][0]
     if any(set(t.index) != set(cases.index) for runs in tables.values() for t in runs):
         raise ValueError("the tables hold different cases")
-    scores = {
-        name: [_classified(t.loc[cases.index]) for t in runs] for name, runs in tables.items()
-    }
+    scores = {name: [figures_of(t.loc[cases.index]) for t in runs] for name, runs in tables.items()}
 
-    def of(rows: np.ndarray) -> dict[tuple[str, str], float]:
-        means = {name: np.mean([s(rows)[figure] for s in runs]) for name, runs in scores.items()}
+    def of(weights: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+        means = {
+            name: np.mean([s(weights)[figure] for s in runs], axis=0)
+            for name, runs in scores.items()
+        }
         return {(name, figure): mean for name, mean in means.items()} | {
             (name, "difference"): mean - means[base] for name, mean in means.items()
         }
@@ -94,8 +102,34 @@ def compared(
     return table
 
 
-def _is_classification(cases: pd.DataFrame) -> bool:
-    return "truth" in cases
+def figures_of(cases: pd.DataFrame) -> Figures | None:
+    """Figures of weights (R, cases) where a table has a row a case; None for segmentations."""
+    names = [c.removeprefix(SCORE) for c in cases if c.startswith(SCORE)]
+    scores = cases[[SCORE + c for c in names]].to_numpy(float)
+    if "usual" in cases:
+        columns = [cases[c].to_numpy(float) for c in ("truth", "predicted", "usual")]
+        return lambda weights: classification.of_numbers(*columns, weights)
+    if "truth" in cases:
+        number = {name: k for k, name in enumerate(names)}
+        truth, told = (cases[c].map(number).to_numpy() for c in ("truth", "predicted"))
+
+        def of(weights: np.ndarray) -> dict[str, np.ndarray]:
+            found = classification.of_classes(truth, scores, weights, names, told)
+            if "untempered" in cases:
+                sure, right = cases["untempered"].to_numpy(float), scores.argmax(1) == truth
+                found["calibration_error before temperature"] = classification.calibration_error(
+                    sure, right, weights
+                )
+            if "truth_step" in cases:
+                steps = (cases[c].to_numpy(float) for c in ("truth_step", "predicted_step"))
+                found |= classification.of_steps(*steps, weights)
+            return found
+
+        return of
+    if names and TRUTH + names[0] in cases:
+        truths = cases[[TRUTH + c for c in names]].to_numpy(float)
+        return lambda weights: classification.of_labels(truths, scores, weights, names)
+    return None
 
 
 def _by_class(cases: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -105,20 +139,3 @@ def _by_class(cases: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield f"{measure}, mean of classes", means
         for name, rows in cases.groupby("class", sort=False):
             yield f"{measure}, {name}", rows.set_index("id").rename(columns={measure: "value"})
-
-
-def _classified(cases: pd.DataFrame) -> Callable[[np.ndarray], dict[str, float]]:
-    """Scores of chosen rows; sensitivity of a class is NaN where no row is of it."""
-    classes = [c.removeprefix(SCORE) for c in cases if c.startswith(SCORE)]
-    truth = cases["truth"].map({name: k for k, name in enumerate(classes)}).to_numpy()
-    scores = cases[[SCORE + c for c in classes]].to_numpy(float)
-    right = (cases["predicted"] == cases["truth"]).to_numpy()
-
-    def of(rows: np.ndarray) -> dict[str, float]:
-        found = classification_scores(truth[rows], scores[rows])
-        for k, name in enumerate(classes):
-            of_class = right[rows][truth[rows] == k]
-            found[f"sensitivity, {name}"] = float(of_class.mean()) if len(of_class) else np.nan
-        return found
-
-    return of

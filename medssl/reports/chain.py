@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from medssl.data.recipe import Recipe
 from medssl.evaluation.intervals import too_few
-from medssl.evaluation.metrics import undefined
-from medssl.reports import charts, figures, method_figures
+from medssl.reports import answers, charts, figures, method_figures
 from medssl.reports.cohort import by_split
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
@@ -18,8 +18,16 @@ PICTURES = 2
 HEADLINE = 4
 COLLAPSE = ("spread", "rank")
 MEASURES = {
-    "nsd": "NSD", "auroc": "AUROC", "auprc": "AUPRC",
+    "nsd": "NSD", "hd95_mm": "HD95 in mm", "lesion_sensitivity": "Sensitivity to lesions",
+    "lesion_f1": "F1 of lesions", "brier": "Brier score",
+    "auroc": "AUROC", "auprc": "AUPRC",
     "balanced_accuracy": "Balanced accuracy",
+}  # fmt: skip
+# Of figures that are no shares.
+UNITS = {
+    "hd95_mm": "mm", "error in steps": "steps", "mean_absolute_error": "unit of the target",
+    "error of the training mean": "unit of the target", "root_mean_square": "unit of the target",
+    "gain over the training mean": "unit of the target",
 }  # fmt: skip
 
 
@@ -62,10 +70,16 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
         f"intervals over patients (seed {result['seed']})."
     )
     if result.get("tolerance_mm"):
-        text += f" nsd is the normalised surface distance at {result['tolerance_mm']:g} mm."
+        text += (
+            f" NSD is the normalised surface distance at {result['tolerance_mm']:g} mm; HD95 the larger "
+            "of the two 95th percentiles of distances between surfaces (the length of the scan where only "
+            "one side has the class: lower is better)."
+        )
     tables = [(_intervals(found), "Scores with their intervals.")]
-    forest = charts.dots_with_intervals(_rows(found))
-    drawn = [(forest, "Scores and 95 % intervals.", "forest plot of the scores")]
+    drawn = [
+        (forest, "Scores and 95 % intervals.", "forest plot of the scores")
+        for forest in _forests(found)
+    ]
     if gain:
         other = result["baseline"]
         trained = _count(other["trained_on"], "labelled scan")
@@ -74,23 +88,15 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
             "the same cases; the differences are paired."
         )
         tables.append((_against(found, other["metrics"], gain), words))
-        forest = charts.dots_with_intervals(_rows(gain), 0, "difference to the baseline")
-        words = "Difference to the baseline: right of the line this run is better."
-        drawn.append((forest, words, "forest plot of the differences"))
-    if "truth" in cases:
-        reason = undefined(cases["truth"])
-        text += f"\n\n{reason}." if reason else ""
-        names = list(card["classes"].values())
-        counts = pd.crosstab(cases["truth"], cases["predicted"]).reindex(
-            index=names, columns=names, fill_value=0
-        )
-        counts = counts.rename(columns=lambda name: f"predicted {name}").reset_index()
-        tables.append((counts, "Cases by their class (rows) and the class predicted (columns)."))
-        if len(card["classes"]) == 2 and not reason:
-            positive = card["classes"]["1"]
-            truth = (cases["truth"] == positive).to_numpy(int)
-            curve = charts.roc(truth, cases[f"score_{positive}"].to_numpy())
-            drawn.append((curve, f"Receiver operating characteristic for {positive}.", "ROC curve"))
+        words = "Difference to the baseline: of scores, this run is better right of the line; of distances "
+        words += "and errors, left of it."
+        drawn += [
+            (forest, words, "forest plot of the differences")
+            for forest in _forests(gain, 0, "difference to the baseline")
+        ]
+    if "dice" not in cases:
+        words, more, pictures = answers.results(cases, list(card["classes"].values()))
+        text, tables, drawn = f"{text}\n\n{words}".strip(), tables + more, drawn + pictures
     main = {k: v for k, v in found.items() if "mean of classes" in k} or found
     facts = {_title(k): _words(v) for k, v in list(main.items())[:HEADLINE]}
     return Section("Results", text, _caution(result), facts, tables, figures=drawn)
@@ -101,6 +107,11 @@ def _caution(result: dict) -> str:
     if leaked := result["trained_on_held_out_patients"]:
         parts = ", ".join(f"{n} in {part}" for part, n in leaked.items())
         said.append(f"Held-out patients had been trained on ({parts}): the scores are too high.")
+    if alike := result.get("n_look_alikes_of_training_scans"):
+        said.append(
+            f"{_count(alike, 'case')} of look_alikes.csv resemble a scan of the training: if they are "
+            "copies, the scores are too high."
+        )
     said += filter(None, [too_few(result["n_patients"])])
     if unknown := result["n_cases_of_unknown_patients"]:
         said.append(
@@ -115,7 +126,18 @@ def _caution(result: dict) -> str:
 def _title(name: str) -> str:
     """dice, liver -> Dice, liver; nsd -> NSD."""
     measure, comma, of = name.partition(", ")
-    return MEASURES.get(measure, measure.capitalize()) + comma + of
+    return MEASURES.get(measure, measure.replace("_", " ").capitalize()) + comma + of
+
+
+def _forests(found: dict, reference: float | None = None, label: str = "") -> list[Figure]:
+    """A forest plot for the figures of each unit: millimetres and shares have no common axis."""
+    units: dict[str, dict] = {}
+    for name, value in found.items():
+        units.setdefault(UNITS.get(name.partition(", ")[0], ""), {})[name] = value
+    return [
+        charts.dots_with_intervals(_rows(some), reference, ", ".join(filter(None, [label, unit])))
+        for unit, some in units.items()
+    ]
 
 
 def _rows(found: dict) -> list[dict]:

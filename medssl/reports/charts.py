@@ -1,4 +1,4 @@
-"""Charts of numbers: learning curves, estimates with intervals, paired cases, ROC."""
+"""Charts of numbers: learning curves, estimates with intervals, paired cases."""
 
 from collections.abc import Sequence
 
@@ -188,26 +188,6 @@ def kept_curve(points: Sequence[tuple[float, float]], chosen: float | None, labe
     axis.yaxis.set_major_formatter(PercentFormatter(1, 0))
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
     axis.margins(x=0.02)
-    return figure
-
-
-@styled
-def roc(truth: np.ndarray, scores: np.ndarray) -> Figure:
-    """Receiver operating characteristic of a binary truth (0, 1) and a score."""
-    from sklearn.metrics import roc_curve
-
-    truth = np.asarray(truth)
-    if not 0 < truth.sum() < len(truth):
-        return _nothing("ROC not defined:\nthe cases are of one class")
-    figure = Figure(figsize=(3.0, 3.0))
-    axis = figure.add_subplot()
-    false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
-    axis.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
-    # Straight between thresholds: the area is the AUROC, ties included.
-    axis.fill_between(false, true, color=BLUE, alpha=0.1, linewidth=0)
-    axis.plot(false, true, color=BLUE, clip_on=False)
-    axis.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="sensitivity")
-    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     return figure
 
 

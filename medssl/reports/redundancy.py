@@ -12,7 +12,7 @@ from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
 from medssl.reports.pairs import Pair
 
-MOST_ROWS = 200
+MOST_ROWS = 40
 MOST_PATIENTS = 20
 LONGEST = 26
 

@@ -1,7 +1,8 @@
 """Score a fine-tuned model on held-out patients, and report.
 
 Writes metrics.json (every figure with its 95 % interval over patients, n of patients and seed),
-cases.parquet and cases.csv (one row a case, or a case and class), and report.html: the cohort, the
+cases.parquet and cases.csv (one row a case, or a case and class), look_alikes.csv (cases that look like
+a scan of the training), and report.html: the cohort, the
 training, the figures, and predictions laid over the truth. Segmentations are scored on the scan's
 own grid. With `baseline=` another evaluation of the same cases is compared, case by case.
 """
@@ -18,12 +19,13 @@ from pydantic import Field
 
 from medssl.config import Config as Base
 from medssl.data.files import write_csv
-from medssl.data.leakage import overlap, refuse_overlap
+from medssl.data.folds import resplit
+from medssl.data.leakage import look_alikes, overlap, refuse_overlap
 from medssl.data.manifest import Manifest
 from medssl.data.preprocess import restore
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
-from medssl.data.targets import mask_remarks, target_numbers
+from medssl.data.targets import mask_remarks, read_targets
 from medssl.describe import words
 from medssl.errors import UserError
 from medssl.evaluation.baseline import Baseline
@@ -48,9 +50,13 @@ class Config(Base, Hardware):
     out: Path | None = Field(None, description="folder to write to; none: RUN/evaluation")
     store: Path | None = Field(None, description="store to score on; none: the one of the run")
     split: str = Field("test", description="which scans to score")
+    splits: Path | None = Field(
+        None, description="file of splits; none: the one of the run, if any"
+    )
     baseline: Path | None = Field(None, description="another evaluation folder to compare with")
     also: list[Path] = Field([], description="other pretraining runs to show in the report")
     tolerance: float = Field(1.0, description="of the normalised surface distance, mm", gt=0)
+    lesions: bool = Field(False, description="also count separate parts of each class, as lesions")
     resamples: int = Field(2000, description="bootstrap samples of the intervals", ge=100)
     seed: int = Field(0, description="of the bootstrap")
     examples_shown: int = Field(3, description="cases drawn in the report", ge=0)
@@ -64,10 +70,12 @@ def run(config: Config) -> Path:
     manifest = Manifest.read(store.manifest)
     _check_recipe(store, about)
     store.check_current(manifest)
-    asked = of_splits(store.items, [config.split])
+    splits = config.splits or of_run.get("splits")
+    of_file = resplit(store.items, Path(splits), of_run.get("fold", 0)) if splits else store.items
+    asked = of_splits(of_file, [config.split])
     if about["target"]:
-        known = target_numbers(asked.get(about["target"], pd.Series(dtype=str)), task.classes)
-        items = asked[asked.index.isin(known)]
+        truths = _truths(task, asked, about["target"])
+        items = asked[asked.index.isin(truths)]
     else:
         items = asked[asked["has_mask"]]
     if items.empty:
@@ -78,6 +86,7 @@ def run(config: Config) -> Path:
     remarks = [] if about["target"] else mask_remarks(store, items, task.classes, strict=False)
     seen = overlap(about, items)
     refuse_overlap(seen, config.run, config.allow_overlap)
+    alike = look_alikes(about, items)
     baseline, out = None, config.out or config.run / "evaluation"
     if config.baseline:
         if config.baseline.resolve() == out.resolve():
@@ -88,13 +97,15 @@ def run(config: Config) -> Path:
     out.mkdir(parents=True, exist_ok=True)
 
     if about["target"]:
-        cases, shown = _classification(task, store, items, about), []
+        cases, shown = _whole_scans(task, store, items, truths), []
     else:
         cases = _segmentation(task, store, manifest, items, config)
         shown = _examples(task, store, _drawable(cases, items), config.examples_shown)
-    if about["target"] and cases["predicted"].nunique() < cases["truth"].nunique():
+    of_classes = "truth" in cases and "usual" not in cases
+    if of_classes and cases["predicted"].nunique() < cases["truth"].nunique():
         named = " or ".join(sorted(cases["predicted"].unique()))
         remarks.append(f"all {len(cases)} cases were called {named}, and no other class")
+    write_csv(out / "look_alikes.csv", alike)
     cases.to_parquet(out / "cases.parquet", index=False)
     write_csv(out / "cases.csv", cases)
     bootstrapped = {"n": config.resamples, "seed": config.seed}
@@ -104,6 +115,7 @@ def run(config: Config) -> Path:
         "run": scrub(config.run.resolve().name),
         "start": about["start"],
         "trained_on": about["trained_on"],
+        "classes": list(task.classes.values()),
         "split": config.split,
         "n_patients": int(items["patient"].nunique()),
         "n_cases_of_unknown_patients": len(manifest.guessed_patients & set(items.index)),
@@ -113,6 +125,7 @@ def run(config: Config) -> Path:
         "tolerance_mm": None if about["target"] else config.tolerance,
         "remarks": remarks,
         "trained_on_held_out_patients": {part: len(who) for part, who in seen.items()},
+        "n_look_alikes_of_training_scans": int(alike["scan"].nunique()),
         "metrics": {name: asdict(interval) for name, interval in metrics.items()},
         "baseline": baseline.about if baseline else {},
         "difference_to_baseline": {name: asdict(interval) for name, interval in compared.items()},
@@ -170,17 +183,19 @@ def _commands(config: Config, of_run: dict, pretrained: Iterable[Path]) -> list[
 def _segmentation(
     task, store: Store, manifest: Manifest, items: pd.DataFrame, config: Config
 ) -> pd.DataFrame:
-    """Dice and surface distance of every case and class on the scan's own grid."""
+    """Dice and surface distances of every case and class on the scan's own grid."""
     rows = []
     for item in track(list(items.index), "evaluate", unit="scans"):
         store.check_unchanged(manifest, item)
         scan = manifest.volume(item)
         truth = manifest.mask(item, scan)
         scores = task.predict(store.read(item))
-        found = restore(scores, store.grid(item), store.recipe.orientation, scan, task.labels)
+        found = restore(
+            scores, store.grid(item), store.recipe.orientation, scan, task.winners, task.clean
+        )
         each = segmentation_scores(
             found.array[0], truth.array[0].astype(np.int64), task.classes, scan.spacing,
-            config.tolerance,
+            config.tolerance, config.lesions,
         )  # fmt: skip
         about = {"id": item, "patient": items.at[item, "patient"]}
         rows += [{**about, **row} for row in each]
@@ -214,18 +229,24 @@ def _examples(task, store: Store, cases: pd.DataFrame, n: int) -> list[dict]:
     ]
 
 
-def _classification(task, store: Store, items: pd.DataFrame, about: dict) -> pd.DataFrame:
+def _truths(task, items: pd.DataFrame, columns: list[str]) -> dict[str, object]:
+    """What is true of each item, as the task's answer takes it."""
+    there = [c for c in columns if c in items]
+    if len(there) < len(columns):
+        return {}
+    return read_targets(task.answer.reads, items, columns, task.classes)
+
+
+def _whole_scans(
+    task, store: Store, items: pd.DataFrame, truths: dict[str, object]
+) -> pd.DataFrame:
     """Truth, prediction and scores of every case."""
-    numbers = target_numbers(items[about["target"]], task.classes)
-    scores = np.stack(
-        [task.predict(store.read(i)) for i in track(list(items.index), "evaluate", unit="scans")]
-    )
-    return pd.DataFrame(
-        {
-            "id": items.index,
-            "patient": items["patient"].to_numpy(),
-            "truth": [task.classes[numbers[i]] for i in items.index],
-            "predicted": [task.classes[k] for k in scores.argmax(1)],
-            **{f"score_{name}": scores[:, k] for k, name in task.classes.items()},
-        }
-    )
+    rows = []
+    for item in track(list(items.index), "evaluate", unit="scans"):
+        logits = task.logits(store.read(item))
+        told = task.answer.row(task.answer.scores(logits))
+        if hasattr(task.answer, "before"):
+            told |= task.answer.before(logits)
+        about = {"id": item, "patient": items.at[item, "patient"]}
+        rows.append({**about, **task.answer.truth(truths[item]), **told})
+    return pd.DataFrame(rows)

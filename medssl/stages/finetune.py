@@ -5,7 +5,7 @@ taken); without it `arch` is trained from scratch. The validation split chooses 
 kept. Writes into the run folder: model/ (enough to predict), metrics.jsonl, checkpoints/.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,23 +18,23 @@ from medssl.augment.compose import Augment
 from medssl.backbones.base import BACKBONES
 from medssl.backbones.base import build as build_backbone
 from medssl.config import Config as Base
-from medssl.config import Part, checked_parts
+from medssl.config import Part, checked_parts, resolve
 from medssl.data.crops import Crops, batches
-from medssl.data.leakage import PARTS, overlap, record, refuse_overlap
+from medssl.data.folds import resplit
+from medssl.data.leakage import PARTS, look_alikes, overlap, record, refuse_overlap
 from medssl.data.recipe import Recipe
 from medssl.data.store import Store
 from medssl.data.subset import few, of_splits
 from medssl.data.targets import (
+    answers,
     mask_classes,
     mask_remarks,
-    target_classes,
-    target_numbers,
+    read_targets,
     with_masks,
     with_target,
 )
 from medssl.describe import shareable
 from medssl.errors import UserError
-from medssl.evaluation.metrics import classification_scores, dice
 from medssl.progress import say
 from medssl.tasks.base import TASKS
 from medssl.trainable import checked
@@ -60,10 +60,19 @@ class Config(Base):
     from_scratch: bool = Field(False, description="take only the architecture of backbone")
     decoder: bool = Field(False, description="also start from the decoder that was pretrained")
     arch: Part = Field(Part(name="res_unet"), description="network when there is no backbone=")
-    target: str = Field("", description="label column of the manifest to classify by")
-    classes: dict[int, str] = Field(
-        {}, description="names of mask values; empty: class_1, class_2, ..."
+    target: list[str] = Field(
+        [], description="label column of the manifest to learn; several for multilabel"
     )
+    classes: dict[int, str] = Field(
+        {},
+        description="names of mask values, or the order of classes and grades; empty: class_1, ...",
+    )
+    others: bool = Field(False, description="mask values that classes does not name are background")
+    splits: Path | None = Field(
+        None,
+        description="CSV of id and split, or nnU-Net's splits_final.json, in place of the store's",
+    )
+    fold: int = Field(0, description="which fold of a splits_final.json", ge=0)
     labelled: int = Field(0, description="how many labelled scans to train on; 0: all", ge=0)
     draw: int = Field(0, description="which draw of them", ge=0)
     validation: int = Field(0, description="how many validation scans to score; 0: all", ge=0)
@@ -77,18 +86,22 @@ class Config(Base):
 
 def run(config: Config) -> Path:
     config = checked_parts(config, TABLES)
-    classifies = config.task.name != "segmentation"
-    if config.target and not classifies:
+    answer = getattr(resolve(config.task.name, TASKS, "task"), "answer_of", None)
+    if config.target and not answer:
         raise UserError(
-            "CONFIG", f"target={config.target}", "a segmentation learns from masks",
+            "CONFIG", f"target={','.join(config.target)}", "a segmentation learns from masks",
             "leave target out, or fine-tune classification",
         )  # fmt: skip
     store = Store.read_from(config.store)
-    if f"label_{config.target}" in store.items:  # the column as the user's table calls it
-        config = config.model_copy(update={"target": f"label_{config.target}"})
-    labelled = with_target(store, config.target) if classifies else with_masks(store)
-    train = few(of_splits(labelled, ["train"]), config.labelled, config.draw, config.target)
-    validation = few(of_splits(labelled, ["val"]), config.validation, 0, config.target)
+    if config.splits:
+        store.items = resplit(store.items, config.splits, config.fold)
+    # A column as the user's table calls it.
+    columns = [f"label_{t}" if f"label_{t}" in store.items else t for t in config.target]
+    config = config.model_copy(update={"target": columns})
+    labelled = with_target(store, *columns) if answer else with_masks(store)
+    by = columns[0] if answer and answer.reads in ("class", "grades") else ""
+    train = few(of_splits(labelled, ["train"]), config.labelled, config.draw, by)
+    validation = few(of_splits(labelled, ["val"]), config.validation, 0, by)
     if train.empty:
         raise UserError(
             "EMPTY", config.store, "no labelled scan has the split train",
@@ -100,24 +113,24 @@ def run(config: Config) -> Path:
         store, config.backbone, config.arch, config.from_scratch
     )
     _check_axes(config.task.options.get("size", ()), backbone)  # before any mask is read
-    if classifies:
-        classes = target_classes(train[config.target])
-        targets = target_numbers(store.items[config.target], classes)
+    if answer:
+        classes = answers(answer.reads, train, columns, config.classes)
+        targets = read_targets(answer.reads, store.items, columns, classes)
     else:
-        classes, targets = mask_classes(store, train, config.classes), None
-        strict = bool(config.classes)
+        classes, targets = mask_classes(store, train, config.classes, config.others), None
+        strict = bool(config.classes) and not config.others
         remarks += [f"training: {r}" for r in mask_remarks(store, train, classes, strict)]
         remarks += [f"validation: {r}" for r in mask_remarks(store, validation, classes, strict)]
     _refuse_leaks(parent, labelled, train, config)
     task = config.task.build(
         TASKS, "task", backbone, config.augment, classes, store.recipe.value_range
     )
-    checked(task, "task", "size", "predict")
+    checked(task, "task", "size", "predict", "validate")
     _check_axes(task.size, backbone)
     if config.decoder and parent:
         load_weights(config.backbone, _decoder(task), "decoder")
-    if targets:
-        task.set_class_counts([sum(targets[i] == k for i in train.index) for k in classes])
+    if answer:
+        task.learn_targets([targets[i] for i in train.index])
     to_channels_last(task, backbone.ndim)
     crops = Crops(store, list(train.index), task.crops, config.fit.seed, targets)
     about = card(
@@ -127,7 +140,7 @@ def run(config: Config) -> Path:
         recipe=store.recipe.model_dump(),
         task=config.task.model_dump(),
         classes=classes,
-        target=config.target,
+        target=columns,
         trained_on=len(train),
         config=shareable(Config, config.model_dump(mode="json")),
         seen=record(parent, train=train, validation=validation),
@@ -148,7 +161,7 @@ def run(config: Config) -> Path:
         for at in fit(task, read, config.fit, optim, config.out):
             earlier = [r["validation"] for r in at.log.rows() if r.get("validation") is not None]
             best = max([best, *earlier])
-            score = _validate(task, store, validation, targets)
+            score = task.validate(_held_out(store, validation, targets))
             if score is not None:
                 at.log.write(at.step, validation=score)
                 say(f"step {at.step}: validation {score:.4f}")
@@ -239,23 +252,13 @@ def _refuse_leaks(
         held_out = of_splits(labelled, splits)
         for seen in (parent, record({}, train=train)):
             refuse_overlap(overlap(seen, held_out, parts), config.store, config.allow_overlap)
+            look_alikes(seen, held_out, parts)
 
 
-def _validate(task, store: Store, validation: pd.DataFrame, targets) -> float | None:
-    """Mean Dice over classes and scans, or AUROC, on the prepared grid; None without scans."""
-    if validation.empty:
-        return None
-    scores = {i: task.predict(store.read(i)) for i in validation.index}
-    if targets is None:
-        each = [
-            dice(task.labels(s), store.read_mask(i)[0], task.classes) for i, s in scores.items()
-        ]
-        known = [d for case in each for d in case.values() if not np.isnan(d)]
-        return float(np.mean(known)) if known else None
-    known = [i for i in validation.index if i in targets]
-    if not known:
-        return None
-    found = classification_scores(
-        np.array([targets[i] for i in known]), np.stack([scores[i] for i in known])
-    )
-    return found["auroc"] if np.isfinite(found["auroc"]) else found["accuracy"]
+def _held_out(store: Store, validation: pd.DataFrame, targets) -> Iterator[tuple]:
+    """(prepared scan, what is true of it: its label mask or its target) of each scan that has one."""
+    for item in validation.index:
+        if targets is None:
+            yield store.read(item), store.read_mask(item)[0]
+        elif item in targets:
+            yield store.read(item), targets[item]

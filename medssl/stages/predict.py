@@ -1,6 +1,7 @@
 """Predict new scans with a fine-tuned model, in each scan's own geometry.
 
-Segmentation writes one NIfTI a scan, on the grid of the scan (same shape, same affine).
+Segmentation writes one NIfTI a scan, on the grid of the scan (same shape, same affine), volumes.csv,
+and with `dicom` DICOM-SEG and a structured report of the volumes, for the archive only.
 Classification writes scores.csv. A scan that cannot be read or predicted is listed in refused.csv
 with the reason, and the others go on. The same command goes on where it was cut off. Which file an
 id stands for is in private/names.csv, for the owner only; all else tells nobody who a patient is.
@@ -16,18 +17,22 @@ import pandas as pd
 from pydantic import Field
 
 from medssl.config import Config as Base
+from medssl.data.dicom_results import write_results
 from medssl.data.files import refuse_inside, without_formulas, write_csv
 from medssl.data.index import IDS, Row, read, scan
 from medssl.data.index.row import stamp
 from medssl.data.preprocess import prepare, restore
 from medssl.data.recipe import Recipe
+from medssl.data.volume import Volume
 from medssl.data.writing import affine_code, write_volume
 from medssl.errors import UserError, one_line
 from medssl.privacy import scrub_names
 from medssl.progress import say, track
 from medssl.stages.finetune import check_fits, load_task
+from medssl.tasks.ensemble import Ensemble
 from medssl.training.hardware import Hardware
 
+ARCHIVE, VOLUMES = "archive", "volumes.csv"
 NAMES, MASK_ENDINGS = Path("private/names.csv"), (".nii.gz", ".png")
 
 
@@ -39,6 +44,10 @@ class Config(Base, Hardware):
     )
     run: Path = Field(description="run or model folder of `medssl finetune`")
     scans: Path = Field(description="a scan, or a folder of scans (DICOM, NIfTI, MHA/NRRD, films)")
+    also: list[Path] = Field(
+        [], description="other runs of the same question, such as of other folds: the mean of all predicts, "
+        "and how far they are apart is written beside it",
+    )  # fmt: skip
     out: Path = Field(Path("predictions"), description="folder to write to")
     modality: str = Field("", description="modality of formats that do not say it")
     ids: IDS = Field(
@@ -46,6 +55,14 @@ class Config(Base, Hardware):
         description="what predictions are called: names (of files), pseudonyms (keyed hashes) or "
         "auto (a name only where it is neutral words and short numbers); private/names.csv in out "
         "says which is which",
+    )
+    dicom: bool = Field(
+        False, description="also write DICOM-SEG and a report (SR) of volumes for DICOM series, into "
+        "archive/, with the patient's identity, as an archive needs it",
+    )  # fmt: skip
+    codes: dict[str, str] = Field(
+        {},
+        description="of classes in DICOM, e.g. {liver: 'SCT:10200004:Liver'}; others by their name",
     )
     overwrite: bool = Field(False, description="replace predictions that lie in out already")
 
@@ -56,7 +73,7 @@ def run(config: Config) -> Path:
         raise UserError(
             "CONFIG", f"out={config.out}", "is the folder of a run", "choose another one"
         )
-    task, about = load_task(config.run, config.take())
+    task, about, weights = _models(config)
     recipe = Recipe(**about["recipe"])
     rows = scan(config.scans, config.modality, config.ids)
     if not rows:
@@ -64,7 +81,7 @@ def run(config: Config) -> Path:
     used = [r for r in rows if r.verdict == "used"]
     refused = [(r.id, r.code, scrub_names(r.reason, r.files)) for r in rows if not r.used]
     config.out.mkdir(parents=True, exist_ok=True)
-    names = _names(config, rows, about["weights_sha256"])
+    names = _names(config, rows, weights)
     done = set() if config.overwrite else _done(config.out, names)
     if done:
         say(f"{len(done)} scans were predicted before, by this model; going on")
@@ -73,6 +90,7 @@ def run(config: Config) -> Path:
     (config.out / "private").mkdir(mode=0o700, exist_ok=True)
     write_csv(config.out / NAMES, names, private=True)
     scores, remarks = [], defaultdict(list)
+    volumes, archived = _earlier(config.out / VOLUMES, done), []
     for row in track([r for r in used if r.id not in done], "predict", unit="scans"):
         try:
             volume = read(row)
@@ -81,13 +99,17 @@ def run(config: Config) -> Path:
             check_fits(prepared.image.array, task.backbone, row.id)
             for remark in prepared.image.remarks:
                 remarks[remark].append(row.id)
-            found = task.predict(prepared.image.array)
+            found, spread = task.predict(prepared.image.array)
             if found.ndim == 1:
-                scores.append({"id": row.id, **_named(found, task.classes)})
+                scores.append({"id": row.id, **task.answer.row(found), **_apart(task, spread)})
             else:
                 grid = prepared.grid
-                labels = restore(found, grid, recipe.orientation, volume, task.labels)
+                labels = restore(found, grid, recipe.orientation, volume, task.winners, task.clean)
                 write_volume(labels, config.out / row.id, affine_code(row.files, row.format))
+                told = _volumes(labels, task.classes, prepared.image.spacing, spread)
+                volumes += [{"id": row.id, **v} for v in told]
+                if config.dicom:
+                    archived += _archive(config, labels, row, task.classes, weights)
         except UserError as error:
             reason = scrub_names(f"{error.cause}. Fix: {error.fix}", row.files)
             refused.append((row.id, error.code, reason))
@@ -98,6 +120,12 @@ def run(config: Config) -> Path:
             refused.append((row.id, "PREDICT", f"{reason}. Fix: {fix}"))
     if scores:
         write_csv(config.out / "scores.csv", pd.DataFrame(scores))
+    if volumes:
+        write_csv(config.out / VOLUMES, pd.DataFrame(volumes))
+    if config.dicom:
+        say(
+            f"{len(archived)} files for the archive, which name patients, in {config.out / ARCHIVE}"
+        )
     listed = pd.DataFrame(refused, columns=["id", "code", "reason"])
     write_csv(config.out / "refused.csv", listed)
     for remark, ids in remarks.items():
@@ -109,6 +137,67 @@ def run(config: Config) -> Path:
             f"see {config.out / 'refused.csv'}",
         )  # fmt: skip
     return config.out
+
+
+def _models(config: Config) -> tuple[Ensemble, dict, str]:
+    """The run and those beside it, the first one's card, and a hash that stands for all weights."""
+    loaded = [load_task(run, config.take()) for run in (config.run, *config.also)]
+    first = loaded[0][1]
+    for run, (_, about) in zip(config.also, loaded[1:], strict=True):
+        if other := [k for k in ("recipe", "classes", "target") if about[k] != first[k]]:
+            raise UserError(
+                "MISMATCH", run, f"its {', '.join(other)} is not that of {config.run.name}",
+                "average runs of the same question on scans prepared alike",
+            )  # fmt: skip
+    weights = "+".join(about["weights_sha256"] for _, about in loaded)
+    return Ensemble([task for task, _ in loaded]), first, weights
+
+
+def _apart(task: Ensemble, spread: np.ndarray | None) -> dict[str, float]:
+    """Standard deviations over models of each score of a whole scan."""
+    names = task.answer.names
+    return (
+        {}
+        if spread is None
+        else dict(zip([f"sd_{n}" for n in names], spread.round(6), strict=True))
+    )
+
+
+def _volumes(
+    labels: Volume, classes: dict[int, str], prepared: tuple[float, ...], spread: np.ndarray | None
+) -> list[dict]:
+    """How much there is of each class, ml, of a film mm2, and its standard deviation over models; those
+    count voxels of the prepared size."""
+    unit, factor = ("area_mm2", 1.0) if labels.ndim == 2 else ("volume_ml", 1e-3)
+    rows = []
+    for place, (k, name) in enumerate(classes.items()):
+        size = (labels.array == k).sum() * np.prod(labels.spacing) * factor
+        rows.append({"class": name, unit: round(float(size), 4)})
+        if spread is not None:
+            rows[-1][f"sd_{unit}"] = round(float(spread[place] * np.prod(prepared) * factor), 4)
+    return rows
+
+
+def _earlier(path: Path, done: set[str]) -> list[dict]:
+    """Rows of scans that were predicted before this sitting."""
+    if not done or not path.is_file():
+        return []
+    table = pd.read_csv(path, dtype={"id": "str"}, keep_default_na=False)
+    return table[table["id"].isin(done)].to_dict("records")
+
+
+def _archive(config: Config, labels: Volume, row: Row, classes: dict[int, str], weights: str):
+    """Files for the archive; a scan that is no DICOM series has none."""
+    if row.format != "dicom" or labels.ndim != 3:
+        say(f"remark on {row.id}: it is no DICOM series, nothing is written for an archive")
+        return []
+    folder = config.out / ARCHIVE
+    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        return write_results(labels, row.files, folder / row.id, classes, weights, config.codes)
+    except UserError as error:
+        say(f"remark on {row.id}: not written for an archive: {error.cause}. Fix: {error.fix}")
+        return []
 
 
 def _names(config: Config, rows: list[Row], weights: str) -> pd.DataFrame:
@@ -138,8 +227,3 @@ def _refuse_existing(out: Path, ids: list[str]) -> None:
             "EXISTS", out, f"holds {len(there)} earlier predictions ({', '.join(there[:3])})",
             "choose another out=, or replace them with overwrite=true",
         )  # fmt: skip
-
-
-def _named(scores: np.ndarray, classes: dict[int, str]) -> dict[str, float]:
-    found = {f"score_{name}": round(float(scores[k]), 6) for k, name in classes.items()}
-    return {"predicted": classes[int(scores.argmax())], **found}

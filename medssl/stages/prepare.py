@@ -23,6 +23,7 @@ from medssl.data import splits
 from medssl.data.duplicates import pixel_fingerprint
 from medssl.data.files import alone_in, refuse_inside, write_csv
 from medssl.data.forecast import Forecast
+from medssl.data.likeness import likeness
 from medssl.data.manifest import Manifest
 from medssl.data.patients import PATIENT
 from medssl.data.preprocess import prepare
@@ -152,10 +153,10 @@ def _prepare(store: Store, one: Manifest) -> Outcome:
                 "CHANGED", row["id"], "its files changed while they were read",
                 "index the folder again when it is at rest",
             )  # fmt: skip
-        pixels = pixel_fingerprint(scan)
+        pixels, looks = pixel_fingerprint(scan), likeness(scan)
         prepared = prepare(scan, store.recipe, mask, name=row["id"])
         del scan, mask
-        size = store.add(key, prepared, pixels)
+        size = store.add(key, prepared, pixels, looks)
         seconds = time.monotonic() - began
         return Outcome(store.describe(row, key, source), size, seconds)
     except UserError as error:

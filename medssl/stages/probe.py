@@ -21,7 +21,7 @@ from pydantic import Field
 from medssl.backbones.base import build, pool
 from medssl.config import Config as Base
 from medssl.config import Count
-from medssl.data.leakage import overlap, refuse_overlap
+from medssl.data.leakage import look_alikes, overlap, refuse_overlap
 from medssl.data.preprocess import resize
 from medssl.data.store import Store
 from medssl.data.subset import few, of_splits
@@ -91,6 +91,7 @@ def run(config: Config) -> Path:
         say(f"remark: training stopped at step {about['steps']} of {planned}")
     train, test = sides = _sides(store, config)
     refuse_overlap(overlap(about, test), config.run, config.allow_overlap)
+    look_alikes(about, test)
     names = (
         target_classes(train[config.target])
         if config.target

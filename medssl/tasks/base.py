@@ -1,5 +1,6 @@
 """What a task is, and the table of those that ship."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,9 @@ from medssl.trainable import Trainable
 TASKS = {
     "segmentation": "medssl.tasks.segmentation:Segmentation",
     "classification": "medssl.tasks.classification:Classification",
+    "multilabel": "medssl.tasks.classification:Multilabel",
+    "ordinal": "medssl.tasks.classification:Ordinal",
+    "regression": "medssl.tasks.classification:Regression",
 }
 
 
@@ -20,7 +24,17 @@ class Task(Trainable, Protocol):
     classes: dict[int, str]
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Scores of one prepared item (C, *space): (labels, *space), or (classes,)."""
+        """Scores of one prepared item (C, *space): (labels, *space), or (classes,) of an `answer`."""
+
+    def validate(self, cases: Iterable[tuple]) -> float | None:
+        """How well held-out cases are answered, higher is better, None if they cannot tell; fits what is
+        chosen on them. A case is (prepared item, true labels (*space) or target)."""
+
+    def winners(self, scores: np.ndarray) -> np.ndarray:
+        """Of a segmentation: the label of every voxel from scores (labels, *part of the space)."""
+
+    def clean(self, labels: np.ndarray) -> np.ndarray:
+        """Of a segmentation: labels (*space) after what needs to see all of them."""
 
     def labels(self, scores: np.ndarray) -> np.ndarray:
-        """Of a segmentation: the label of every voxel from scores (labels, *space)."""
+        """Of a segmentation: both."""

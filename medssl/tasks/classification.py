@@ -1,6 +1,7 @@
-"""Classification: one class for a whole scan or film."""
+"""One answer for a whole scan or film: a class, labels, a grade or a number."""
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,12 +13,21 @@ from medssl.backbones.base import pool
 from medssl.config import Count, Fraction
 from medssl.data.crops import CropSpec
 from medssl.data.preprocess import resize
-from medssl.tasks.mixup import mixed, other, shares
+from medssl.errors import UserError
+from medssl.tasks.answers import Classes, Grades, Labels, Number
+from medssl.tasks.mixup import mixed, shares
+from medssl.tasks.pooling import AttentionPool
 from medssl.trainable import StepOutput
 
 
 class Classification(nn.Module):
-    """Averages of every level of the backbone, dropout, a linear layer. Works in 2D and 3D."""
+    """The backbone's levels, averaged or by attention, dropout, a linear layer. Works in 2D and 3D.
+
+    A network in 2D takes a volume slice by slice, and averages what it says of them; with `slices` it
+    learns from all slices of a volume together, and attention may choose among them.
+    """
+
+    answer_of: ClassVar = Classes
 
     def __init__(
         self, backbone: nn.Module, augment: Augment, classes: dict[int, str],
@@ -27,72 +37,95 @@ class Classification(nn.Module):
         smoothing: Annotated[Fraction, "of the labels, 0..1"] = 0.0,
         balance: Annotated[bool, "weight classes inversely to their training counts"] = False,
         mixup: Annotated[float, Field(ge=0), "alpha of Beta(alpha, alpha); 0: samples unmixed"] = 0.0,
+        pooling: Annotated[Literal["mean", "attention"], "of the places of a map, or of slices; "
+                           "attention is of the coarsest level's places"] = "mean",
+        slices: Annotated[int, Field(ge=0), "a network in 2D sees a volume, resized to so many slices, "
+                          "as one sample; 0: each slice is a sample"] = 0,
     ):  # fmt: skip
         super().__init__()
         self.backbone, self.augment, self.value_range = backbone, augment, value_range
         self.classes = classes
-        self.size, self.balance, self.smoothing = tuple(size), balance, smoothing
-        self.mixup = mixup
-        self.crops = CropSpec(self.size, whole=True)
-        self.head = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(sum(backbone.channels), len(classes))
-        )
-        self.register_buffer("weights", torch.ones(len(classes)))
+        self.size, self.smoothing = tuple(size), smoothing
+        self.mixup, self.balanced, self.slices = mixup, balance, slices
+        self.crops = CropSpec((*self.size, slices) if slices else self.size, whole=True)
+        self.answer = self.answer_of([classes[k] for k in sorted(classes)])
+        for option, asked in {"balance": balance, "smoothing": smoothing}.items():
+            if asked and option not in self.answer.takes:
+                raise UserError(
+                    "CONFIG", f"task.{option}", f"means nothing to {type(self).__name__.lower()}",
+                    "leave it out",
+                )  # fmt: skip
+        features = sum(backbone.channels)
+        if pooling == "attention" and not slices:
+            features = backbone.channels[-1]
+        self.attention = AttentionPool(features) if pooling == "attention" else None
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, self.answer.outputs))
 
-    def set_class_counts(self, counts: list[int]) -> None:
-        """Class weights from training counts, when `balance` is on; their mean is 1."""
-        if self.balance:
-            inverse = 1 / torch.tensor(counts, dtype=torch.float32).clamp(min=1)
-            self.weights.copy_(inverse / inverse.mean())
+    def learn_targets(self, targets: list) -> None:
+        """Take from the training scans' targets what is needed before the first step."""
+        self.answer.learn(targets, self.balanced)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, C, *size)."""
-        return self.head(pool(self.backbone(image)))
+        """Logits (B, outputs) of images (B, C, *size), or of volumes (B, C, *size, slices)."""
+        if self.slices:
+            b, n = len(image), image.shape[-1]
+            levels = self.backbone(image.movedim(-1, 1).flatten(0, 1))
+            instances = pool(levels).unflatten(0, (b, n))
+        elif self.attention:
+            instances = self.backbone(image)[-1].flatten(2).transpose(1, 2)
+        else:
+            return self.head(pool(self.backbone(image)))
+        return self.head(self.attention(instances) if self.attention else instances.mean(1))
 
     def training_step(self, batch: dict, step: int) -> StepOutput:
         drawn = self.augment.draw(batch["seed"], tuple(batch["image"].shape[2:]))
-        image, target = drawn.image(batch["image"], self.value_range), batch["target"]
-        if not self.mixup:
-            logits = self(image).float()
-            loss = nn.functional.cross_entropy(
-                logits, target, weight=self.weights, label_smoothing=self.smoothing
-            )
-        else:
+        image, code = drawn.image(batch["image"], self.value_range), batch["target"]
+        code = self.answer.encode(code)
+        if self.mixup:
             share = shares(batch["seed"], self.mixup)
-            logits = self(mixed(image, share)).float()
-            loss = mixed_cross_entropy(logits, target, share, self.weights, self.smoothing)
-            target = torch.where(share < 0.5, other(target), target)
-        right = (logits.argmax(1) == target).float().mean()
-        return StepOutput(loss, {"accuracy": float(right)})
+            image, code = mixed(image, share), mixed(code, share)
+        logits = self(image).float()
+        loss = self.answer.loss(logits, code, self.smoothing)
+        return StepOutput(loss, self.answer.log(logits, code))
 
     def after_step(self, step: int) -> None:
         pass
 
     @torch.no_grad()
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Class probabilities (classes,) of one prepared item (C, *space).
+        """Scores (k,) of one prepared item (C, *space): what the answer's `scores` says."""
+        return self.answer.scores(self.logits(image))
 
-        A network in 2D takes a volume slice by slice along its last axis; the mean is returned.
-        """
-        if image.ndim > self.backbone.ndim + 1:
-            slices = [
-                self.predict(np.ascontiguousarray(image[..., z])) for z in range(image.shape[-1])
-            ]
-            return np.mean(slices, axis=0)
+    def validate(self, cases: Iterable[tuple]) -> float | None:
+        """AUROC of held-out (prepared item, target), or what else the answer counts by; its
+        temperature and thresholds are fitted to them."""
+        found = [(self.logits(image), target) for image, target in cases]
+        return self.answer.fit(*map(list, zip(*found, strict=True))) if found else None
+
+    @torch.no_grad()
+    def logits(self, image: np.ndarray) -> Tensor:
+        """Of one prepared item: (instances, outputs), one, or a slice each."""
+        size, stack = self.crops.size, [image]
+        if image.ndim > len(size) + 1:
+            stack = [np.ascontiguousarray(image[..., z]) for z in range(image.shape[-1])]
         device = next(self.parameters()).device
-        fitted = torch.from_numpy(resize(image, self.size, smooth=True))[None].to(device)
-        return self(fitted)[0].float().softmax(0).cpu().numpy()
+        fitted = (torch.from_numpy(resize(each, size, smooth=True))[None] for each in stack)
+        return torch.cat([self(each.to(device)).float() for each in fitted])
 
 
-def mixed_cross_entropy(
-    logits: Tensor, target: Tensor, share: Tensor, weights: Tensor, smoothing: float
-) -> Tensor:
-    """Cross-entropy (mean by class weights) with `share` (B,) of each target and the rest of the
-    next sample's; logits (B, classes), target int64 (B,). With share 1 that of `target` alone."""
-    total, weight = 0.0, 0.0
-    for part, wanted in ((share, target), (1 - share, other(target))):
-        each = nn.functional.cross_entropy(
-            logits, wanted, weight=weights, label_smoothing=smoothing, reduction="none"
-        )
-        total, weight = total + (part * each).sum(), weight + (part * weights[wanted]).sum()
-    return total / weight
+class Multilabel(Classification):
+    """Several labels that may be there together; `target` names their columns."""
+
+    answer_of: ClassVar = Labels
+
+
+class Ordinal(Classification):
+    """Grades in order: numbers, or names whose order `classes` gives."""
+
+    answer_of: ClassVar = Grades
+
+
+class Regression(Classification):
+    """A measured number, such as age."""
+
+    answer_of: ClassVar = Number

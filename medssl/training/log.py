@@ -22,6 +22,11 @@ class MetricsLog:
     def time(self, step: int, **figures: float) -> None:
         self._append(self.timing, {"step": step, **{k: _short(v) for k, v in figures.items()}})
 
+    def spent(self) -> tuple[float, int]:
+        """Seconds and samples of the run until now, over all its sittings."""
+        rows = read_jsonl(self.timing) if self.timing.exists() else []
+        return (rows[-1]["seconds"], int(rows[-1]["samples"])) if rows else (0.0, 0)
+
     def rewind(self, step: int) -> None:
         for path in (self.metrics, self.timing):
             if path.exists():

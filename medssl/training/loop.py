@@ -71,7 +71,8 @@ def fit(
     trainable.train()
 
     stream = batches(first * fit.accumulate, fit.steps * fit.accumulate)
-    began, seen = time.monotonic(), 0
+    before, seen = log.spent()
+    began = time.monotonic() - before
     latest: dict[str, float] = {}  # read by the line that shows progress
     left = range(first, fit.steps)
     for step in track(

@@ -28,11 +28,17 @@ class Optim(Keys):
     frozen: float = Field(
         0.0, description="share of the steps in which the backbone rests", ge=0, le=1
     )
+    unfreeze: float = Field(
+        0.0, description="share of the steps, after those, over which its layers join one after the "
+        "other, the ones next to the head first", ge=0, le=1,
+    )  # fmt: skip
     clip: float = Field(1.0, description="largest gradient norm; 0: not clipped", ge=0)
 
     def for_new_weights(self) -> "Optim":
         """The same without what only makes sense for a backbone that was pretrained."""
-        return self.model_copy(update={"backbone_rate": 1.0, "layer_decay": 1.0, "frozen": 0.0})
+        return self.model_copy(
+            update={"backbone_rate": 1.0, "layer_decay": 1.0, "frozen": 0.0, "unfreeze": 0.0}
+        )
 
 
 def rate(step: int, steps: int, optim: Optim) -> float:
@@ -45,26 +51,28 @@ def rate(step: int, steps: int, optim: Optim) -> float:
 
 
 def parameter_groups(module: nn.Module, optim: Optim) -> list[dict]:
-    """Every trainable parameter in exactly one group; groups carry `scale` and `in_backbone`.
+    """Every trainable parameter in exactly one group; groups carry `scale` and `rests`.
 
     scale = layer_decay^(n + 1 - layer) * backbone_rate in the backbone (layer 0 is the stem), 1
-    elsewhere. One-dimensional parameters (norms, biases) are not decayed.
+    elsewhere. `rests` is the share of the steps before a group begins to learn. One-dimensional
+    parameters (norms, biases) are not decayed.
     """
     groups: dict[tuple, dict] = {}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
         inside = name.startswith("backbone.")
-        scale = 1.0
+        scale, rests = 1.0, 0.0
         if inside:
             away = module.backbone.n_layers - module.backbone.layer_of(
                 name.removeprefix("backbone.")
             )
             scale = optim.backbone_rate * optim.layer_decay**away
+            rests = optim.frozen + optim.unfreeze * (away - 1) / module.backbone.n_layers
         decay = 0.0 if parameter.ndim <= 1 else optim.weight_decay
         group = groups.setdefault(
-            (inside, scale, decay),
-            {"params": [], "scale": scale, "weight_decay": decay, "in_backbone": inside},
+            (inside, scale, decay, rests),
+            {"params": [], "scale": scale, "weight_decay": decay, "rests": rests},
         )
         group["params"].append(parameter)
     return list(groups.values())
@@ -77,7 +85,7 @@ def build(module: nn.Module, optim: Optim) -> torch.optim.Optimizer:
 def set_rates(optimizer: torch.optim.Optimizer, step: int, steps: int, optim: Optim) -> float:
     """Set every group's rate for this step; returns the rate of the head."""
     share = rate(step, steps, optim)
-    resting = step < round(optim.frozen * steps)
     for group in optimizer.param_groups:
-        group["lr"] = 0.0 if resting and group["in_backbone"] else optim.lr * share * group["scale"]
+        resting = step < round(group["rests"] * steps)
+        group["lr"] = 0.0 if resting else optim.lr * share * group["scale"]
     return optim.lr * share

@@ -32,7 +32,7 @@ def identity(batch, ndim):
 def test_affine_equals_scipys_for_the_same_map(size):
     image = smooth(size)
     maps = draw_affine(
-        torch.tensor([5]), size, rotate=25, scale=(0.8, 1.2), shift=0.1, flip=0.5
+        torch.tensor([5]), size, rotate=25, scale=(0.8, 1.2), shift=0.1, flip=[0.5]
     )  # fmt: skip
     ours = apply_spatial(torch.from_numpy(image)[None, None], maps)[0, 0].numpy()
     matrix, move = maps[0, :, :-1].numpy(), maps[0, :, -1].numpy()
@@ -62,7 +62,7 @@ def test_affine_equals_monais_for_the_same_matrix(size):
 def test_crop_affine_and_elastic_are_one_resampling_equal_to_scipys(size, output, nearest):
     ndim, seeds = len(size), torch.tensor([5, 6])
     images = torch.from_numpy(np.stack([smooth(size, s) for s in (0, 1)]))[:, None]
-    maps = draw_affine(seeds, size, rotate=10, scale=(0.9, 1.3), flip=0.5)
+    maps = draw_affine(seeds, size, rotate=10, scale=(0.9, 1.3), flip=[0.5])
     maps = into_box(maps, draw_crop(seeds, ndim, share=(0.5, 0.7), aspect=0.3), size, output)
     elastic = draw_elastic(seeds, output, largest=2, spacing=6)
     ours = apply_spatial(images, maps, elastic, size=output, nearest=nearest)
@@ -93,11 +93,13 @@ def test_crop_affine_and_elastic_are_one_resampling_equal_to_scipys(size, output
 def test_flips_are_exact_and_nothing_is_the_identity(size):
     image = torch.randn(4, 2, *size)
     axes = tuple(range(2, image.ndim))
-    flipped = draw_affine(torch.arange(4), size, flip=1.0)
+    flipped = draw_affine(torch.arange(4), size, flip=[1.0])
     assert torch.equal(apply_spatial(image, flipped), image.flip(axes))
-    some = draw_affine(torch.arange(4), size, flip=0.5)
+    some = draw_affine(torch.arange(4), size, flip=[0.5])
     for one, out, m in zip(image, apply_spatial(image, some), some, strict=True):
         assert torch.equal(out, one.flip([1 + a for a in range(len(size)) if m[a, a] < 0]))
+    first = draw_affine(torch.arange(4), size, flip=[1.0] + [0.0] * (len(size) - 1))
+    assert torch.equal(apply_spatial(image, first), image.flip(2))
     assert apply_spatial(image, draw_affine(torch.arange(4), size)) is image
     # Resampling agrees with copying.
     nearly = flipped.clone()

@@ -51,6 +51,16 @@ def test_mask_and_image_belong_together(store):
         assert (bright == s["mask"]).mean() > 0.95
 
 
+def test_boxes_are_placed_around_the_labels_asked_for(tmp_path):
+    store = make(tmp_path / "s", [(40, 40, 40)])
+    points = np.array([[1, 5, 5, 5], [7, 34, 34, 34]], np.int32)
+    store.foreground = lambda item: points
+    for label, centre in ((1, 5), (7, 34)):
+        spec = CropSpec((8, 8, 8), foreground=1.0, labels=(label,))
+        boxes = [Crops(store, ["case0"], spec, seed=0)[i] for i in range(20)]
+        assert all((b["low"] <= centre).all() and (centre < b["high"]).all() for b in boxes)
+
+
 def test_foreground_share_of_boxes_holds_a_labelled_voxel(tmp_path):
     from medssl.data.preprocess import prepare
     from medssl.data.recipe import Recipe
@@ -61,7 +71,7 @@ def test_foreground_share_of_boxes_holds_a_labelled_voxel(tmp_path):
     mask[0, 50:52, 5:7, 30:32] = 1
     image = np.random.default_rng(0).normal(size=mask.shape).astype(np.float32)
     store.add(
-        "key0", prepare(Volume(image, np.eye(4)), Recipe(), Volume(mask, np.eye(4))), "0" * 32
+        "key0", prepare(Volume(image, np.eye(4)), Recipe(), Volume(mask, np.eye(4))), "0" * 32, ""
     )
     always = Crops(store, ["case0"], CropSpec((12, 12, 12), foreground=1.0, mask=True), seed=0)
     assert all(always[g]["mask"].any() for g in range(30))

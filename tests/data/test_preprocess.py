@@ -3,7 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from medssl.data.preprocess import prepare, resize, restore
+from medssl.data import preprocess
+from medssl.data.preprocess import Grid, prepare, resize, restore
 from medssl.data.recipe import Recipe
 from medssl.data.volume import Volume, reorient, spacing_affine
 from medssl.errors import UserError
@@ -111,3 +112,20 @@ def test_a_film_that_padding_would_blow_up_is_refused():
     film = Volume(np.arange(64, dtype=np.uint8).reshape(1, 8, 8), spacing_affine((1e-4, 1e4)))
     with pytest.raises(UserError, match="TOO_LARGE x: the grid .* GiB of memory"):
         prepare(film, Recipe(intensity="percentile", size=[16, 16]), name="x")
+
+
+@pytest.mark.parametrize("shape, grid", [
+    ((33, 20, 26), (24, 31, 20)), ((9, 40, 8), (30, 12, 17)), ((21, 34), (40, 17)), ((1, 5, 6), (7, 5, 6)),
+])  # fmt: skip
+def test_slabs_win_as_the_whole_does(shape, grid, monkeypatch):
+    scores = np.random.default_rng(0).random((3, *grid), np.float32)
+    place = Grid(shape, (0,) * len(shape), shape, grid)
+    scan = Volume(np.zeros((1, *shape), np.float32), np.eye(4))
+    whole = resize(scores, shape, smooth=True)
+    sure = np.sort(whole, 0)[-1] - np.sort(whole, 0)[-2] > 1e-5
+    for size in (1, 1000, 1 << 27):
+        monkeypatch.setattr(preprocess, "SLAB_BYTES", size)
+        found = restore(scores, place, "RAS", scan, lambda s: s.argmax(0)).array[0]
+        assert np.array_equal(found[sure], whole.argmax(0)[sure])
+    last = restore(scores, place, "RAS", scan, lambda s: s.argmax(0), lambda x: 5 - x).array[0]
+    assert np.array_equal(last, 5 - found)

@@ -23,7 +23,7 @@ def make(folder, shapes, recipe=None, masks=True, extra=None) -> Store:
         volume = Volume(array, np.eye(4), "MR")
         mask = volume.with_array((array > 0).astype(np.uint8)) if masks else None
         prepared = prepare(volume, recipe, mask)
-        store.add(f"key{i}", prepared, f"{i:032x}")
+        store.add(f"key{i}", prepared, f"{i:032x}", "")
         about = {"id": f"case{i}", "patient": f"p{i // 2}", "split": "train", "modality": "MR"}
         row = pd.Series(
             {**about, "label_mask": "m" if masks else "", **(extra[i] if extra else {})}
@@ -111,7 +111,7 @@ def test_whole_hounsfield_units_come_back_exactly(tmp_path):
         store = Store(tmp_path / str(window), recipe, tmp_path, pd.DataFrame())
         hu = np.linspace(*window, 1280).round().reshape(1, 4, 16, 20)
         prepared = prepare(Volume(hu.astype(np.int16), np.eye(4), "CT"), recipe)
-        store.add("k", prepared, "0" * 32)
+        store.add("k", prepared, "0" * 32, "")
         row = pd.Series({"id": "a", "label_mask": ""})
         store.items = pd.DataFrame([store.describe(row, "k", "")], index=["a"])
         found = (store.read("a") + 1) / 2 * (window[1] - window[0]) + window[0]

@@ -1,8 +1,11 @@
+import numpy as np
 import pandas as pd
 import pytest
 
 from medssl.data.targets import (
+    answers,
     mask_classes,
+    read_targets,
     target_classes,
     target_numbers,
     with_masks,
@@ -27,6 +30,9 @@ def test_mask_values_get_names(tmp_path):
     store = make(tmp_path / "s", [(8, 8, 8)])
     assert mask_classes(store, with_masks(store), {}) == {1: "class_1"}
     assert mask_classes(store, store.items, {2: "b", 1: "a"}) == {1: "a", 2: "b"}
+    assert mask_classes(store, store.items, {1: "a"}, others=True) == {1: "a"}
+    with pytest.raises(UserError, match="no mask holds a value"):
+        mask_classes(store, store.items, {2: "b"}, others=True)
     for names in ({2: "b"}, {1: "a", 2: "a"}, {0: "air", 1: "a"}):
         with pytest.raises(UserError):
             mask_classes(store, store.items, names)
@@ -42,3 +48,50 @@ def test_classes_of_a_column():
         target_classes(column[:1])
     with pytest.raises(UserError, match="20 values for 20 training scans: too many"):
         target_classes(pd.Series([i / 7 for i in range(20)], name="label_age"))
+
+
+def test_what_each_kind_of_answer_reads():
+    items = pd.DataFrame(
+        {"label_a": ["1", "yes", "", "0"], "label_b": ["", "false", "", "TRUE"],
+         "label_age": [30.0, 41.5, np.nan, 60.0], "label_grade": ["10", "2", "2", "9"]},
+        index=list("wxyz"),
+    )  # fmt: skip
+    both = ["label_a", "label_b"]
+    assert answers("labels", items, both, {}) == {0: "a", 1: "b"}
+    labels = read_targets("labels", items, both, {})
+    assert list(labels) == ["w", "x", "z"]
+    assert labels["w"][0] == 1 and np.isnan(labels["w"][1]) and labels["z"].tolist() == [0, 1]
+    assert answers("number", items, ["label_age"], {}) == {0: "age"}
+    assert read_targets("number", items, ["label_age"], {}) == {"w": 30, "x": 41.5, "z": 60}
+    grades = answers("grades", items, ["label_grade"], {})
+    assert grades == {0: "2", 1: "9", 2: "10"}  # as numbers, not as words
+    assert read_targets("grades", items, ["label_grade"], grades) == {
+        "w": 2,
+        "x": 0,
+        "y": 0,
+        "z": 1,
+    }
+    assert answers("class", items, ["label_grade"], {}) == {0: "10", 1: "2", 2: "9"}
+
+
+def test_columns_that_do_not_answer_are_refused():
+    items = pd.DataFrame(
+        {"label_word": ["mild", "none", "none"], "label_age": ["30", "old", "5"]}, index=list("xyz")
+    )
+    with pytest.raises(UserError, match="'old' of y"):
+        answers("number", items, ["label_age"], {})
+    with pytest.raises(UserError, match="0, 1, yes or no"):
+        answers("labels", items, ["label_age"], {})
+    with pytest.raises(UserError, match="whose order is not known.*classes="):
+        answers("grades", items, ["label_word"], {})
+    assert answers("grades", items, ["label_word"], {5: "mild", 1: "none"}) == {
+        0: "none",
+        1: "mild",
+    }
+    assert answers("class", items, ["label_word"], {0: "none", 1: "mild"})[1] == "mild"
+    with pytest.raises(UserError, match="does not name"):
+        answers("grades", items, ["label_word"], {0: "none"})
+    with pytest.raises(UserError, match="needs two classes"):
+        answers("class", items[1:2].assign(label_word="none"), ["label_word"], {0: "none"})
+    with pytest.raises(UserError, match="2 columns, this task answers one"):
+        answers("class", items, ["label_word", "label_age"], {})

@@ -7,9 +7,9 @@ from medssl.errors import UserError
 from medssl.evaluation.baseline import Baseline
 
 
-def written(folder, **columns):
+def written(folder, classes=("liver",), **columns):
     pd.DataFrame({"id": ["a", "b"], **columns}).to_parquet(folder / "cases.parquet")
-    (folder / "metrics.json").write_text(json.dumps({"tolerance_mm": 1.0}))
+    (folder / "metrics.json").write_text(json.dumps({"tolerance_mm": 1.0, "classes": classes}))
     return Baseline.read(folder)
 
 
@@ -23,7 +23,7 @@ def test_the_same_question_passes_and_another_is_refused(tmp_path):
     ):
         with pytest.raises(UserError, match=cause):
             baseline.check(ids, classes, tolerance)
-    scored = written(tmp_path, score_no=[0.1, 0.2], score_yes=[0.9, 0.8])
+    scored = written(tmp_path, ["no", "yes"], score_no=[0.1, 0.2], score_yes=[0.9, 0.8])
     scored.check({"a", "b"}, {0: "no", 1: "yes"}, 1.0)
     with pytest.raises(UserError, match="MISMATCH"):
         scored.check({"a", "b"}, {0: "no", 1: "maybe"}, 1.0)

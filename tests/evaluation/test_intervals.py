@@ -22,7 +22,7 @@ def test_mean_and_statistic_agree():
     rng = np.random.default_rng(0)
     values, patients = rng.normal(size=120), rng.integers(0, 40, 120)
     a = bootstrap(values, patients, n=4000)
-    b = bootstrap_statistics(lambda rows: {"m": values[rows].mean()}, patients, n=4000)["m"]
+    b = bootstrap_statistics(lambda w: {"m": w @ values / w.sum(1)}, patients, n=4000)["m"]
     assert a.estimate == pytest.approx(b.estimate)
     assert a.low == pytest.approx(b.low, abs=0.03) and a.high == pytest.approx(b.high, abs=0.03)
 
@@ -62,8 +62,9 @@ def test_nothing_known_is_nan_not_a_crash():
 def test_resamples_where_a_figure_is_not_defined_are_left_out():
     values = np.array([1.0, 0, 0, 0])
 
-    def share(rows):
-        return {"defined": 1.0 if values[rows].any() else np.nan, "never": np.nan}
+    def share(weights):
+        seen = weights @ values > 0
+        return {"defined": np.where(seen, 1.0, np.nan), "never": np.full(len(seen), np.nan)}
 
     found = bootstrap_statistics(share, np.arange(4), n=200)
     assert (found["defined"].low, found["defined"].high) == (1, 1)
@@ -93,4 +94,4 @@ def test_lengths_must_agree_and_there_must_be_cases():
     with pytest.raises(ValueError, match="patients"):
         bootstrap(np.ones(3), np.array(list("ab")))
     with pytest.raises(ValueError, match="no cases"):
-        bootstrap_statistics(lambda rows: {"m": 0.0}, np.array([]))
+        bootstrap_statistics(lambda w: {"m": w.sum(1)}, np.array([]))

@@ -3,15 +3,8 @@ import pytest
 import torch
 from monai.metrics import compute_dice, compute_surface_dice
 from scipy import ndimage
-from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
-from medssl.errors import UserError
-from medssl.evaluation.metrics import (
-    classification_scores,
-    dice,
-    segmentation_scores,
-    undefined,
-)
+from medssl.evaluation.metrics import dice, lesion_scores, segmentation_scores
 
 CLASSES = {1: "liver", 2: "spleen", 3: "nowhere"}
 
@@ -71,22 +64,6 @@ def test_volumes_in_ml():
     assert row["volume_ml_truth"] == row["volume_ml_prediction"] == pytest.approx(10)
 
 
-def test_classification_against_scikit_learn():
-    rng = np.random.default_rng(0)
-    truth, p = rng.integers(0, 2, 200), rng.random(200)
-    found = classification_scores(truth, np.column_stack([1 - p, p]))
-    assert found["auroc"] == pytest.approx(roc_auc_score(truth, p))
-    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, p > 0.5))
-    truth, scores = rng.integers(0, 3, 200), rng.dirichlet(np.ones(3), 200)
-    many = classification_scores(truth, scores)
-    assert many["auroc"] == pytest.approx(roc_auc_score(truth, scores, multi_class="ovr"))
-
-
-def test_one_class_only_is_not_defined_and_no_crash():
-    found = classification_scores(np.ones(5, int), np.full((5, 2), 0.5))
-    assert np.isnan(found["auroc"]) and np.isnan(found["auprc"]) and found["accuracy"] == 0
-
-
 def test_films_have_surface_distances_too():
     a, b = ball((40, 40), 10, (20, 20)), ball((40, 40), 12, (20, 20))
     near = segmentation_scores(a, b, {1: "x"}, (0.4, 0.4))[0]
@@ -124,32 +101,6 @@ def test_shapes_and_spacing_must_agree():
         segmentation_scores(np.zeros((4, 4), int), np.zeros((4, 4), int), {1: "x"}, (1, 1, 1))
 
 
-def test_auprc_and_one_column_of_scores():
-    rng = np.random.default_rng(0)
-    truth, p = rng.integers(0, 2, 100), rng.random(100)
-    found = classification_scores(truth, p)
-    assert found["auprc"] == pytest.approx(average_precision_score(truth, p))
-    assert found == classification_scores(truth, np.column_stack([1 - p, p]))
-
-
-def test_a_class_without_cases_is_left_out_of_the_mean():
-    rng = np.random.default_rng(0)
-    truth, scores = rng.integers(0, 2, 60), rng.dirichlet(np.ones(3), 60)
-    each = [roc_auc_score(truth == k, scores[:, k]) for k in (0, 1)]
-    assert classification_scores(truth, scores)["auroc"] == pytest.approx(np.mean(each))
-
-
-def test_the_reason_for_an_undefined_score_is_given():
-    assert undefined([0, 1]) == ""
-    assert "every case is of class opacity" in undefined(["opacity"] * 3)
-    assert "there is no case" in undefined([])
-
-
-def test_scores_that_are_not_finite_are_refused():
-    with pytest.raises(UserError, match="SCORES .*2 scores are not finite"):
-        classification_scores(np.array([0, 1]), np.array([[np.nan, 1], [0, np.inf]]))
-
-
 def test_one_voxel_of_noise_in_the_spacing_changes_no_surface_distance():
     """Affines hold float32: a surface one voxel away must not lie just beyond a voxel's size."""
     truth = np.zeros((16, 16, 16), int)
@@ -161,3 +112,39 @@ def test_one_voxel_of_noise_in_the_spacing_changes_no_surface_distance():
     assert found == [1.0, 1.0, 1.0]
     far = segmentation_scores(np.roll(truth, 1, 0), truth, {1: "a"}, (1.01,) * 3, 1.0)[0]["nsd"]
     assert far < 1
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 1.1, 2.5)])
+def test_hausdorff_distance_against_distance_transforms(spacing):
+    a, b = ball((30, 30, 30), 8, (14, 14, 14)) == 1, ball((30, 30, 30), 7, (16, 13, 14)) == 1
+    sides = []
+    for one, other in ((a, b), (b, a)):
+        edge, far = (m & ~ndimage.binary_erosion(m) for m in (one, other))
+        sides.append(np.percentile(ndimage.distance_transform_edt(~far, spacing)[edge], 95))
+    found = segmentation_scores(a * 1, b * 1, {1: "x"}, spacing)[0]["hd95_mm"]
+    assert found == pytest.approx(max(sides), rel=1e-5)
+
+
+def test_what_only_one_side_has_lies_a_scan_away():
+    a = np.zeros((10, 10, 10), int)
+    b = a.copy()
+    b[2:4, 2:4, 2:4] = 1
+    for pair in ((a, b), (b, a)):
+        row = segmentation_scores(*pair, {1: "x"}, (1, 2, 3))[0]
+        assert row["hd95_mm"] == pytest.approx(10 * np.sqrt(14))
+    assert np.isnan(segmentation_scores(a, a, {1: "x"}, (1, 1, 1))[0]["hd95_mm"])
+    assert segmentation_scores(b, b, {1: "x"}, (1, 1, 1))[0]["hd95_mm"] == 0
+
+
+def test_lesions_are_counted_apart():
+    truth, found = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
+    truth[1:4, 1:4] = truth[8:11, 8:11] = truth[15, 15] = truth[16, 16] = True  # a corner joins
+    found[3:6, 3:6] = found[12:14, 1:3] = found[9, 9] = True
+    told = lesion_scores(found, truth)
+    assert (told["lesions"], told["found"], told["false"]) == (3, 2, 1)
+    assert told["lesion_sensitivity"] == told["lesion_f1"] == pytest.approx(2 / 3)
+    nothing = np.zeros((20, 20), bool)
+    told = lesion_scores(found, nothing)
+    assert np.isnan(told["lesion_sensitivity"]) and told["lesion_f1"] == 0 and told["false"] == 3
+    assert lesion_scores(nothing, truth)["lesion_f1"] == 0
+    assert np.isnan(lesion_scores(nothing, nothing)["lesion_f1"])

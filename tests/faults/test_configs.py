@@ -87,6 +87,7 @@ CASES = {
     "E5-threshold": ("reduce hash6 threshold=-1", "threshold", "greater than or equal to 0"),
     "E5-budget": ("reduce hash6 budget=0", "budget", "greater than 0"),
     "E5-scope": ("reduce hash6 scope=patients", "scope", "'patient'"),
+    "E5-folds": ("split m folds=1", "folds", "greater than or equal to 2"),
     "E5-labelled": ("finetune segmentation labelled=-2", "labelled", "greater than or equal to 0"),
     # E5: what does not go together
     "E5-target": ("finetune segmentation target=x", "target", "masks"),

@@ -351,7 +351,7 @@ def test_an_object_array_in_a_store_is_refused(row, tmp_path):
     mask = volume.with_array((volume.array > 1000).astype(np.uint8))
     store = Store(tmp_path / "store", Recipe(), tmp_path, manifest.used.set_index("id", drop=False))
     key, source = key_of(manifest, "a", store.recipe)
-    store.add(key, prepare(volume, store.recipe, mask), "0" * 32)
+    store.add(key, prepare(volume, store.recipe, mask), "0" * 32, "")
     store.items["key"] = key
     assert len(store.foreground("a"))
     path = next((tmp_path / "store/arrays").glob("*.points.npy"))

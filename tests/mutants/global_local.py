@@ -221,19 +221,19 @@ MUTANTS = [
         "    return share * x + (1 - share) * x.roll(1, 0)",
     ),
     (
-        "medssl/tasks/classification.py",
-        "        total, weight = total + (part * each).sum(), weight + (part * weights[wanted]).sum()",
-        "        total, weight = total + (part * each).sum(), weight + part.sum()",
+        "medssl/tasks/answers.py",
+        "/ (weights * shares).sum()",
+        "/ shares.sum()",
     ),
     (
         "medssl/tasks/classification.py",
-        "    for part, wanted in ((share, target), (1 - share, other(target))):",
-        "    for part, wanted in ((1 - share, target), (share, other(target))):",
+        "image, code = mixed(image, share), mixed(code, share)",
+        "image, code = mixed(image, share), mixed(code, 1 - share)",
     ),
     (
         "medssl/tasks/classification.py",
-        "            logits = self(mixed(image, share)).float()",
-        "            logits = self(image).float()",
+        "image, code = mixed(image, share), mixed(code, share)",
+        "code = mixed(code, share)",
     ),
     (
         "medssl/methods/global_contrast.py",

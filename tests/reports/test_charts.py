@@ -5,9 +5,8 @@ import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
-from sklearn.metrics import roc_auc_score
 
-from medssl.reports.charts import dots_with_intervals, histograms, loss_curve, paired, roc
+from medssl.reports.charts import dots_with_intervals, histograms, loss_curve, paired
 from medssl.reports.style import BLUE, ORANGE, as_png
 
 
@@ -92,20 +91,6 @@ def test_paired_counts_and_colours_winners(n):
 
 def test_paired_without_common_cases_says_so():
     assert "no case" in paired([np.nan], [1.0], ("a", "b")).texts[0].get_text()
-
-
-def test_area_under_the_drawn_curve_is_the_auroc():
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, 2, 80)
-    scores = (truth + rng.normal(0, 1, 80)).round(1)  # with ties
-    figure = roc(truth, scores)
-    x, y = figure.axes[0].lines[1].get_data()
-    assert np.trapezoid(y, x) == pytest.approx(roc_auc_score(truth, scores))
-    assert drawn(figure).std() > 5
-
-
-def test_roc_of_one_class_says_so():
-    assert "not defined" in roc(np.ones(4), np.ones(4)).texts[0].get_text()
 
 
 def test_histograms_count_every_value_and_leave_out_what_is_alike():

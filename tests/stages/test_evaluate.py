@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from medssl.errors import UserError
 from medssl.stages import call
@@ -17,7 +18,11 @@ def test_figures_have_intervals_patients_and_seed(segmented):
     assert (
         set(found["difference_to_baseline"])
         == set(found["metrics"])
-        == {f"{measure}, {of}" for measure in ("dice", "nsd") for of in ("mean of classes", "ball")}
+        == {
+            f"{measure}, {of}"
+            for measure in ("dice", "nsd", "hd95_mm")
+            for of in ("mean of classes", "ball")
+        }
     )
     assert found["baseline"]["start"] == "from scratch" != found["start"]
     cases = pd.read_parquet(segmented / "tuned/evaluation/cases.parquet")
@@ -57,6 +62,40 @@ def test_classification_of_volumes_and_probe(cohort, segmented):
     call("probe", run=out / "voco", store=out / "store", per_class=4, probes=["knn"])
     found = json.loads((out / "voco/probe/probe.json").read_text())["knn"]
     assert found["pretrained"]["estimate"] == 1  # one class
+
+
+ANSWERS = {
+    "multilabel": (
+        ["odd", "big"],
+        {"truth_odd", "truth_big", "score_odd", "predicted"},
+        "auroc, odd",
+    ),
+    "ordinal": (["grade"], {"truth_step", "predicted_step", "score_2"}, "quadratic_kappa"),
+    "regression": (["size"], {"truth", "predicted", "usual"}, "gain over the training mean"),
+}
+
+
+@pytest.mark.parametrize("task", ANSWERS)
+def test_labels_grades_and_numbers_go_through_the_chain(cohort, tmp_path, task):
+    targets, columns, figure = ANSWERS[task]
+    asked = pd.read_csv(cohort / "splits.csv").assign(
+        size=range(10), big=[""] + ["yes", "no", "no"] * 3, grade=[0, 1, 2, 2, 1, 0, 0, 1, 2, 1]
+    )
+    asked.to_csv(tmp_path / "labels.csv", index=False)
+    call("index", scans=cohort / "images", labels=tmp_path / "labels.csv", modality="MR",
+         out=tmp_path / "m")  # fmt: skip
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "s")
+    run = call("finetune", task, store=tmp_path / "s", target=targets, arch=TINY, fit=FIT,
+               task={"size": [16, 16, 16]}, out=tmp_path / "run")  # fmt: skip
+    found = call("evaluate", run=run)
+    assert columns <= set(pd.read_csv(found / "cases.csv"))
+    assert figure in json.loads((found / "metrics.json").read_text())["metrics"]
+    assert "<img" in (found / "report.html").read_text()
+    call("evaluate", run=run, baseline=found, out=tmp_path / "again")
+    told = json.loads((tmp_path / "again/metrics.json").read_text())["difference_to_baseline"]
+    assert told[figure]["estimate"] in (0, None) or np.isnan(told[figure]["estimate"])
+    call("predict", run=run, scans=cohort / "images", modality="MR", out=tmp_path / "p")
+    assert len(pd.read_csv(tmp_path / "p/scores.csv")["predicted"]) == 10
 
 
 def test_a_store_of_another_recipe_or_another_index_is_refused(cohort, segmented, tmp_path):
@@ -107,8 +146,8 @@ def test_one_class_for_all_is_remarked(cohort, segmented, tmp_path, monkeypatch)
         "finetune", "classification", store=segmented / "store", target="odd", out=tmp_path / "r",
         arch=TINY, task={"size": [16, 16, 16]}, fit={**FIT, "steps": 1, "every": 1},
     )  # fmt: skip
-    monkeypatch.setattr("medssl.tasks.classification.Classification.predict",
-                        lambda self, image: np.array([0.9, 0.1]))  # fmt: skip
+    monkeypatch.setattr("medssl.tasks.classification.Classification.logits",
+                        lambda self, image: torch.tensor([[2.0, 0.0]]))  # fmt: skip
     out = call("evaluate", run=run)
     remarks = json.loads((out / "metrics.json").read_text())["remarks"]
     assert remarks == ["all 2 cases were called 0, and no other class"]

@@ -1,14 +1,17 @@
 import itertools
 import shutil
 
+import highdicom as hd
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from medssl.data.phantom import write_dicom
 from medssl.errors import UserError
 from medssl.stages import call
+from tests.stages.conftest import FIT, TINY
 
 
 def test_predictions_lie_on_the_scans_own_grid(segmented, cohort):
@@ -144,3 +147,52 @@ def test_scans_are_never_written_to(segmented, cohort, tmp_path):
     with pytest.raises(UserError, match="among the scans"):
         call("prepare", manifest=cohort / "out/m", out=cohort / "images/store")
     assert before == {p: p.read_bytes() for p in (tmp_path / "in").iterdir()}
+
+
+def test_volumes_and_files_for_the_archive(segmented, cohort, tmp_path, capsys):
+    source = nib.as_closest_canonical(nib.load(cohort / "images/case_0.nii.gz"))
+    array = np.clip(source.get_fdata(), 0, 2000).astype(np.int16)
+    affine = np.diag([*source.header.get_zooms()[:3], 1.0])
+    write_dicom.series(tmp_path / "in/series", array, affine, "MR", "PHANTOM-000")
+    shutil.copy(cohort / "images/case_2.nii.gz", tmp_path / "in")
+    asked = {"run": segmented / "tuned", "scans": tmp_path / "in", "modality": "MR", "dicom": True}
+    out = call("predict", **asked, out=tmp_path / "p")
+    assert "it is no DICOM series" in capsys.readouterr().err
+    (segments,) = (out / "archive").glob("*.seg.dcm")
+    (report,) = (out / "archive").glob("*.sr.dcm")
+    assert (out / "archive").stat().st_mode & 0o077 == 0
+    table = pd.read_csv(out / "volumes.csv")
+    assert len(table) == 2 and set(table) == {"id", "class", "volume_ml"}
+    id = segments.name.removesuffix(".seg.dcm")
+    mask = nib.load(out / f"{id}.nii.gz")
+    said = table.set_index("id").at[id, "volume_ml"]
+    assert said == pytest.approx(
+        mask.get_fdata().sum() * np.prod(affine.diagonal()) / 1000, abs=1e-3
+    )
+    assert (hd.seg.segread(segments).pixel_array > 0).sum() == mask.get_fdata().sum()
+    (group,) = hd.sr.srread(report).content.get_volumetric_roi_measurement_groups()
+    assert group.get_measurements()[0].value == pytest.approx(said, abs=1e-3)
+    call("predict", **asked, out=tmp_path / "p")  # goes on, and forgets no volume
+    assert pd.read_csv(out / "volumes.csv").equals(table)
+
+
+def test_models_of_several_folds_are_averaged_and_say_how_far_they_are_apart(
+    segmented, cohort, tmp_path
+):
+    asked = {"scans": cohort / "images/case_0.nii.gz", "modality": "MR"}
+    models = {"run": segmented / "tuned", "also": [segmented / "scratch"]}
+    out = call("predict", **asked, **models, out=tmp_path / "both")
+    table = pd.read_csv(out / "volumes.csv")
+    assert list(table) == ["id", "class", "volume_ml", "sd_volume_ml"]
+    alone = [
+        pd.read_csv(call("predict", **asked, run=segmented / r, out=tmp_path / r) / "volumes.csv")
+        for r in ("tuned", "scratch")
+    ]
+    sizes = [t["volume_ml"][0] for t in alone]
+    assert table["sd_volume_ml"][0] == pytest.approx(np.std(sizes, ddof=1), rel=0.3, abs=0.1)
+    other = call("finetune", "classification", store=cohort / "out/store", target="odd", arch=TINY,
+                 task={"size": [16, 16, 16]}, fit=FIT, out=tmp_path / "odd")  # fmt: skip
+    with pytest.raises(UserError, match="target is not that of tuned"):
+        call("predict", **asked, run=segmented / "tuned", also=[other], out=tmp_path / "no")
+    scored = call("predict", **asked, run=other, also=[other], out=tmp_path / "scores")
+    assert pd.read_csv(scored / "scores.csv")[["sd_0", "sd_1"]].to_numpy().max() < 1e-6

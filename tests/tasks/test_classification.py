@@ -4,7 +4,9 @@ import torch
 
 from medssl.augment.compose import Augment
 from medssl.backbones.base import build
-from medssl.tasks.classification import Classification, mixed_cross_entropy
+from medssl.errors import UserError
+from medssl.tasks.answers import cross_entropy
+from medssl.tasks.classification import Classification, Ordinal, Regression
 
 STILL = Augment(rotate=0, scale=[1, 1], shift=0, gain=0, offset=0, gamma=0, noise=0)
 
@@ -35,17 +37,24 @@ def test_learns_three_classes_and_gives_probabilities(ndim):
 
 
 def test_rare_classes_weigh_more_when_asked():
-    task = make(balance=True)
-    task.set_class_counts([100, 10, 10])
-    assert task.weights.mean() == pytest.approx(1)
-    assert task.weights[1] == pytest.approx(10 * task.weights[0])
+    task, counts = make(balance=True), [0] * 100 + [1] * 10 + [2] * 10
+    task.learn_targets(counts)
+    weights = task.answer.weights
+    assert weights.mean() == pytest.approx(1) and weights[1] == pytest.approx(10 * weights[0])
     plain = make()
-    plain.set_class_counts([100, 10, 10])
-    assert torch.equal(plain.weights, torch.ones(3))
+    plain.learn_targets(counts)
+    assert torch.equal(plain.answer.weights, torch.ones(3))
+
+
+def test_options_that_mean_nothing_to_an_answer_are_refused():
+    backbone = build("res_unet", in_channels=1, channels=[4, 8], ndim=2)
+    for kind, option in ((Ordinal, {"balance": True}), (Regression, {"smoothing": 0.1})):
+        with pytest.raises(UserError, match=f"task.{next(iter(option))}.*means nothing"):
+            kind(backbone, STILL, {0: "a", 1: "b"}, (-1.0, 1.0), size=[16, 16], **option)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_mixed_cross_entropy_against_numpy_and_of_hard_labels(smoothing):
+def test_cross_entropy_of_mixed_and_of_hard_labels(smoothing):
     rng = np.random.default_rng(0)
     logits, target = rng.normal(size=(4, 3)), np.array([2, 0, 0, 1])
     weights, share = np.array([0.5, 1.0, 1.5]), np.array([0.3, 1.0, 0.0, 0.6])
@@ -56,14 +65,16 @@ def test_mixed_cross_entropy_against_numpy_and_of_hard_labels(smoothing):
             total += part * -(1 - smoothing) * weights[k] * log_p[b, k]
             total += part * -smoothing * (weights * log_p[b]).sum() / 3
             weight += part * weights[k]
-    tensors = [torch.from_numpy(a) for a in (logits, target, share, weights)]
-    found = mixed_cross_entropy(*tensors, smoothing)
-    assert float(found) == pytest.approx(total / weight, rel=1e-5)
-    logits, target, _, weights = tensors
+    shares = (
+        np.eye(3)[target] * share[:, None] + np.eye(3)[target[[1, 2, 3, 0]]] * (1 - share)[:, None]
+    )
+    logits, target, shares, weights = map(torch.from_numpy, (logits, target, shares, weights))
+    found = cross_entropy(logits, shares, weights, smoothing)
+    assert float(found) == pytest.approx(total / weight, rel=1e-6)
     hard = torch.nn.functional.cross_entropy(
         logits, target, weight=weights, label_smoothing=smoothing
     )
-    alone = mixed_cross_entropy(logits, target, torch.ones(4), weights, smoothing)
+    alone = cross_entropy(logits, torch.eye(3).double()[target], weights, smoothing)
     assert torch.allclose(alone, hard)
 
 

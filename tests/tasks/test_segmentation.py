@@ -4,6 +4,8 @@ import torch
 
 from medssl.augment.compose import Augment
 from medssl.backbones.base import build
+from medssl.errors import UserError
+from medssl.tasks.losses import segmentation_loss
 from medssl.tasks.mixup import shares
 from medssl.tasks.segmentation import Segmentation
 
@@ -106,3 +108,85 @@ def test_mixing_follows_the_samples_seeds_and_is_off_by_default():
     assert drawn.min() >= 0 and drawn.max() <= 1 and drawn.mean() == pytest.approx(0.5, abs=0.05)
     assert drawn.var() == pytest.approx(1 / (4 * 1.2), rel=0.05)  # of Beta(0.1, 0.1)
     assert torch.equal(shares(torch.arange(5, 7), 0.1), drawn[5:7])
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_coarser_maps_learn_with_half_the_weight_each(ndim):
+    task, data = make(ndim, deep=2), batch(ndim)
+    for each in task.decoder.coarser:  # coarser maps that always say the same
+        torch.nn.init.zeros_(each.weight)
+        torch.nn.init.zeros_(each.bias)
+    assert len(task.decoder.coarser) == min(2, len(task.decoder.blocks) - 1)
+    plain = make(ndim)
+    plain.load_state_dict(task.state_dict(), strict=False)
+    target = data["mask"][:, None]
+    total, weights = plain.training_step(data, 0).loss, 1.0
+    for depth in range(1, len(task.decoder.coarser) + 1):
+        some = target[(..., *[slice(None, None, 2**depth)] * ndim)]  # nearest, of whole multiples
+        even = torch.zeros(len(some), 2, *some.shape[2:])
+        total, weights = total + task.loss(even, some) * 0.5**depth, weights + 0.5**depth
+    assert torch.allclose(task.training_step(data, 0).loss, total / weights, rtol=1e-5)
+
+
+def test_deep_maps_of_padded_crops_fit_their_targets():
+    backbone = build("res_unet", in_channels=1, channels=[4, 8], ndim=3)
+    task = Segmentation(backbone, STILL, {1: "x"}, (-5.0, 5.0), size=[15, 17, 18], deep=3)
+    data = {"image": torch.randn(2, 1, 15, 17, 18), "seed": torch.arange(2)}
+    data["mask"] = (data["image"][:, 0] > 1).long()
+    task.training_step(data, 0).loss.backward()
+    assert all(head.weight.grad.abs().sum() > 0 for head in task.decoder.coarser)
+
+
+def test_mirrored_predictions_are_averaged_and_any_mirroring_gives_the_same():
+    task = make(flips=[0, 2]).eval()
+    assert task.mirrored == [[], [2], [4], [2, 4]]
+    image = np.random.default_rng(0).normal(size=(1, 16, 16, 16)).astype(np.float32)
+    found = task.predict(image)
+    turned = task.predict(np.ascontiguousarray(image[:, ::-1, :, ::-1]))
+    assert np.allclose(found, turned[:, ::-1, :, ::-1], atol=1e-5)
+    assert not np.allclose(make().eval().predict(image), found, atol=1e-3)
+    for wrong in ([3], [0, 0], [-1]):
+        with pytest.raises(UserError, match="task.flips"):
+            make(flips=wrong)
+
+
+def test_what_validation_chose_is_done_to_labels_and_kept_with_the_weights():
+    task = make(ndim=2)
+    image = np.zeros((1, 16, 16), np.float32)
+    scores = np.zeros((2, 16, 16), np.float32)
+    scores[0], scores[1, 2:9, 2:9], scores[1, 13, 13], scores[1, 5, 5] = 0.5, 1, 1, 0
+    truth = np.zeros((16, 16), int)
+    truth[2:9, 2:9] = 1
+    task.predict = lambda _: scores
+    assert task.validate([(image, truth)]) == 1
+    assert np.array_equal(task.labels(scores), truth)
+    again = make(ndim=2)
+    assert not np.array_equal(again.labels(scores), truth)
+    again.load_state_dict(task.state_dict())
+    assert np.array_equal(again.labels(scores), truth)
+    assert (
+        task.validate([(image, np.zeros((16, 16), int))]) == 0
+    )  # and what does not help is undone
+    assert not task.cleaning.any()
+    assert task.validate([]) is None
+
+
+@pytest.mark.parametrize("loss", ["dice_focal", "tversky_ce"])
+def test_other_losses_against_numpy(loss):
+    rng = np.random.default_rng(0)
+    logits, target = rng.normal(size=(2, 3, 4, 5)), rng.integers(0, 3, (2, 1, 4, 5))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    t = np.moveaxis(np.eye(3)[target[:, 0]], -1, 1)
+    overlap = (p * t).sum((0, 2, 3))[1:]
+    if loss == "dice_focal":
+        wanted = (1 - 2 * overlap / (p + t).sum((0, 2, 3))[1:]).mean()
+        focal = -((1 - p) ** 2 * np.log(p) * t)
+        wanted += focal.mean()
+    else:
+        false, missed = ((p * (1 - t)).sum((0, 2, 3))[1:], ((1 - p) * t).sum((0, 2, 3))[1:])
+        wanted = (1 - overlap / (overlap + 0.3 * false + 0.7 * missed)).mean()
+        wanted += -(t * np.log(p)).sum(1).mean()
+    tensors = torch.from_numpy(logits), torch.from_numpy(target)
+    assert float(segmentation_loss(loss, soft=False)(*tensors)) == pytest.approx(wanted, rel=1e-4)
+    soft = segmentation_loss(loss, soft=True)(tensors[0], torch.from_numpy(t))
+    assert float(soft) == pytest.approx(wanted, rel=1e-4)

@@ -4,6 +4,7 @@ from torch import nn
 
 from medssl.errors import UserError
 from medssl.trainable import StepOutput
+from medssl.training.log import read_jsonl
 from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
 
@@ -68,8 +69,12 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path
     with pytest.raises(UserError, match="NONFINITE step 30"):
         train(tmp_path, module)
     assert torch.isfinite(module.backbone.weight).all()
+    sitting = read_jsonl(tmp_path / "timing.jsonl")[-1]["seconds"]
     again, _ = train(tmp_path)
     assert min(again.after) == 20
+    # Time and samples are of all sittings, not of the last.
+    last = read_jsonl(tmp_path / "timing.jsonl")[-1]
+    assert last["samples"] == 60 * 8 and last["seconds"] > sitting
 
 
 @pytest.mark.parametrize("clip", [0.0, 1.0])

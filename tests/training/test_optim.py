@@ -44,4 +44,20 @@ def test_a_resting_backbone_has_rate_zero_for_its_share_of_the_steps():
     for step, resting in [(0, True), (4, True), (5, False)]:
         set_rates(optimizer, step, 10, optim)
         for group in optimizer.param_groups:
-            assert (group["lr"] == 0) == (resting and group["in_backbone"])
+            assert (group["lr"] == 0) == (resting and group["rests"] > 0)
+    assert sum(group["rests"] == 0 for group in optimizer.param_groups) == 2  # the head's
+
+
+def test_layers_join_from_the_head_down():
+    net, optim = Net(), Optim(frozen=0.2, unfreeze=0.6, warmup=0)
+    optimizer = torch.optim.AdamW(parameter_groups(net, optim))
+    began = {}
+    for step in range(10):
+        set_rates(optimizer, step, 10, optim)
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                if group["lr"]:
+                    began.setdefault(id(p), step)
+    assert began[id(net.head.weight)] == 0
+    assert [began[id(net.backbone[k].weight)] for k in (2, 1, 0)] == [2, 4, 6]
+    assert Optim(unfreeze=0.5).for_new_weights().unfreeze == 0

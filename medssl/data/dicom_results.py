@@ -1,0 +1,220 @@
+"""Predictions as an archive takes them: DICOM-SEG with coded segments, and a report of their volumes.
+
+Both belong to the study of the series they were made from, and carry its patient's name, as anything must
+that goes back there. UIDs follow from the series and the model: the same prediction gives the same.
+"""
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from medssl.data.files import write_atomically
+from medssl.data.volume import LPS_TO_RAS, Volume
+from medssl.errors import UserError, one_line
+
+SCHEME = "99MEDSSL"
+SERIES_NUMBER = 9000
+NEEDED = (
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID",
+)  # fmt: skip
+# What must be there, and may be empty; old exports often leave it out.
+EMPTY = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+MAKER = {"manufacturer": "medssl", "manufacturer_model_name": "medssl", "device_serial_number": "1"}
+ALIASES = {"Brainstem": "BrainStem", "Caudate": "CaudateNucleus", "Tumour": "Tumor"}
+AMBIGUOUS = ("", "Ventricle", "Atrium", "Head", "Body", "Neck", "Tail", "Horn", "Cortex")
+ABNORMAL = (
+    "Lesion",
+    "Tumor",
+    "Nodule",
+    "Mass",
+    "Edema",
+    "Cyst",
+    "Neoplasm",
+    "Necrosis",
+    "Hemorrhage",
+)
+SIDES = re.compile(r"[\s_-]+(left|right|l|r)$|^(left|right)[\s_-]+", re.IGNORECASE)
+
+
+def write_results(
+    labels: Volume, files: Sequence[Path], path: Path, classes: dict[int, str], model: str,
+    codes: dict[str, str] = MappingProxyType({}),
+) -> list[Path]:  # fmt: skip
+    """Write `path`.seg.dcm and `path`.sr.dcm for labels (1, X, Y, Z) on the grid of a DICOM series.
+
+    classes  name of each label; those without a voxel get no segment
+    model    the hash of the model's weights
+    codes    of classes by name, as "SCT:10200004:Liver"
+
+    Raises UserError DICOM where nothing was found, or the series does not say what the standard asks for.
+    """
+    import pydicom
+
+    there = {k: name for k, name in classes.items() if (labels.array == k).any()}
+    if not there:
+        raise UserError(
+            "DICOM", path.name, "no class was found in it, and a segmentation needs a segment",
+            "nothing is to be archived of this scan",
+        )  # fmt: skip
+    sources = [_complete(pydicom.dcmread(f), path.name) for f in files]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # about what the scanner wrote, not about what is written
+            segments = _segmentation(labels, sources, there, model, codes)
+            report = _report(labels, sources, segments, there, model, codes)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UserError(
+            "DICOM", path.name, f"its series cannot be referred to ({one_line(error)})",
+            "take the NIfTI file, or mend the series' headers",
+        ) from error  # fmt: skip
+    written = []
+    for dataset, ending in ((segments, ".seg.dcm"), (report, ".sr.dcm")):
+        target = path.with_name(path.name + ending)
+        write_atomically(target, lambda p, d=dataset: d.save_as(p), private=True)
+        written.append(target)
+    return written
+
+
+def _segmentation(labels: Volume, sources: list, classes: dict[int, str], model: str, codes: dict):
+    import highdicom as hd
+
+    numbers = np.zeros(labels.shape, np.uint8 if len(classes) < 256 else np.uint16)
+    for number, value in enumerate(classes, 1):
+        numbers[labels.array[0] == value] = number
+    # highdicom wants (slices, rows, columns); arrays of ours are (columns, rows, slices).
+    lps = LPS_TO_RAS @ labels.affine
+    volume = hd.Volume(
+        np.ascontiguousarray(numbers.transpose(2, 1, 0)), lps[:, [2, 1, 0, 3]],
+        coordinate_system="PATIENT", frame_of_reference_uid=sources[0].FrameOfReferenceUID,
+    )  # fmt: skip
+    return hd.seg.Segmentation(
+        source_images=sources, pixel_array=volume, segmentation_type="BINARY",
+        segment_descriptions=[
+            hd.seg.SegmentDescription(
+                segment_number=number, segment_label=name[:64], segmented_property_category=category,
+                segmented_property_type=code, algorithm_type="AUTOMATIC",
+                algorithm_identification=_algorithm(model), tracking_id=name[:64],
+                tracking_uid=_uid(sources, model, "segment", name),
+            )
+            for number, name in enumerate(classes.values(), 1)
+            for category, code in [coded(name, codes)]
+        ],
+        series_description="medssl segmentation", **_identity(sources, model, "SEG", 1),
+    )  # fmt: skip
+
+
+def _report(
+    labels: Volume, sources: list, segments, classes: dict[int, str], model: str, codes: dict
+):
+    import highdicom as hd
+    from pydicom.sr.codedict import codes as known
+
+    voxel_ml = abs(np.linalg.det(labels.affine[:3, :3])) / 1000
+    series = hd.sr.SourceSeriesForSegmentation(sources[0].SeriesInstanceUID)
+    groups = []
+    for number, (value, name) in enumerate(classes.items(), 1):
+        measured = hd.sr.Measurement(
+            name=known.SCT.Volume, value=round(float((labels.array == value).sum() * voxel_ml), 4),
+            unit=hd.sr.CodedConcept("mL", "UCUM", "milliliter"),
+            algorithm_id=hd.sr.AlgorithmIdentification("medssl", model[:12]),
+        )  # fmt: skip
+        groups.append(
+            hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+                tracking_identifier=hd.sr.TrackingIdentifier(
+                    identifier=name[:64], uid=_uid(sources, model, "segment", name)
+                ),
+                referenced_segment=hd.sr.ReferencedSegment(
+                    segments.SOPClassUID, segments.SOPInstanceUID, number, source_series=series
+                ),
+                finding_type=coded(name, codes)[1], measurements=[measured],
+            )
+        )  # fmt: skip
+    device = hd.sr.ObserverContext(
+        observer_type=known.DCM.Device,
+        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=_uid(sources, model, "device"), name="medssl"
+        ),
+    )
+    content = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=device),
+        procedure_reported=known.SCT.ImagingProcedure, imaging_measurements=groups,
+        title=known.DCM.ImagingMeasurementReport,
+    )  # fmt: skip
+    return hd.sr.Comprehensive3DSR(
+        evidence=[segments, *sources], content=content[0], institution_name=None, is_final=False,
+        series_description="medssl volumes", **_identity(sources, model, "SR", 2),
+    )  # fmt: skip
+
+
+def coded(name: str, codes: dict[str, str] = MappingProxyType({})):
+    """(category, type) of a class, by `codes` ("SCT:10200004:Liver"), or the SNOMED concept of that name
+    without its side, or else a code of our own, which says no more than the name."""
+    from highdicom.sr import CodedConcept
+    from pydicom.sr.codedict import codes as known
+
+    if name in codes:
+        scheme, value, meaning = codes[name].split(":", 2)
+        concept = CodedConcept(value, scheme, meaning)
+        return known.SCT.AnatomicalStructure, concept
+    words = re.findall(r"[A-Za-z0-9]+", SIDES.sub("", name.strip()))
+    keyword = "".join(w[:1].upper() + w[1:] for w in words)
+    keyword = ALIASES.get(keyword, keyword)
+    concept = getattr(known.SCT, keyword, None) if keyword not in AMBIGUOUS else None
+    if concept is None:
+        value = re.sub(r"\W+", "_", name).strip("_")[:16] or "unnamed"
+        return known.SCT.Tissue, CodedConcept(value, SCHEME, name[:64])
+    if keyword in ABNORMAL:
+        return known.SCT.MorphologicallyAbnormalStructure, concept
+    return known.SCT.AnatomicalStructure, concept
+
+
+def _identity(sources: list, model: str, kind: str, place: int) -> dict:
+    from medssl import __version__
+
+    return {
+        "series_instance_uid": _uid(sources, model, kind, "series"),
+        "series_number": SERIES_NUMBER + place, "instance_number": 1,
+        "sop_instance_uid": _uid(sources, model, kind, "instance"),
+        "software_versions": __version__, **MAKER,
+    }  # fmt: skip
+
+
+def _algorithm(model: str):
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    return hd.AlgorithmIdentificationSequence(
+        name="medssl", family=codes.DCM.ArtificialIntelligence, version=model[:12]
+    )
+
+
+def _uid(sources: list, *words: str) -> str:
+    from pydicom.uid import generate_uid
+
+    first = sources[0]
+    return generate_uid(entropy_srcs=[first.SeriesInstanceUID, first.SOPInstanceUID, *words])
+
+
+def _complete(source, name: str):
+    """The dataset with what may be empty there. Raises UserError DICOM without what it is known by."""
+    for keyword in EMPTY:
+        if keyword not in source:
+            setattr(source, keyword, "")
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):  # the file's own head says them again
+        if not source.get(keyword):
+            setattr(source, keyword, source.file_meta.get(f"MediaStorage{keyword}", ""))
+    if lacking := [keyword for keyword in NEEDED if not source.get(keyword)]:
+        raise UserError(
+            "DICOM", name, f"its series has no {', '.join(lacking)}, by which an archive knows it",
+            "take the NIfTI file, or predict the series as the archive holds it",
+        )  # fmt: skip
+    return source

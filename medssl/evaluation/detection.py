@@ -1,0 +1,139 @@
+"""Figures of found boxes: average precision as COCO has it, and free-response ROC.
+
+Boxes are (n, 2 d): low corner, then high corner, in voxels or mm. A detection hits the true box of its
+class with which it overlaps most, among those that no surer detection has hit, if they overlap by at
+least the IoU asked for. Every figure takes weights (R, cases), as those of `classification` do.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+RECALLS = np.linspace(0, 1, 101)  # COCO's places of the precision
+FALSE_A_SCAN = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes of one case: `box` (n, 2 d), `label` int (n,), and of predictions `score` (n,)."""
+
+    box: np.ndarray
+    label: np.ndarray
+    score: np.ndarray | None = None
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union (n, m) of boxes (n, 2 d) and (m, 2 d); 0 where both are empty."""
+    d = a.shape[1] // 2
+    low = np.maximum(a[:, None, :d], b[None, :, :d])
+    high = np.minimum(a[:, None, d:], b[None, :, d:])
+    both = np.clip(high - low, 0, None).prod(2)
+    union = _size(a)[:, None] + _size(b)[None] - both
+    return np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+
+
+def hits(found: Boxes, truth: Boxes, label: int, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """(scores, hit or not) of a case's detections of one class, surest first."""
+    mine = np.flatnonzero(found.label == label)
+    mine = mine[np.argsort(-found.score[mine], kind="stable")]
+    wanted = truth.box[truth.label == label]
+    overlap = iou(found.box[mine], wanted)
+    hit, free = np.zeros(len(mine), bool), np.ones(len(wanted), bool)
+    for row, each in enumerate(overlap):
+        each = np.where(free, each, -1)
+        if len(each) and each.max() >= least:
+            hit[row], free[each.argmax()] = True, False
+    return found.score[mine], hit
+
+
+class Detections:
+    """Detections of one class over all cases, ready to be scored under any weighting of the cases."""
+
+    def __init__(self, found: list[Boxes], truth: list[Boxes], label: int, least: float):
+        pairs = [hits(f, t, label, least) for f, t in zip(found, truth, strict=True)]
+        scores = np.concatenate([np.zeros(0), *(s for s, _ in pairs)])
+        case = np.repeat(np.arange(len(pairs)), [len(s) for s, _ in pairs])
+        order = np.argsort(-scores, kind="stable")
+        self.scores, self.case = scores[order], case[order]
+        self.hit = np.concatenate([np.zeros(0, bool), *(h for _, h in pairs)])[order]
+        self.true = np.array([(t.label == label).sum() for t in truth])
+
+    def average_precision(self, weights: np.ndarray) -> np.ndarray:
+        """Mean of the precision at 101 recalls, each the best that a recall so high or higher has (R,);
+        NaN where there is nothing to find."""
+        right, wrong, all_true = self._counts(weights)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            precision = np.nan_to_num(right / (right + wrong))
+            recall = right / all_true[:, None]
+        best = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
+        best = np.concatenate([best, np.zeros((len(best), 1))], 1)
+        found = np.full(len(weights), np.nan)
+        for row in np.flatnonzero(all_true > 0):
+            at = np.searchsorted(recall[row], RECALLS)
+            found[row] = best[row, at].mean()
+        return found
+
+    def froc(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """The largest sensitivity with at most so many false boxes a scan, and the mean over the seven
+        rates from 1/8 to 8; NaN where there is nothing to find."""
+        right, wrong, all_true = self._counts(weights)
+        last = np.append(np.diff(self.scores) != 0, True)[
+            : len(self.scores)
+        ]  # equal scores go together
+        right, wrong = right[:, last], wrong[:, last]
+        a_scan = wrong / weights.sum(1, keepdims=True)
+        found = {}
+        for rate in FALSE_A_SCAN:
+            best = np.where(a_scan <= rate + 1e-12, right, 0).max(1, initial=0)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                found[f"sensitivity at {rate:g} false a scan"] = best / all_true
+        return {"froc_mean": np.mean(list(found.values()), axis=0), **found}
+
+    def curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """(false boxes a scan, sensitivity) at every threshold, for the picture."""
+        right, wrong, all_true = self._counts(np.ones((1, len(self.true))))
+        return wrong[0] / len(self.true), right[0] / max(all_true[0], 1)
+
+    def _counts(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Weights of hits and misses up to each detection (R, n), and of true boxes (R,)."""
+        of_each = weights[:, self.case]
+        right, wrong = (np.cumsum(of_each * side, 1) for side in (self.hit, ~self.hit))
+        return right, wrong, weights @ self.true
+
+
+def of_boxes(
+    found: list[Boxes],
+    truth: list[Boxes],
+    classes: dict[int, str],
+    weights: np.ndarray,
+    least: float,
+) -> dict[str, np.ndarray]:
+    """AP at an IoU and FROC of each class, and their means; also mAP over IoU 0.5 to 0.95 by 0.05."""
+    each: dict[str, dict] = {}
+    for label, name in classes.items():
+        detections = Detections(found, truth, label, least)
+        spread = [
+            Detections(found, truth, label, t).average_precision(weights)
+            for t in np.arange(0.5, 0.96, 0.05)
+        ]
+        each[name] = {
+            f"ap at IoU {least:g}": detections.average_precision(weights),
+            "map": np.mean(spread, axis=0),
+            **detections.froc(weights),
+        }
+    measures = next(iter(each.values()))
+    if len(each) == 1:
+        return measures
+    means = {m: _mean(np.stack([figures[m] for figures in each.values()])) for m in measures}
+    return means | {f"{m}, {name}": v for name, f in each.items() for m, v in f.items()}
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Over classes that have something to find; NaN where none has."""
+    known = ~np.isnan(values)
+    return np.where(known, values, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
+
+
+def _size(boxes: np.ndarray) -> np.ndarray:
+    d = boxes.shape[1] // 2
+    return np.clip(boxes[:, d:] - boxes[:, :d], 0, None).prod(1)

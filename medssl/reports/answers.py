@@ -1,0 +1,56 @@
+"""Tables and figures of what was said of whole scans: classes, labels, grades, numbers."""
+
+import numpy as np
+import pandas as pd
+
+from medssl.evaluation.classification import undefined
+from medssl.reports import curves as draw
+
+MOST_CURVES = 6  # lines that can be told apart in one panel
+
+
+def results(cases: pd.DataFrame, names: list[str]) -> tuple[str, list, list]:
+    """Words, tables and figures as a section takes them, for a table of cases with a row a case."""
+    if "usual" in cases:
+        drawn = draw.truth_and_prediction(cases["truth"], cases["predicted"], names[0])
+        words = "What was predicted over what is true; the dashed line is a perfect prediction."
+        return "", [], [(drawn, words, "scatter plot of predictions")]
+    if "truth" not in cases:
+        curves = {}
+        for name in names:
+            known = cases[cases[f"truth_{name}"].notna()]
+            curves[name] = (
+                known[f"truth_{name}"].to_numpy() > 0.5,
+                known[f"score_{name}"].to_numpy(),
+            )
+        return "", [], _curves(curves)
+    reason = undefined(cases["truth"])
+    counts = pd.crosstab(cases["truth"], cases["predicted"]).reindex(
+        index=names, columns=names, fill_value=0
+    )
+    counts = counts.rename(columns=lambda name: f"predicted {name}").reset_index()
+    tables = [(counts, "Cases by their class (rows) and the class predicted (columns).")]
+    if reason:
+        return f"{reason}.", tables, []
+    asked = names[1:] if len(names) == 2 else names
+    return "", tables, _curves({
+        name: ((cases["truth"] == name).to_numpy(), cases[f"score_{name}"].to_numpy())
+        for name in asked
+    })  # fmt: skip
+
+
+def _curves(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> list:
+    """ROC, precision and recall, and reliability of each class or label that has both kinds of cases."""
+    curves = {name: pair for name, pair in curves.items() if 0 < pair[0].sum() < len(pair[0])}
+    if not curves:
+        return []
+    shown = dict(sorted(curves.items(), key=lambda c: -c[1][0].sum())[:MOST_CURVES])
+    of = f"for {', '.join(shown)}" + (" (the most frequent)" if len(curves) > len(shown) else "")
+    return [
+        (draw.roc(shown), f"Receiver operating characteristic {of}.", "ROC curve"),
+        (draw.precision_recall(shown), f"Precision and recall {of}; dotted: the share of cases.",
+         "precision-recall curve"),
+        (draw.reliability(shown), f"Reliability {of}: what happens when so much is said, with "
+         "Wilson's 95 % intervals. On the line, probabilities mean what they say.",
+         "reliability curve"),
+    ]  # fmt: skip

@@ -1,0 +1,41 @@
+import numpy as np
+import pandas as pd
+
+from medssl.reports.answers import results
+
+
+def cases(n=40):
+    rng = np.random.default_rng(0)
+    truth = np.where(rng.random(n) < 0.4, "yes", "no")
+    score = rng.random(n)
+    return pd.DataFrame({"truth": truth, "predicted": np.where(score > 0.5, "yes", "no"),
+                         "score_no": 1 - score, "score_yes": score})  # fmt: skip
+
+
+def test_two_classes_have_a_table_and_a_curve_of_the_second():
+    words, tables, drawn = results(cases(), ["no", "yes"])
+    assert words == "" and len(drawn) == 3 and all("for yes" in caption for _, caption, _ in drawn)
+    counts = tables[0][0].set_index("truth")
+    assert counts.to_numpy().sum() == 40 and list(counts) == ["predicted no", "predicted yes"]
+
+
+def test_one_class_is_said_and_not_drawn():
+    same = cases().assign(truth="no")
+    words, tables, drawn = results(same, ["no", "yes"])
+    assert "not defined" in words and len(tables) == 1 and drawn == []
+
+
+def test_labels_that_are_unknown_or_always_there_are_left_out_of_the_curves():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({f"score_{k}": rng.random(30) for k in "abc"})
+    table["truth_a"], table["truth_b"] = rng.integers(0, 2, 30).astype(float), 1.0
+    table["truth_c"] = np.nan
+    table.loc[:9, "truth_a"] = np.nan
+    _, tables, drawn = results(table, list("abc"))
+    assert tables == [] and len(drawn) == 3 and "for a." in drawn[0][1]
+
+
+def test_numbers_are_a_scatter_plot():
+    table = pd.DataFrame({"truth": [1.0, 2.0], "predicted": [1.1, 1.7], "usual": [1.5, 1.5]})
+    _, _, drawn = results(table, ["age"])
+    assert [what for *_, what in drawn] == ["scatter plot of predictions"]

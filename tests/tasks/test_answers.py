@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from medssl.tasks.answers import (
+    FEWEST,
+    Classes,
+    Grades,
+    Labels,
+    Number,
+    best_threshold,
+)
+
+
+def test_a_temperature_mends_probabilities_that_are_too_sure():
+    rng = np.random.default_rng(0)
+    honest = rng.normal(size=(400, 3))
+    p = np.exp(honest) / np.exp(honest).sum(1, keepdims=True)
+    truth = [int(rng.choice(3, p=row)) for row in p]
+    answer = Classes(["a", "b", "c"])
+    sure = [torch.from_numpy(4 * row)[None] for row in honest]
+    answer.fit(sure, truth)
+    assert float(answer.temperature) == pytest.approx(4, rel=0.2)
+    assert answer.scores(sure[0]) == pytest.approx(p[0], abs=0.05)
+    before = float(answer.temperature)
+    untempered = np.exp(4 * honest[0]) / np.exp(4 * honest[0]).sum()
+    assert answer.before(sure[0])["untempered"] == pytest.approx(untempered.max())
+    answer.fit(sure[: FEWEST - 1], truth[: FEWEST - 1])  # too few to say
+    assert before != 1 and float(answer.temperature) == 1
+
+
+def test_the_threshold_of_two_classes_balances_sensitivity_and_specificity():
+    answer = Classes(["no", "yes"])
+    p = np.array([0.1] * 30 + [0.3] * 6)  # all under a half, though they can be told apart
+    truth = [0] * 30 + [1] * 6
+    logits = [torch.tensor([[0.0, float(np.log(q / (1 - q)))]]) for q in p]
+    assert answer.fit(logits, truth) == 1
+    assert answer.row(answer.scores(logits[-1]))["predicted"] == "yes"
+    assert answer.row(answer.scores(logits[0]))["predicted"] == "no"
+    assert Classes(["no", "yes"]).row(np.array([0.7, 0.3]))["predicted"] == "no"
+
+
+def test_thresholds_by_brute_force_and_where_nothing_is_known():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        there = rng.random(40) < 0.3
+        p = (rng.random(40) * 0.5 + 0.2 * there).round(2)
+
+        def balance(t, p=p, there=there):
+            return (p[there] >= t).mean() + (p[~there] < t).mean()
+
+        found = best_threshold(p, there)
+        assert balance(found) == pytest.approx(max(balance(t) for t in np.linspace(0, 1, 2001)))
+    assert best_threshold(np.ones(40), np.ones(40, bool)) == 0.5
+    assert best_threshold(np.array([0.1, 0.9]), np.array([True, False])) == 0.5
+
+
+def test_labels_are_learnt_each_alone_and_unknown_ones_cost_nothing():
+    answer = Labels(["a", "b"])
+    target = torch.tensor([[1.0, 0.0], [0.0, torch.nan]])
+    logits = torch.tensor([[0.3, -1.0], [2.0, 5.0]])
+    known = torch.tensor([[0.3, -1.0], [2.0, 0.0]])
+    wanted = binary_cross_entropy_with_logits(
+        torch.tensor([0.3, -1.0, 2.0]), torch.tensor([1.0, 0.0, 0.0])
+    )
+    for given in (logits, known):
+        assert torch.allclose(answer.loss(given, answer.encode(target), 0.0), wanted)
+    counted = [np.array(each) for each in ([1, 0], [0, 0], [0, 1], [0, np.nan])]
+    answer.learn(counted, balanced=True)
+    assert answer.weights.tolist() == [3, 2]
+    wanted = binary_cross_entropy_with_logits(
+        torch.tensor([0.3, 2.0]), torch.tensor([1.0, 0.0]), pos_weight=torch.tensor(3.0)
+    )
+    assert torch.allclose(
+        answer.loss(logits[:, :1].expand(2, 2), answer.encode(target[:, :1].expand(2, 2)), 0.0),
+        (wanted * 2 + binary_cross_entropy_with_logits(
+            torch.tensor([0.3, 2.0]), torch.tensor([1.0, 0.0]), pos_weight=torch.tensor(2.0)) * 2
+         ) / 4,
+    )  # fmt: skip
+    row = answer.row(np.array([0.9, 0.2]))
+    assert row == {"predicted": "a", "score_a": 0.9, "score_b": 0.2}
+    assert np.isnan(answer.truth(np.array([1, np.nan]))["truth_b"])
+
+
+def test_grades_are_products_of_steps_and_err_by_few():
+    answer = Grades(["none", "mild", "much"])
+    logits = torch.tensor([[0.4, -0.2]])
+    one, two = torch.tensor([0.4, -0.2]).sigmoid().tolist()
+    assert answer.scores(logits) == pytest.approx([1 - one, one * (1 - two), one * two])
+    code = answer.encode(torch.tensor([0, 1, 2]))
+    assert code[..., 0].tolist() == [[1, 0], [1, 1], [1, 1]]  # the second step is not asked of none
+    assert code[..., 1].tolist() == [[0, 0], [1, 0], [1, 1]]
+    logits = logits.expand(3, 2)
+    nll = [-np.log(1 - one), -np.log(one * (1 - two)), -np.log(one * two)]
+    assert float(answer.loss(logits, code, 0.0)) == pytest.approx(sum(nll) / 5)
+    assert answer.row(np.array([0.4, 0.2, 0.4]))["predicted"] == "mild"  # the median, not the mode
+    assert answer.truth(2) == {"truth": "much", "truth_step": 2}
+
+
+def test_numbers_come_back_in_their_unit():
+    answer = Number(["age"])
+    ages = [20.0, 40.0, 60.0]
+    answer.learn(ages, balanced=False)
+    code = answer.encode(torch.tensor(ages))
+    assert code.mean() == pytest.approx(0) and code.std(correction=0) == pytest.approx(1)
+    assert answer.scores(code[2:]) == pytest.approx([60.0])
+    assert answer.fit([code[:1] + 0.5, code[1:2]], [20.0, 40.0]) == pytest.approx(
+        -float(answer.spread) / 4
+    )
+    assert answer.row(np.array([33.0])) == {"predicted": 33.0}
+    assert answer.truth(50)["usual"] == pytest.approx(40)
+
+
+@pytest.mark.parametrize("answer, target", [
+    (Classes(["a", "b", "c"]), torch.tensor([0, 2, 1])),
+    (Labels(["a", "b"]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])),
+    (Grades(["a", "b", "c"]), torch.tensor([0, 2, 1])),
+    (Number(["a"]), torch.tensor([1.0, -1.0, 0.5])),
+])  # fmt: skip
+def test_slices_of_a_case_are_averaged_and_codes_mix(answer, target):
+    code = answer.encode(target)
+    logits = torch.randn(3, answer.outputs, generator=torch.Generator().manual_seed(0))
+    each = np.mean([answer.scores(logits[i : i + 1]) for i in range(3)], 0)
+    assert answer.scores(logits) == pytest.approx(each, abs=1e-6)
+    half = 0.5 * code + 0.5 * code.roll(-1, 0)
+    assert torch.isfinite(answer.loss(logits, half, 0.1))
