@@ -14,7 +14,13 @@ from medssl.augment.cutout import apply_cutout, draw_cutout
 from medssl.augment.elastic import FOLDS, draw_elastic
 from medssl.augment.intensity import apply_intensity, apply_noise, draw_intensity, draw_noise
 from medssl.augment.resolution import apply_resolution, draw_resolution
-from medssl.augment.spatial import apply_spatial, draw_affine, draw_crop, into_box
+from medssl.augment.spatial import (
+    apply_spatial,
+    apply_to_boxes,
+    draw_affine,
+    draw_crop,
+    into_box,
+)
 from medssl.config import Count, Fraction, Keys, Share
 from medssl.errors import UserError
 
@@ -225,6 +231,10 @@ class Drawn:
             labels, self.maps, self.elastic, size=self.size, nearest=True, fill=fill
         )
         return moved[:, 0].to(mask.dtype)
+
+    def boxes(self, boxes: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Move boxes (B, n, 2 ndim) in voxels of an image of `shape` along with it, in its type."""
+        return apply_to_boxes(boxes, self.maps, shape, self.size)
 
 
 def augmenter(augment: Augment, value_range: tuple[float, float]) -> Callable[..., Tensor]:

@@ -101,6 +101,25 @@ def apply_spatial(
     return out
 
 
+def apply_to_boxes(
+    boxes: Tensor, maps: Tensor, shape: tuple[int, ...], size: tuple[int, ...]
+) -> Tensor:
+    """Boxes (B, n, 2 ndim), low and high corner at voxel edges, of images of `shape`, as they lie in what
+    `apply_spatial` makes of these, (B, C, *size); NaN stays NaN.
+
+    A turned box is the one around the turned ellipsoid that fills it, which is how lesions turn: one
+    around its turned corners would grow with every degree.
+    """
+    ndim = maps.shape[1]
+    n, m = (torch.tensor(s, dtype=torch.float64) for s in (shape, size))
+    back = torch.linalg.inv(maps[..., :-1])
+    low, high = boxes.detach().cpu().double().split(ndim, -1)
+    centre = (low + high) / 2 - n / 2 - maps[:, None, :, -1]
+    centre = torch.einsum("bij,bkj->bki", back, centre) + m / 2
+    half = torch.einsum("bij,bkj->bki", back**2, ((high - low) / 2) ** 2).sqrt()
+    return torch.cat([centre - half, centre + half], -1).to(boxes)
+
+
 def _mirrored(maps: Tensor, elastic: Tensor | None) -> list[tuple[int, ...] | None]:
     """The axes of (B, C, *n) along which each sample is mirrored; None if it is more than that."""
     ndim = maps.shape[1]

@@ -23,7 +23,7 @@ class CropSpec:
     size        spatial size in voxels; two values over volumes mean axial slices
     whole       True: the whole item resized to `size`; False: a box at the prepared resolution,
                 anywhere inside the item, padded where the item is smaller
-    foreground  share of boxes placed around a labelled voxel (needs masks)
+    foreground  share of boxes placed around a labelled voxel (needs masks, or `points` of Crops)
     labels      which labels these are; none: all
     mask        also read the label mask; UNKNOWN everywhere where an item has none
     parts       0: one box a sample; S: S boxes of one scan, one from each of S equal partitions
@@ -47,12 +47,13 @@ class Crops:
     augmentation on the device), and `mask` int64 (*size), `target` when asked for. With `parts` a
     sample has one more axis in front, of S boxes, and `part` int64 (S,) and `place` float32 (S,), the
     boxes' centres along the slice axis as a share of its length. `slices` are those that a selection
-    keeps of each item; none: all.
+    keeps of each item; none: all. `points` are int (n, 1 + d) of each item, a class and a voxel, around
+    which `foreground` places boxes; none: voxels of its mask.
     """
 
     def __init__(
         self, store: Store, items: list[str], spec: CropSpec, seed: int, targets=None,
-        slices: dict[str, np.ndarray] | None = None,
+        slices: dict[str, np.ndarray] | None = None, points: dict[str, np.ndarray] | None = None,
     ):  # fmt: skip
         if not items:
             raise UserError(
@@ -60,6 +61,7 @@ class Crops:
                 "check the splits asked for, the labels, and the refused rows of the manifest",
             )  # fmt: skip
         self.store, self.spec, self.seed, self.targets = store, spec, seed, targets
+        self.points = points
         self.slices = store.ndim == 3 and len(spec.size) == 2
         if len(spec.size) != store.ndim and not self.slices:
             raise UserError(
@@ -193,7 +195,7 @@ class Crops:
     def _labelled_voxel(self, item: str, draw: np.random.Generator):
         if draw.random() >= self.spec.foreground:
             return None
-        points = self.store.foreground(item)
+        points = self.store.foreground(item) if self.points is None else self.points[item]
         if self.spec.labels:
             points = points[np.isin(points[:, 0], self.spec.labels)]
         if not len(points):

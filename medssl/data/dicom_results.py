@@ -1,4 +1,5 @@
-"""Predictions as an archive takes them: DICOM-SEG with coded segments, and a report of their volumes.
+"""Predictions as an archive takes them: DICOM-SEG with coded segments, and a report of their volumes, or
+of boxes.
 
 Both belong to the study of the series they were made from, and carry its patient's name, as anything must
 that goes back there. UIDs follow from the series and the model: the same prediction gives the same.
@@ -6,7 +7,7 @@ that goes back there. UIDs follow from the series and the model: the same predic
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,9 +19,7 @@ from medssl.errors import UserError, one_line
 
 SCHEME = "99MEDSSL"
 SERIES_NUMBER = 9000
-NEEDED = (
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID",
-)  # fmt: skip
+NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 # What must be there, and may be empty; old exports often leave it out.
 EMPTY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
@@ -55,29 +54,67 @@ def write_results(
 
     Raises UserError DICOM where nothing was found, or the series does not say what the standard asks for.
     """
-    import pydicom
-
     there = {k: name for k, name in classes.items() if (labels.array == k).any()}
     if not there:
         raise UserError(
             "DICOM", path.name, "no class was found in it, and a segmentation needs a segment",
             "nothing is to be archived of this scan",
         )  # fmt: skip
-    sources = [_complete(pydicom.dcmread(f), path.name) for f in files]
+
+    def made(sources: list) -> dict:
+        segments = _segmentation(labels, sources, there, model, codes)
+        report = _report(sources, _volumes(labels, sources, segments, there, model, codes), "volumes", model,
+                         [segments])  # fmt: skip
+        return {".seg.dcm": segments, ".sr.dcm": report}
+
+    return _written(files, path, made, [*NEEDED, "FrameOfReferenceUID"])
+
+
+def write_boxes(
+    boxes: np.ndarray, names: Sequence[str], scores: np.ndarray, scan: Volume, files: Sequence[Path],
+    path: Path, model: str, codes: dict[str, str] = MappingProxyType({}),
+) -> list[Path]:  # fmt: skip
+    """Write `path`.sr.dcm, a report of boxes (n, 2 d) along the axes of the scan that a DICOM series gives:
+    outlines on its images, the longest side (mm) and the score of each.
+
+    Raises UserError DICOM where there is no box, or the series does not say what the standard asks for.
+    """
+    if not len(boxes):
+        raise UserError(
+            "DICOM", path.name, "no box is called in it, and a report needs a finding",
+            "nothing is to be archived of this scan",
+        )  # fmt: skip
+
+    def made(sources: list) -> dict:
+        groups = [
+            _box(box, name, float(score), number, scan, sources, model, codes)
+            for number, (box, name, score) in enumerate(zip(boxes, names, scores, strict=True), 1)
+        ]
+        return {".sr.dcm": _report(sources, groups, "boxes", model)}
+
+    return _written(files, path, made, NEEDED)
+
+
+def _written(
+    files: Sequence[Path], path: Path, made: Callable[[list], dict], needed: Sequence[str]
+) -> list[Path]:
+    """Files of `path` by their endings, of the datasets `made` from those of a series."""
+    import pydicom
+
+    sources = [_complete(pydicom.dcmread(f), path.name, needed) for f in files]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # about what the scanner wrote, not about what is written
-            segments = _segmentation(labels, sources, there, model, codes)
-            report = _report(labels, sources, segments, there, model, codes)
+            datasets = made(sources)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(
             "DICOM", path.name, f"its series cannot be referred to ({one_line(error)})",
-            "take the NIfTI file, or mend the series' headers",
+            "take the NIfTI file or the table, or mend the series' headers",
         ) from error  # fmt: skip
     written = []
-    for dataset, ending in ((segments, ".seg.dcm"), (report, ".sr.dcm")):
+    for ending, dataset in datasets.items():
         target = path.with_name(path.name + ending)
         write_atomically(target, lambda p, d=dataset: d.save_as(p), private=True)
         written.append(target)
@@ -112,9 +149,10 @@ def _segmentation(labels: Volume, sources: list, classes: dict[int, str], model:
     )  # fmt: skip
 
 
-def _report(
+def _volumes(
     labels: Volume, sources: list, segments, classes: dict[int, str], model: str, codes: dict
-):
+) -> list:
+    """What is measured of each segment."""
     import highdicom as hd
     from pydicom.sr.codedict import codes as known
 
@@ -122,22 +160,100 @@ def _report(
     series = hd.sr.SourceSeriesForSegmentation(sources[0].SeriesInstanceUID)
     groups = []
     for number, (value, name) in enumerate(classes.items(), 1):
-        measured = hd.sr.Measurement(
-            name=known.SCT.Volume, value=round(float((labels.array == value).sum() * voxel_ml), 4),
-            unit=hd.sr.CodedConcept("mL", "UCUM", "milliliter"),
-            algorithm_id=hd.sr.AlgorithmIdentification("medssl", model[:12]),
-        )  # fmt: skip
+        volume = round(float((labels.array == value).sum() * voxel_ml), 4)
+        unit = hd.sr.CodedConcept("mL", "UCUM", "milliliter")
         groups.append(
             hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-                tracking_identifier=hd.sr.TrackingIdentifier(
-                    identifier=name[:64], uid=_uid(sources, model, "segment", name)
-                ),
+                tracking_identifier=_tracked(name, sources, model, "segment", name),
                 referenced_segment=hd.sr.ReferencedSegment(
                     segments.SOPClassUID, segments.SOPInstanceUID, number, source_series=series
                 ),
-                finding_type=coded(name, codes)[1], measurements=[measured],
+                finding_type=coded(name, codes)[1],
+                measurements=[_measured(known.SCT.Volume, volume, unit, model)],
             )
         )  # fmt: skip
+    return groups
+
+
+def _box(
+    box: np.ndarray, name: str, score: float, number: int, scan: Volume, sources: list, model: str,
+    codes: dict,
+):  # fmt: skip
+    """A box as its outline on every image that it reaches, with its longest side and its score."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes as known
+
+    d = scan.ndim
+    film = [1, 0] if d == 2 else [0, 1]  # columns, then rows
+    (x0, y0), (x1, y1) = box[:d][film], box[d:][film]
+    outline = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]])
+    first, last = (0, 1) if d == 2 else (box[2], box[5])
+    # A plane counts where the box reaches its middle, and one always does.
+    planes = [z for z in range(len(sources)) if first <= z + 0.5 < last] or [
+        int((first + last) / 2)
+    ]
+    images = sources if d == 2 else _by_plane(scan, sources)
+    regions = [
+        hd.sr.ImageRegion(
+            graphic_type=hd.sr.GraphicTypeValues.POLYLINE, graphic_data=outline,
+            source_image=hd.sr.SourceImageForRegion(
+                referenced_sop_class_uid=images[z].SOPClassUID,
+                referenced_sop_instance_uid=images[z].SOPInstanceUID,
+            ),
+        )
+        for z in planes
+    ]  # fmt: skip
+    side = float(((box[d:] - box[:d]) * scan.spacing).max())
+    millimetre = hd.sr.CodedConcept("mm", "UCUM", "millimeter")
+    told = hd.sr.CodedConcept("detection_score", SCHEME, "Detection score")
+    about = {
+        "tracking_identifier": _tracked(f"{name} {number}", sources, model, "box", str(number)),
+        "finding_type": coded(name, codes)[1],
+        "measurements": [
+            _measured(known.SCT.Diameter, round(side, 3), millimetre, model),
+            _measured(told, round(score, 4), known.UCUM.NoUnits, model),
+        ],
+    }
+    if d == 2:
+        return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+            referenced_region=regions[0], **about
+        )
+    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        referenced_regions=regions, **about
+    )
+
+
+def _by_plane(scan: Volume, sources: list) -> list:
+    """The images of a series in the order of the scan's slices. Raises ValueError if some lie elsewhere."""
+    to_voxel = np.linalg.inv(scan.affine) @ LPS_TO_RAS
+    places = [(to_voxel @ [*map(float, s.ImagePositionPatient), 1])[2] for s in sources]
+    order = np.argsort(places)
+    if (
+        len(sources) != scan.shape[2]
+        or np.abs(np.sort(places) - np.arange(len(places))).max() > 0.1
+    ):
+        raise ValueError("its images are not the slices of the scan")
+    return [sources[k] for k in order]
+
+
+def _measured(what, value: float, unit, model: str):
+    import highdicom as hd
+
+    algorithm = hd.sr.AlgorithmIdentification("medssl", model[:12])
+    return hd.sr.Measurement(name=what, value=value, unit=unit, algorithm_id=algorithm)
+
+
+def _tracked(name: str, sources: list, model: str, *words: str):
+    import highdicom as hd
+
+    return hd.sr.TrackingIdentifier(identifier=name[:64], uid=_uid(sources, model, *words))
+
+
+def _report(sources: list, groups: list, of: str, model: str, besides: Sequence = ()):
+    """A structured report (TID 1500) of measured regions."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes as known
+
     device = hd.sr.ObserverContext(
         observer_type=known.DCM.Device,
         observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
@@ -150,8 +266,8 @@ def _report(
         title=known.DCM.ImagingMeasurementReport,
     )  # fmt: skip
     return hd.sr.Comprehensive3DSR(
-        evidence=[segments, *sources], content=content[0], institution_name=None, is_final=False,
-        series_description="medssl volumes", **_identity(sources, model, "SR", 2),
+        evidence=[*besides, *sources], content=content[0], institution_name=None, is_final=False,
+        series_description=f"medssl {of}", **_identity(sources, model, "SR", 2),
     )  # fmt: skip
 
 
@@ -204,7 +320,7 @@ def _uid(sources: list, *words: str) -> str:
     return generate_uid(entropy_srcs=[first.SeriesInstanceUID, first.SOPInstanceUID, *words])
 
 
-def _complete(source, name: str):
+def _complete(source, name: str, needed: Sequence[str]):
     """The dataset with what may be empty there. Raises UserError DICOM without what it is known by."""
     for keyword in EMPTY:
         if keyword not in source:
@@ -212,7 +328,7 @@ def _complete(source, name: str):
     for keyword in ("SOPClassUID", "SOPInstanceUID"):  # the file's own head says them again
         if not source.get(keyword):
             setattr(source, keyword, source.file_meta.get(f"MediaStorage{keyword}", ""))
-    if lacking := [keyword for keyword in NEEDED if not source.get(keyword)]:
+    if lacking := [keyword for keyword in needed if not source.get(keyword)]:
         raise UserError(
             "DICOM", name, f"its series has no {', '.join(lacking)}, by which an archive knows it",
             "take the NIfTI file, or predict the series as the archive holds it",

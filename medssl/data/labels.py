@@ -62,8 +62,9 @@ def attach(manifest: Manifest, labels: list[Path] | Path, outside: bool = False)
 
     A folder holds masks named like their scans; a CSV names scans by path or id and brings
     patients, splits, masks, boxes (`box_tables`) and `label_*` columns; a JSON brings COCO boxes.
-    What matches nothing is counted in `manifest.notes`; mask files are no longer scans (code IS_MASK). Masks that a table
-    names lie below its folder or the scans', or, where `outside` allows it, anywhere.
+    What matches nothing is counted in `manifest.notes`; mask files are no longer scans (code
+    IS_MASK). Masks that a table names lie below its folder or the scans', or, where `outside` allows
+    it, anywhere.
     Raises UserError LABELS for what is ambiguous, contradictory or missing, PATH for the rest.
     """
     for source in [labels] if isinstance(labels, (str, Path)) else labels:

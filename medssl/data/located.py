@@ -1,7 +1,7 @@
 """Boxes of a scan, from what a manifest says of them to prepared voxels, and back to the scan.
 
 In arrays a box is (low corner, high corner) along the array's axes, at the edges of voxels: voxel i
-reaches from i to i + 1.
+reaches from i to i + 1. Files have the column of a film before its row.
 """
 
 import itertools
@@ -32,8 +32,8 @@ def located(text: str, scan: np.ndarray, shape: tuple[int, ...], name: str) -> n
         if each.get("space"):
             to_ras = np.eye(4) if each["space"] == "RAS" else LPS_TO_RAS
             box = moved(box[None], np.linalg.inv(scan) @ to_ras, edges=(False, True))[0]
-        elif d == 2:  # (column, row) as COCO has it, to (row, column)
-            box = box[[1, 0, 3, 2]]
+        else:
+            box = as_in_files(box[None])[0]
         if (box[d:] <= 0).any() or (box[:d] >= shape).any():
             space = f" ({each['space']} mm)" if each.get("space") else ""
             cause = f"box {number}, {each['box']}{space}, lies outside the scan"
@@ -41,6 +41,11 @@ def located(text: str, scan: np.ndarray, shape: tuple[int, ...], name: str) -> n
             raise UserError("LABELS", name, cause, fix)
         found = np.vstack([found, box])
     return found
+
+
+def as_in_files(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (n, 2 d) along the axes of arrays as files have them, and the other way round."""
+    return boxes[:, [1, 0, 3, 2]] if boxes.shape[1] == 4 else boxes
 
 
 def moved(boxes: np.ndarray, affine: np.ndarray, edges=(True, True)) -> np.ndarray:

@@ -38,12 +38,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Prepared:
-    """`affine`: of the scan as it was; `like_labels`: it holds a few whole numbers only, as a mask does."""
+    """`scan_shape`, `scan_affine`: of the scan as it was; `like_labels`: it holds a few whole numbers
+    only, as a mask does."""
 
     image: Volume
     mask: Volume | None
     grid: Grid
-    affine: np.ndarray
+    scan_shape: tuple[int, ...]
+    scan_affine: np.ndarray
     like_labels: bool = False
 
 
@@ -63,7 +65,7 @@ def prepare(
     if recipe.modality and not scan.modality:
         remark = f"nothing says its modality, it is taken as {recipe.modality}"
         scan = replace(scan, remarks=(*scan.remarks, remark))
-    codes, affine = recipe.orientation, scan.affine
+    codes, as_it_was = recipe.orientation, (scan.shape, scan.affine)
     like_labels = _few_whole_numbers(scan.array)
     scan = reorient(scan, codes)
     image = scan.array.astype(np.float32)
@@ -81,7 +83,7 @@ def prepare(
         mask = _to_grid(reorient(mask, codes), grid, smooth=False, fill=0)
         if not mask.array.any():
             out = replace(out, remarks=(*out.remarks, "its mask is empty: all background"))
-    return Prepared(out, mask, grid, affine, like_labels)
+    return Prepared(out, mask, grid, *as_it_was, like_labels)
 
 
 def restore(

@@ -18,6 +18,7 @@ import pandas as pd
 from medssl.config import Keys
 from medssl.data.files import write_atomically
 from medssl.data.index.row import BURNED_IN
+from medssl.data.located import located, moved
 from medssl.data.manifest import Manifest
 from medssl.data.manifest_checks import ID
 from medssl.data.packed import open_packed, pack, quantised, read_box, restored
@@ -25,7 +26,7 @@ from medssl.data.preprocess import Grid, Prepared
 from medssl.data.recipe import Recipe
 from medssl.errors import UserError, one_line
 
-FORMAT = 7
+FORMAT = 8
 FOREGROUND_POINTS = 1000
 _NUMBER = r"-?[\d.]+(e[+-]?\d+)?"
 ITEM_FORMS = {
@@ -115,7 +116,8 @@ class Store:
     def check_current(self, manifest: Manifest) -> None:
         """Raise UserError STALE if patients, splits or labels were indexed anew since."""
         now = manifest.used.set_index("id").reindex(self.items.index)
-        kept = [c for c in self.items if c in ("patient", "split") or c.startswith("label_")]
+        named = ("patient", "split", "boxes")
+        kept = [c for c in self.items if c in named or c.startswith("label_")]
         for column in kept:
             if column not in now or not _same(now[column], self.items[column]):
                 raise UserError(
@@ -170,6 +172,24 @@ class Store:
             )  # fmt: skip
         return self._read(item, "mask", low, high, fill=0)
 
+    def boxes(self, item: str) -> tuple[np.ndarray, list[str]]:
+        """Boxes given of an item, (n, 2 d) float64 in its prepared voxels (they may reach outside), and
+        what is in each."""
+        of_scan = self.scan_boxes(item)
+        to_prepared = np.linalg.inv(self.affine(item)) @ self.affine(item, of_scan=True)
+        given = json.loads(self.items.at[item, "boxes"] or "[]")
+        return moved(of_scan, to_prepared), [each["class"] for each in given]
+
+    def scan_boxes(self, item: str) -> np.ndarray:
+        """The same boxes in voxels of the scan as it was. Raises UserError LABELS if one lies outside."""
+        shape = tuple(json.loads(self.items.at[item, "scan_shape"]))
+        scan = self.affine(item, of_scan=True)
+        return located(self.items.at[item, "boxes"] or "[]", scan, shape, item)
+
+    def affine(self, item: str, of_scan: bool = False) -> np.ndarray:
+        """4x4, from voxels of a prepared item, or of its scan as it was, to RAS mm."""
+        return np.array(json.loads(self.items.at[item, "scan_affine" if of_scan else "affine"]))
+
     def foreground(self, item: str) -> np.ndarray:
         """Up to 1000 voxels a class, drawn at preparation: int32 rows of (class, *index)."""
         path = self._path(self.items.at[item, "key"], "points.npy")
@@ -203,6 +223,9 @@ class Store:
             "channels": len(image.array),
             "shape": json.dumps([int(n) for n in image.shape]),
             "spacing": json.dumps([round(s, 6) for s in image.spacing]),
+            "affine": json.dumps(image.affine.tolist()),
+            "scan_shape": json.dumps([int(n) for n in prepared.scan_shape]),
+            "scan_affine": json.dumps(prepared.scan_affine.tolist()),
             "floor": floor,
             "grid": json.dumps({k: list(map(int, v)) for k, v in asdict(prepared.grid).items()}),
             "like_labels": prepared.like_labels,

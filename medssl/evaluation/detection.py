@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RECALLS = np.linspace(0, 1, 101)  # COCO's places of the precision
+EDGES = {2: ("x0", "y0", "x1", "y1"), 3: ("x0", "y0", "z0", "x1", "y1", "z1")}
 FALSE_A_SCAN = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
 
 
@@ -21,6 +22,28 @@ class Boxes:
     label: np.ndarray
     score: np.ndarray | None = None
 
+    def above(self, score: float) -> "Boxes":
+        """Those with at least so high a score."""
+        kept = self.score >= score
+        return Boxes(self.box[kept], self.label[kept], self.score[kept])
+
+    def rows(self, classes: dict[int, str], edges: np.ndarray) -> list[dict]:
+        """A row of a table for each, with corners `edges` (n, 2 d) as files have them: x, y and z."""
+        scores = np.full(len(edges), np.nan) if self.score is None else self.score
+        return [
+            {
+                "class": classes[int(label)],
+                "score": round(float(score), 6),
+                **dict(zip(EDGES[len(each) // 2], each.round(3).tolist(), strict=True)),
+            }
+            for each, label, score in zip(edges, self.label, scores, strict=True)
+        ]
+
+
+def as_boxes(target: np.ndarray) -> Boxes:
+    """True boxes from rows (n, 2 d + 1) of corners and class."""
+    return Boxes(target[:, :-1], target[:, -1].astype(int))
+
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union (n, m) of boxes (n, 2 d) and (m, 2 d); 0 where both are empty."""
@@ -30,6 +53,40 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     both = np.clip(high - low, 0, None).prod(2)
     union = _size(a)[:, None] + _size(b)[None] - both
     return np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+
+
+def merged(members: list[Boxes], least: float) -> tuple[Boxes, np.ndarray]:
+    """What several models found as one list, and the standard deviation of each box's score over models.
+
+    From the surest box on, those of the same class that other models have there (the nearest of each, by
+    an IoU of at least `least`) are joined with it: corners are their mean, weighted by scores; the score
+    is the mean over all models, 0 of those that found nothing.
+    """
+    box, label, score = (
+        np.concatenate([getattr(m, name) for m in members]) for name in ("box", "label", "score")
+    )
+    member = np.repeat(np.arange(len(members)), [len(m.box) for m in members])
+    overlap, free = iou(box, box), np.ones(len(box), bool)
+    found, spread = [], []
+    for first in np.argsort(-score, kind="stable"):
+        if not free[first]:
+            continue
+        joined = []
+        for k in range(len(members)):
+            near = np.where(free & (member == k) & (label == label[first]), overlap[first], -1)
+            near[first] = 2 if member[first] == k else near[first]
+            if len(near) and near.max() >= least:
+                joined.append(int(near.argmax()))
+        free[joined] = False
+        scores = np.zeros(len(members))
+        scores[member[joined]] = score[joined]
+        corners = np.average(box[joined], axis=0, weights=score[joined])
+        found.append((corners, label[first], scores.mean()))
+        spread.append(scores.std(ddof=1) if len(members) > 1 else 0.0)
+    order = np.argsort([-s for *_, s in found], kind="stable").astype(int)
+    corners = np.array([c for c, *_ in found]).reshape(-1, box.shape[1])
+    labels, scores = (np.array([f[k] for f in found]) for k in (1, 2))
+    return Boxes(corners[order], labels[order].astype(int), scores[order]), np.array(spread)[order]
 
 
 def hits(found: Boxes, truth: Boxes, label: int, least: float) -> tuple[np.ndarray, np.ndarray]:
@@ -94,11 +151,34 @@ class Detections:
         right, wrong, all_true = self._counts(np.ones((1, len(self.true))))
         return wrong[0] / len(self.true), right[0] / max(all_true[0], 1)
 
+    def precision_and_recall(self) -> tuple[np.ndarray, np.ndarray]:
+        """At every threshold, for the picture."""
+        right, wrong, all_true = self._counts(np.ones((1, len(self.true))))
+        return right[0] / (right[0] + wrong[0]), right[0] / max(all_true[0], 1)
+
     def _counts(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Weights of hits and misses up to each detection (R, n), and of true boxes (R,)."""
         of_each = weights[:, self.case]
         right, wrong = (np.cumsum(of_each * side, 1) for side in (self.hit, ~self.hit))
         return right, wrong, weights @ self.true
+
+
+def best_threshold(
+    found: list[Boxes], truth: list[Boxes], classes: dict[int, str], least: float
+) -> float:
+    """The score from which on to call a box, so that F1 over all classes is largest; halfway to the next
+    lower score. 0.5 where nothing is hit."""
+    of_classes = [Detections(found, truth, label, least) for label in classes]
+    scores = np.concatenate([d.scores for d in of_classes])
+    order = np.argsort(-scores, kind="stable")
+    scores, hit = scores[order], np.concatenate([d.hit for d in of_classes])[order]
+    if not hit.any():
+        return 0.5
+    n_true = sum(d.true.sum() for d in of_classes)
+    f1 = 2 * np.cumsum(hit) / (np.arange(1, len(hit) + 1) + n_true)
+    f1[:-1][np.diff(scores) == 0] = 0  # equal scores are called together
+    best = int(f1.argmax())
+    return float((scores[best] + (scores[best + 1] if best + 1 < len(scores) else 0)) / 2)
 
 
 def of_boxes(

@@ -21,6 +21,20 @@ def too_few(n_patients: int) -> str:
     return f"The split has {patients}; intervals from fewer than {FEW} patients are too narrow."
 
 
+def without_spread(figures: "dict[str, Interval]") -> list[str]:
+    """What to say of figures that came out the same in every resample, as a perfect score does."""
+    names = [
+        name for name, i in figures.items() if i.n_patients > 1 and i.low == i.estimate == i.high
+    ]
+    if not names:
+        return []
+    n, more = figures[names[0]].n_patients, ", ..." if len(names) > 2 else ""
+    return [
+        f"{len(names)} figures ({', '.join(names[:2])}{more}) are the same in every resample, which is no "
+        f"proof: what goes wrong in {3 / n:.0%} of patients may well not be among {n} (the rule of three)"
+    ]
+
+
 @dataclass(frozen=True)
 class Interval:
     """An estimate, the ends of its interval, and what it rests on.

@@ -8,6 +8,8 @@ classification  a row a case: `truth`, `predicted`, `score_<class>`; maybe `unte
                 and `predicted_step`
 labels          a row a case: `truth_<label>` (0, 1 or NaN), `score_<label>`
 numbers         a row a case: `truth`, `predicted`, and `usual`, the mean of the training scans
+boxes           a row a box: `box` (truth, found, or empty of a case without any), `class`, `score`, `iou`
+                (from which on a box counts as found), and its edges, x0 to y1 or z1
 """
 
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from medssl.evaluation import classification
+from medssl.evaluation.detection import EDGES, Boxes, of_boxes
 from medssl.evaluation.intervals import (
     Interval,
     bootstrap,
@@ -31,7 +34,7 @@ Figures = Callable[[np.ndarray], dict[str, np.ndarray]]
 def summary(cases: pd.DataFrame, **bootstrapped) -> dict[str, Interval]:
     """Every figure of a table of cases; `bootstrapped` takes n and seed."""
     if figures := figures_of(cases):
-        return bootstrap_statistics(figures, cases["patient"], **bootstrapped)
+        return bootstrap_statistics(figures, _once(cases)["patient"], **bootstrapped)
     return {
         name: bootstrap(t["value"].to_numpy(float), t["patient"].to_numpy(), **bootstrapped)
         for name, t in _by_class(cases)
@@ -44,11 +47,16 @@ def differences(cases: pd.DataFrame, other: pd.DataFrame, **bootstrapped) -> dic
     Both hold the same cases (ValueError otherwise), in any order. A segmentation's measure that
     either lacks is left out.
     """
-    keys = ["id", "class"] if "class" in cases else ["id"]
-    a, b = (t.set_index(keys, drop=False) for t in (cases, other))
+    if "box" in cases:
+        order = list(cases["id"].unique())
+        a, b = (t.set_index("id", drop=False).rename_axis(None) for t in (cases, other))
+    else:
+        keys = ["id", "class"] if "class" in cases else ["id"]
+        a, b = (t.set_index(keys, drop=False) for t in (cases, other))
+        order = a.index
     if set(a.index) != set(b.index):
         raise ValueError("the tables hold different cases")
-    b = b.loc[a.index]
+    b = b.loc[order]
     one, two = figures_of(a), figures_of(b)
     if one:
 
@@ -56,7 +64,7 @@ def differences(cases: pd.DataFrame, other: pd.DataFrame, **bootstrapped) -> dic
             ours, theirs = one(weights), two(weights)
             return {name: ours[name] - theirs[name] for name in ours if name in theirs}
 
-        return bootstrap_statistics(gain, a["patient"], **bootstrapped)
+        return bootstrap_statistics(gain, _once(a)["patient"], **bootstrapped)
     found, others = {}, dict(_by_class(other))
     for name, t in _by_class(cases):
         if name in others:
@@ -102,8 +110,38 @@ def compared(
     return table
 
 
+def boxes_of(cases: pd.DataFrame) -> tuple[list[Boxes], list[Boxes], dict[int, str]]:
+    """(found, true) boxes of each case of a table, in the order in which they come, and the classes: those
+    that there are to find."""
+    of_kind = {kind: cases[cases["box"] == kind] for kind in ("found", "truth")}
+    named = of_kind["truth"] if len(of_kind["truth"]) else of_kind["found"]
+    classes = dict(enumerate(sorted(named["class"].unique())))
+    number, edges = {name: k for k, name in classes.items()}, list(EDGES[3 if "z0" in cases else 2])
+    both = []
+    for rows in of_kind.values():
+        rows = rows[rows["class"].isin(number)]
+        of_case = {i: t for i, t in rows.groupby("id")}
+        empty = rows.iloc[:0]
+        both.append([
+            Boxes(
+                t[edges].to_numpy(float), t["class"].map(number).to_numpy(int), t["score"].to_numpy(float)
+            )
+            for t in (of_case.get(i, empty) for i in cases["id"].unique())
+        ])  # fmt: skip
+    return *both, classes
+
+
+def _once(cases: pd.DataFrame) -> pd.DataFrame:
+    """One row a case."""
+    return cases.drop_duplicates("id")
+
+
 def figures_of(cases: pd.DataFrame) -> Figures | None:
-    """Figures of weights (R, cases) where a table has a row a case; None for segmentations."""
+    """Figures of weights (R, cases), each case where it first comes in a table; None for segmentations."""
+    if "box" in cases:
+        found, true, classes = boxes_of(cases)
+        least = float(cases["iou"].iloc[0])
+        return lambda weights: of_boxes(found, true, classes, weights, least)
     names = [c.removeprefix(SCORE) for c in cases if c.startswith(SCORE)]
     scores = cases[[SCORE + c for c in names]].to_numpy(float)
     if "usual" in cases:

@@ -1,9 +1,11 @@
-"""Tables and figures of what was said of whole scans: classes, labels, grades, numbers."""
+"""Tables and figures of what was said of whole scans (classes, labels, grades, numbers), and of boxes."""
 
 import numpy as np
 import pandas as pd
 
 from medssl.evaluation.classification import undefined
+from medssl.evaluation.detection import Detections
+from medssl.evaluation.summary import boxes_of
 from medssl.reports import curves as draw
 
 MOST_CURVES = 6  # lines that can be told apart in one panel
@@ -11,6 +13,8 @@ MOST_CURVES = 6  # lines that can be told apart in one panel
 
 def results(cases: pd.DataFrame, names: list[str]) -> tuple[str, list, list]:
     """Words, tables and figures as a section takes them, for a table of cases with a row a case."""
+    if "box" in cases:
+        return _of_boxes(cases)
     if "usual" in cases:
         drawn = draw.truth_and_prediction(cases["truth"], cases["predicted"], names[0])
         words = "What was predicted over what is true; the dashed line is a perfect prediction."
@@ -37,6 +41,34 @@ def results(cases: pd.DataFrame, names: list[str]) -> tuple[str, list, list]:
         name: ((cases["truth"] == name).to_numpy(), cases[f"score_{name}"].to_numpy())
         for name in asked
     })  # fmt: skip
+
+
+def _of_boxes(cases: pd.DataFrame) -> tuple[str, list, list]:
+    found, true, classes = boxes_of(cases)
+    least = float(cases["iou"].iloc[0])
+    of_class = {name: Detections(found, true, k, least) for k, name in classes.items()}
+    shown = {name: d for name, d in of_class.items() if d.true.sum() and len(d.scores)}
+    shown = dict(sorted(shown.items(), key=lambda each: -each[1].true.sum())[:MOST_CURVES])
+    words = (
+        f"A box counts as found where it overlaps a true one of its class by an IoU of at least {least:g}; "
+        "each true box is found once, what else is found is false."
+    )
+    counts = pd.DataFrame([
+        {"class": name, "true boxes": int(d.true.sum()), "scans with one": int((d.true > 0).sum()),
+         "told at any score": len(d.scores), "of them right": int(d.hit.sum())}
+        for name, d in of_class.items()
+    ])  # fmt: skip
+    tables = [(counts, "Boxes by class.")]
+    if not shown:
+        return words, tables, []
+    of = f"for {', '.join(shown)}" + (" (the most frequent)" if len(shown) < len(of_class) else "")
+    return words, tables, [
+        (draw.froc({name: d.curve() for name, d in shown.items()}),
+         f"Free-response ROC {of}: how many are found, and how many false boxes come with them.",
+         "FROC curve"),
+        (draw.precision_of_boxes({name: d.precision_and_recall() for name, d in shown.items()}),
+         f"Precision and recall of boxes {of}.", "precision-recall curve of boxes"),
+    ]  # fmt: skip
 
 
 def _curves(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> list:

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from medssl.data.recipe import Recipe
+from medssl.evaluation.detection import Boxes
 from medssl.evaluation.intervals import too_few
 from medssl.reports import answers, charts, figures, method_figures
 from medssl.reports.cohort import by_split
@@ -21,7 +22,8 @@ MEASURES = {
     "nsd": "NSD", "hd95_mm": "HD95 in mm", "lesion_sensitivity": "Sensitivity to lesions",
     "lesion_f1": "F1 of lesions", "brier": "Brier score",
     "auroc": "AUROC", "auprc": "AUPRC",
-    "balanced_accuracy": "Balanced accuracy",
+    "balanced_accuracy": "Balanced accuracy", "map": "mAP at IoU 0.5 to 0.95",
+    "froc_mean": "Mean sensitivity at 1/8 to 8 false a scan",
 }  # fmt: skip
 # Of figures that are no shares.
 UNITS = {
@@ -39,7 +41,7 @@ def write(
 
     result      what metrics.json holds
     cohort      the manifest's table
-    shown       cases to draw: id, dice, image, truth, prediction, classes
+    shown       cases to draw: id, caption, image, truth, prediction (labels or boxes), classes, spacing
     pretrained  pretraining runs to show, each up to a step (0: the last one); those that are no
                 longer there are left out
     commands    lines that lead to this report
@@ -94,11 +96,17 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
             (forest, words, "forest plot of the differences")
             for forest in _forests(gain, 0, "difference to the baseline")
         ]
+    for column, groups in result.get("subgroups", {}).items():
+        tables.append(
+            (
+                _by_group(groups),
+                f"Main scores by {column.removeprefix('label_').replace('_', ' ')}.",
+            )
+        )
     if "dice" not in cases:
         words, more, pictures = answers.results(cases, list(card["classes"].values()))
         text, tables, drawn = f"{text}\n\n{words}".strip(), tables + more, drawn + pictures
-    main = {k: v for k, v in found.items() if "mean of classes" in k} or found
-    facts = {_title(k): _words(v) for k, v in list(main.items())[:HEADLINE]}
+    facts = {_title(k): _words(v) for k, v in _main(found).items()}
     return Section("Results", text, _caution(result), facts, tables, figures=drawn)
 
 
@@ -126,7 +134,9 @@ def _caution(result: dict) -> str:
 def _title(name: str) -> str:
     """dice, liver -> Dice, liver; nsd -> NSD."""
     measure, comma, of = name.partition(", ")
-    return MEASURES.get(measure, measure.replace("_", " ").capitalize()) + comma + of
+    words = measure.replace("_", " ")
+    words = words.replace("ap at", "AP at") if words.startswith("ap at") else words.capitalize()
+    return MEASURES.get(measure, words) + comma + of
 
 
 def _forests(found: dict, reference: float | None = None, label: str = "") -> list[Figure]:
@@ -148,6 +158,27 @@ def _rows(found: dict) -> list[dict]:
         row = {"name": of or measure, "group": measure if of else "", "main": "mean" in of}
         rows.append({**row, **{x: value[x] for x in ("estimate", "low", "high")}})
     return rows
+
+
+def _main(found: dict) -> dict:
+    """The figures that stand first."""
+    main = {k: v for k, v in found.items() if "mean of classes" in k} or found
+    return dict(list(main.items())[:HEADLINE])
+
+
+def _by_group(groups: dict[str, dict]) -> pd.DataFrame:
+    rows = []
+    for value, found in groups.items():
+        main = _main(found)
+        patients = max((v["n_patients"] for v in main.values()), default=0)
+        rows.append(
+            {
+                "value": value,
+                "patients": patients,
+                **{_title(k): _words(v) for k, v in main.items()},
+            }
+        )
+    return pd.DataFrame(rows).fillna("not defined")
 
 
 def _against(found: dict, other: dict, gain: dict) -> pd.DataFrame:
@@ -198,16 +229,22 @@ def _words(value: dict) -> str:
 
 
 def _overlays(folder: Path, shown: list[dict], recipe: dict) -> Section:
-    codes, spacing = recipe.get("orientation") or "RAS", recipe.get("spacing")
-    if spacing and len(spacing) == 3:
-        spacing = [spacing[i] for i in figures.axis_order(codes)]
-    drawn = []
+    codes, drawn = recipe.get("orientation") or "RAS", []
     (folder / "pictures").mkdir(exist_ok=True)
     for case in shown:
-        arrays = [figures.to_ras(case[k], codes) for k in ("image", "truth", "prediction")]
-        png = as_png(figures.overlay(*arrays, case["classes"], spacing=spacing))
+        image, spacing = figures.to_ras(case["image"], codes), list(case["spacing"])
+        if len(spacing) == 3:
+            spacing = [spacing[i] for i in figures.axis_order(codes)]
+        if isinstance(case["truth"], Boxes):
+            shape = case["image"].shape
+            both = (figures.boxes_to_ras(case[k], shape, codes) for k in ("truth", "prediction"))
+            picture = figures.boxes_overlay(image, *both, case["classes"], spacing=spacing)
+        else:
+            both = (figures.to_ras(case[k], codes) for k in ("truth", "prediction"))
+            picture = figures.overlay(image, *both, case["classes"], spacing=spacing)
+        png = as_png(picture)
         (folder / f"pictures/{case['id']}.png").write_bytes(png)
-        caption = f"{case['id']}: mean Dice {case['dice']:z.3f}. Truth solid, prediction dashed."
+        caption = f"{case['id']}: {case['caption']}"
         drawn.append((png, caption, f"prediction laid over truth, {case['id']}"))
     text = "The best, the middle and the worst case of the split, in the planes with most truth."
     return Section("Predictions on truth", text, figures=drawn)

@@ -1,4 +1,4 @@
-"""How well scores part cases, and mean what they say: ROC, precision and recall, reliability."""
+"""How well scores part cases, and mean what they say: ROC, precision and recall, reliability, FROC."""
 
 from collections.abc import Sequence
 
@@ -61,6 +61,32 @@ def _wilson(share: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return middle - half, middle + half
+
+
+@styled
+def froc(curves: Curves) -> Figure:
+    """Free-response ROC: each curve is (false boxes a scan, sensitivity) at every threshold, rising."""
+    figure, axis = _square("false boxes a scan", "sensitivity")
+    axis.set(xscale="log", xlim=(1 / 12, 12), aspect="auto")
+    places = [1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8]
+    axis.set_xticks(places, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    axis.minorticks_off()
+    for (name, (false, found)), colour in zip(curves.items(), LINES, strict=False):
+        # From the left edge on: what is found before the first false box has no place on a log axis.
+        reached = np.concatenate([[0.0], found])
+        start = reached[np.searchsorted(false, places[0] / 2, side="right")]
+        axis.step(np.concatenate([[1e-3], false, [1e3]]), np.concatenate([[start], found, found[-1:]]),
+                  where="post", color=colour, label=name)  # fmt: skip
+    return _named(figure, axis, curves)
+
+
+@styled
+def precision_of_boxes(curves: Curves) -> Figure:
+    """Each curve is (precision, recall) at every threshold, in the order of falling scores."""
+    figure, axis = _square("recall (sensitivity)", "precision")
+    for (name, (precision, recall)), colour in zip(curves.items(), LINES, strict=False):
+        axis.plot(recall, precision, color=colour, label=name, clip_on=False)
+    return _named(figure, axis, curves)
 
 
 @styled

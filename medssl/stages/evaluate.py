@@ -18,26 +18,33 @@ import pandas as pd
 from pydantic import Field
 
 from medssl.config import Config as Base
+from medssl.config import Fraction
 from medssl.data.files import write_csv
 from medssl.data.folds import resplit
 from medssl.data.leakage import look_alikes, overlap, refuse_overlap
+from medssl.data.located import as_in_files, moved
 from medssl.data.manifest import Manifest
 from medssl.data.preprocess import restore
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
-from medssl.data.targets import mask_remarks, read_targets
+from medssl.data.truths import Answers, BoxLists, Masks
 from medssl.describe import words
 from medssl.errors import UserError
 from medssl.evaluation.baseline import Baseline
+from medssl.evaluation.detection import Boxes, as_boxes, hits
+from medssl.evaluation.intervals import without_spread
 from medssl.evaluation.metrics import segmentation_scores
+from medssl.evaluation.subgroups import by_group, grouped
 from medssl.evaluation.summary import differences, summary
 from medssl.privacy import scrub
 from medssl.progress import say, track
 from medssl.reports import chain
 from medssl.stages import finetune, pretrain
-from medssl.stages.finetune import load_task
+from medssl.stages.finetune import load_task, truths_of
 from medssl.training import run_folder
 from medssl.training.hardware import Hardware
+
+ACQUIRED = ("modality", "format", "spacing", "orientation", "shape")
 
 
 class Config(Base, Hardware):
@@ -53,9 +60,19 @@ class Config(Base, Hardware):
     splits: Path | None = Field(
         None, description="file of splits; none: the one of the run, if any"
     )
+    fold: int | None = Field(
+        None, description="fold of such a file; none: the one of the run", ge=0
+    )
     baseline: Path | None = Field(None, description="another evaluation folder to compare with")
+    by: list[str] = Field(
+        [], description="label columns, or modality, format, spacing: figures of each value apart"
+    )
     also: list[Path] = Field([], description="other pretraining runs to show in the report")
     tolerance: float = Field(1.0, description="of the normalised surface distance, mm", gt=0)
+    iou: Fraction | None = Field(
+        None,
+        description="overlap from which on a box counts as found; none: 0.5 in films, 0.1 in volumes",
+    )
     lesions: bool = Field(False, description="also count separate parts of each class, as lesions")
     resamples: int = Field(2000, description="bootstrap samples of the intervals", ge=100)
     seed: int = Field(0, description="of the bootstrap")
@@ -70,20 +87,23 @@ def run(config: Config) -> Path:
     manifest = Manifest.read(store.manifest)
     _check_recipe(store, about)
     store.check_current(manifest)
-    splits = config.splits or of_run.get("splits")
-    of_file = resplit(store.items, Path(splits), of_run.get("fold", 0)) if splits else store.items
-    asked = of_splits(of_file, [config.split])
-    if about["target"]:
-        truths = _truths(task, asked, about["target"])
-        items = asked[asked.index.isin(truths)]
-    else:
-        items = asked[asked["has_mask"]]
+    splits, fold = config.splits or of_run.get("splits"), of_run.get("fold", 0)
+    if splits:
+        store.items = resplit(
+            store.items, Path(splits), fold if config.fold is None else config.fold
+        )
+    truths = truths_of(type(task), store, about["target"], task.classes, {**of_run, "others": True})
+    asked, labelled = of_splits(store.items, [config.split]), truths.labelled()
+    truths.read(task.classes)
+    known = labelled.index if truths.targets is None else truths.targets
+    items = asked[asked.index.isin(known)]
     if items.empty:
         raise UserError(
             "EMPTY", store.folder, f"no labelled scan has the split {config.split!r}",
             "choose another split=, or give splits= to `medssl index`",
         )  # fmt: skip
-    remarks = [] if about["target"] else mask_remarks(store, items, task.classes, strict=False)
+    remarks = truths.remarks(items, task.classes, strict=False)
+    groups = {name: _groups(manifest, items, name) for name in config.by}
     seen = overlap(about, items)
     refuse_overlap(seen, config.run, config.allow_overlap)
     alike = look_alikes(about, items)
@@ -96,8 +116,12 @@ def run(config: Config) -> Path:
         baseline.check(set(items.index), task.classes, config.tolerance)
     out.mkdir(parents=True, exist_ok=True)
 
-    if about["target"]:
-        cases, shown = _whole_scans(task, store, items, truths), []
+    shown = []
+    if isinstance(truths, Answers):
+        cases = _whole_scans(task, store, items, truths.targets)
+    elif isinstance(truths, BoxLists):
+        cases, found = _detections(task, store, items, truths, config)
+        shown = _found_examples(task, store, _drawable(cases, items), found, truths, config)
     else:
         cases = _segmentation(task, store, manifest, items, config)
         shown = _examples(task, store, _drawable(cases, items), config.examples_shown)
@@ -111,6 +135,7 @@ def run(config: Config) -> Path:
     bootstrapped = {"n": config.resamples, "seed": config.seed}
     metrics = summary(cases, **bootstrapped)
     compared = differences(cases, baseline.cases, **bootstrapped) if baseline else {}
+    remarks += without_spread(metrics)
     result = {
         "run": scrub(config.run.resolve().name),
         "start": about["start"],
@@ -122,11 +147,18 @@ def run(config: Config) -> Path:
         "n_cases": len(items),
         "n_unlabelled": len(asked) - len(items),
         "seed": config.seed,
-        "tolerance_mm": None if about["target"] else config.tolerance,
+        "tolerance_mm": config.tolerance if isinstance(truths, Masks) else None,
         "remarks": remarks,
         "trained_on_held_out_patients": {part: len(who) for part, who in seen.items()},
         "n_look_alikes_of_training_scans": int(alike["scan"].nunique()),
         "metrics": {name: asdict(interval) for name, interval in metrics.items()},
+        "subgroups": {
+            name: {
+                value: {figure: asdict(interval) for figure, interval in found.items()}
+                for value, found in by_group(cases, of, **bootstrapped).items()
+            }
+            for name, of in groups.items()
+        },
         "baseline": baseline.about if baseline else {},
         "difference_to_baseline": {name: asdict(interval) for name, interval in compared.items()},
     }
@@ -148,6 +180,22 @@ def run(config: Config) -> Path:
     )
     say(f"report: {report}")
     return out
+
+
+def _groups(manifest: Manifest, items: pd.DataFrame, name: str) -> pd.Series:
+    """Each item's group by a column of the manifest. Raises UserError LABELS for one that is not there, or
+    that may tell who a patient is."""
+    label = f"label_{name.removeprefix('label_')}"
+    if label not in items and name not in ACQUIRED:
+        there = [c.removeprefix("label_") for c in items if c.startswith("label_")]
+        cause = f"found {name!r}, there are {', '.join([*there, *ACQUIRED])}"
+        raise UserError("LABELS", "by", cause, "name one of them")
+    values = (
+        items[label]
+        if label in items
+        else manifest.table.set_index("id")[name].reindex(items.index)
+    )
+    return grouped(values)
 
 
 def _check_recipe(store: Store, about: dict) -> None:
@@ -213,28 +261,75 @@ def _drawable(cases: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
 def _examples(task, store: Store, cases: pd.DataFrame, n: int) -> list[dict]:
     """Best, middle and worst case: the prepared image, its truth and the prediction."""
     ranked = cases.groupby("id")["dice"].mean().dropna().sort_values(ascending=False)
-    if ranked.empty:
-        return []
-    places = np.unique(np.linspace(0, len(ranked) - 1, min(n, len(ranked))).round().astype(int))
     return [
         {
             "id": item,
-            "dice": float(ranked[item]),
+            "caption": f"mean Dice {ranked[item]:z.3f}. Truth solid, prediction dashed.",
             "image": store.read(item)[0],
             "truth": store.read_mask(item)[0],
             "prediction": task.labels(task.predict(store.read(item))),
             "classes": task.classes,
+            "spacing": store.spacing(item),
         }
-        for item in ranked.index[places]
+        for item in _spread(list(ranked.index), n)
     ]
 
 
-def _truths(task, items: pd.DataFrame, columns: list[str]) -> dict[str, object]:
-    """What is true of each item, as the task's answer takes it."""
-    there = [c for c in columns if c in items]
-    if len(there) < len(columns):
-        return {}
-    return read_targets(task.answer.reads, items, columns, task.classes)
+def _detections(
+    task, store: Store, items: pd.DataFrame, truths: BoxLists, config: Config
+) -> tuple[pd.DataFrame, dict[str, Boxes]]:
+    """A row a true and a found box, in voxels of the scan as it was, and the found ones as prepared."""
+    rows, found = [], {}
+    least = task.least_iou if config.iou is None else config.iou
+    for item in track(list(items.index), "evaluate", unit="scans"):
+        found[item] = task.predict(store.read(item))
+        to_scan = np.linalg.inv(store.affine(item, of_scan=True)) @ store.affine(item)
+        about = {"id": item, "patient": items.at[item, "patient"]}
+        both = {"truth": as_boxes(truths.targets[item]), "found": found[item]}
+        rows += [
+            {**about, "box": kind, **row, "iou": least}
+            for kind, boxes in both.items()
+            for row in boxes.rows(task.classes, as_in_files(moved(boxes.box, to_scan)))
+        ]
+        if not any(len(boxes.box) for boxes in both.values()):
+            rows.append({**about, "box": "empty", "class": "", "iou": least})
+    return pd.DataFrame(rows), found
+
+
+def _found_examples(
+    task,
+    store: Store,
+    cases: pd.DataFrame,
+    found: dict[str, Boxes],
+    truths: BoxLists,
+    config: Config,
+) -> list[dict]:
+    """Best, middle and worst case with a true box, by the F1 of what is called in it."""
+    least, rows = float(cases["iou"].iloc[0]) if len(cases) else 0.0, []
+    for item in cases.loc[cases["box"] == "truth", "id"].unique():
+        truth, called = as_boxes(truths.targets[item]), found[item].above(float(task.threshold))
+        right = sum(int(hits(called, truth, label, least)[1].sum()) for label in task.classes)
+        rows.append((2 * right / (len(called.box) + len(truth.box)), right, item, truth, called))
+    ranked = sorted(rows, key=lambda row: (-row[0], -row[1], row[2]))
+    return [
+        {
+            "id": item,
+            "caption": f"{right} of {len(truth.box)} found, {len(called.box) - right} false. Truth solid, "
+            "what was called dashed, with its score.",
+            "image": store.read(item)[0],
+            "truth": truth,
+            "prediction": called,
+            "classes": task.classes,
+            "spacing": store.spacing(item),
+        }
+        for _, right, item, truth, called in _spread(ranked, config.examples_shown)
+    ]
+
+
+def _spread(ranked: list, n: int) -> list:
+    """`n` of them, from first to last."""
+    places = np.unique(np.linspace(0, len(ranked) - 1, min(n, len(ranked))).round().astype(int))
+    return [ranked[place] for place in places]
 
 
 def _whole_scans(

@@ -5,7 +5,7 @@ taken); without it `arch` is trained from scratch. The validation split chooses 
 kept. Writes into the run folder: model/ (enough to predict), metrics.jsonl, checkpoints/.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,14 +25,7 @@ from medssl.data.leakage import PARTS, look_alikes, overlap, record, refuse_over
 from medssl.data.recipe import Recipe
 from medssl.data.store import Store
 from medssl.data.subset import few, of_splits
-from medssl.data.targets import (
-    answers,
-    mask_classes,
-    mask_remarks,
-    read_targets,
-    with_masks,
-    with_target,
-)
+from medssl.data.truths import TRUTHS, Truths
 from medssl.describe import shareable
 from medssl.errors import UserError
 from medssl.progress import say
@@ -65,9 +58,14 @@ class Config(Base):
     )
     classes: dict[int, str] = Field(
         {},
-        description="names of mask values, or the order of classes and grades; empty: class_1, ...",
+        description="names of mask values, classes of boxes, or the order of classes and grades; "
+        "empty: class_1, ... or all there are",
     )
     others: bool = Field(False, description="mask values that classes does not name are background")
+    boxes_of_masks: bool = Field(
+        False, description="boxes to detect are those around the connected parts of label masks"
+    )
+    smallest: int = Field(1, description="parts of fewer prepared voxels are no boxes", ge=1)
     splits: Path | None = Field(
         None,
         description="CSV of id and split, or nnU-Net's splits_final.json, in place of the store's",
@@ -86,10 +84,10 @@ class Config(Base):
 
 def run(config: Config) -> Path:
     config = checked_parts(config, TABLES)
-    answer = getattr(resolve(config.task.name, TASKS, "task"), "answer_of", None)
-    if config.target and not answer:
+    kind = resolve(config.task.name, TASKS, "task")
+    if config.target and kind.learns != "answers":
         raise UserError(
-            "CONFIG", f"target={','.join(config.target)}", "a segmentation learns from masks",
+            "CONFIG", f"target={','.join(config.target)}", f"this task learns from {kind.learns}",
             "leave target out, or fine-tune classification",
         )  # fmt: skip
     store = Store.read_from(config.store)
@@ -98,29 +96,24 @@ def run(config: Config) -> Path:
     # A column as the user's table calls it.
     columns = [f"label_{t}" if f"label_{t}" in store.items else t for t in config.target]
     config = config.model_copy(update={"target": columns})
-    labelled = with_target(store, *columns) if answer else with_masks(store)
-    by = columns[0] if answer and answer.reads in ("class", "grades") else ""
-    train = few(of_splits(labelled, ["train"]), config.labelled, config.draw, by)
-    validation = few(of_splits(labelled, ["val"]), config.validation, 0, by)
+    truths = truths_of(kind, store, columns, config.classes, config.model_dump())
+    labelled = truths.labelled()
+    train = few(of_splits(labelled, ["train"]), config.labelled, config.draw, truths.stratify)
+    validation = few(of_splits(labelled, ["val"]), config.validation, 0, truths.stratify)
     if train.empty:
         raise UserError(
             "EMPTY", config.store, "no labelled scan has the split train",
             "give splits= or labels= to `medssl index`, then prepare again",
         )  # fmt: skip
-    remarks = []
     torch.manual_seed(config.fit.seed)
     backbone, description, parent = backbone_of(
         store, config.backbone, config.arch, config.from_scratch
     )
-    _check_axes(config.task.options.get("size", ()), backbone)  # before any mask is read
-    if answer:
-        classes = answers(answer.reads, train, columns, config.classes)
-        targets = read_targets(answer.reads, store.items, columns, classes)
-    else:
-        classes, targets = mask_classes(store, train, config.classes, config.others), None
-        strict = bool(config.classes) and not config.others
-        remarks += [f"training: {r}" for r in mask_remarks(store, train, classes, strict)]
-        remarks += [f"validation: {r}" for r in mask_remarks(store, validation, classes, strict)]
+    _check_axes(config.task.options.get("size", ()), backbone)  # before any label is read
+    classes = truths.classes(train)
+    truths.read(classes)
+    remarks = [f"training: {r}" for r in truths.remarks(train, classes, strict=True)]
+    remarks += [f"validation: {r}" for r in truths.remarks(validation, classes, strict=True)]
     _refuse_leaks(parent, labelled, train, config)
     task = config.task.build(
         TASKS, "task", backbone, config.augment, classes, store.recipe.value_range
@@ -129,10 +122,13 @@ def run(config: Config) -> Path:
     _check_axes(task.size, backbone)
     if config.decoder and parent:
         load_weights(config.backbone, _decoder(task), "decoder")
-    if answer:
-        task.learn_targets([targets[i] for i in train.index])
+    if truths.targets is not None:
+        task.learn_targets([truths.targets[i] for i in train.index])
     to_channels_last(task, backbone.ndim)
-    crops = Crops(store, list(train.index), task.crops, config.fit.seed, targets)
+    crops = Crops(
+        store, list(train.index), task.crops, config.fit.seed, truths.for_crops(),
+        points=truths.points(),
+    )  # fmt: skip
     about = card(
         "finetuned",
         start=_start(parent),
@@ -161,7 +157,7 @@ def run(config: Config) -> Path:
         for at in fit(task, read, config.fit, optim, config.out):
             earlier = [r["validation"] for r in at.log.rows() if r.get("validation") is not None]
             best = max([best, *earlier])
-            score = task.validate(_held_out(store, validation, targets))
+            score = task.validate(truths.held_out(validation))
             if score is not None:
                 at.log.write(at.step, validation=score)
                 say(f"step {at.step}: validation {score:.4f}")
@@ -173,6 +169,18 @@ def run(config: Config) -> Path:
                     config.out / "model", modules, {**about, "steps": at.step, "validation": score}
                 )
     return run_folder.finished(config.out)
+
+
+def truths_of(task: type, store: Store, target: list[str], classes: dict, settings: dict) -> Truths:
+    """What a kind of task learns from; `settings` of a fine-tuning say how masks and boxes are read."""
+    kind = TRUTHS[task.learns]
+    reads = task.answer_of.reads if hasattr(task, "answer_of") else ""
+    how = {
+        "others": settings.get("others", False),
+        "of_masks": settings.get("boxes_of_masks", False),
+        "smallest": settings.get("smallest", 1),
+    }
+    return kind(store, target, reads, classes, **how)
 
 
 def _check_axes(size: Sequence[int], backbone: torch.nn.Module) -> None:
@@ -253,12 +261,3 @@ def _refuse_leaks(
         for seen in (parent, record({}, train=train)):
             refuse_overlap(overlap(seen, held_out, parts), config.store, config.allow_overlap)
             look_alikes(seen, held_out, parts)
-
-
-def _held_out(store: Store, validation: pd.DataFrame, targets) -> Iterator[tuple]:
-    """(prepared scan, what is true of it: its label mask or its target) of each scan that has one."""
-    for item in validation.index:
-        if targets is None:
-            yield store.read(item), store.read_mask(item)[0]
-        elif item in targets:
-            yield store.read(item), targets[item]

@@ -2,12 +2,14 @@
 
 Segmentation writes one NIfTI a scan, on the grid of the scan (same shape, same affine), volumes.csv,
 and with `dicom` DICOM-SEG and a structured report of the volumes, for the archive only.
-Classification writes scores.csv. A scan that cannot be read or predicted is listed in refused.csv
-with the reason, and the others go on. The same command goes on where it was cut off. Which file an
-id stands for is in private/names.csv, for the owner only; all else tells nobody who a patient is.
+Classification writes scores.csv; detection boxes.csv, in voxels and mm of the scan, and says which boxes
+it calls; each table is written as Parquet, too. A scan that cannot be read or predicted is listed in
+refused.csv with the reason, and the others go on. The same command goes on where it was cut off. Which
+file an id stands for is in private/names.csv, for the owner only; all else tells nobody who a patient is.
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -17,22 +19,25 @@ import pandas as pd
 from pydantic import Field
 
 from medssl.config import Config as Base
-from medssl.data.dicom_results import write_results
+from medssl.data.dicom_results import write_boxes, write_results
 from medssl.data.files import refuse_inside, without_formulas, write_csv
 from medssl.data.index import IDS, Row, read, scan
 from medssl.data.index.row import stamp
-from medssl.data.preprocess import prepare, restore
+from medssl.data.located import as_in_files, moved
+from medssl.data.preprocess import Prepared, prepare, restore
 from medssl.data.recipe import Recipe
 from medssl.data.volume import Volume
 from medssl.data.writing import affine_code, write_volume
 from medssl.errors import UserError, one_line
+from medssl.evaluation.detection import EDGES, Boxes
 from medssl.privacy import scrub_names
 from medssl.progress import say, track
 from medssl.stages.finetune import check_fits, load_task
 from medssl.tasks.ensemble import Ensemble
 from medssl.training.hardware import Hardware
 
-ARCHIVE, VOLUMES = "archive", "volumes.csv"
+ARCHIVE, VOLUMES, BOXES = "archive", "volumes.csv", "boxes.csv"
+CENTRE = ("centre_right_mm", "centre_front_mm", "centre_top_mm")
 NAMES, MASK_ENDINGS = Path("private/names.csv"), (".nii.gz", ".png")
 
 
@@ -57,8 +62,8 @@ class Config(Base, Hardware):
         "says which is which",
     )
     dicom: bool = Field(
-        False, description="also write DICOM-SEG and a report (SR) of volumes for DICOM series, into "
-        "archive/, with the patient's identity, as an archive needs it",
+        False, description="also write DICOM-SEG and a report (SR) of volumes or boxes for DICOM series, "
+        "into archive/, with the patient's identity, as an archive needs it",
     )  # fmt: skip
     codes: dict[str, str] = Field(
         {},
@@ -89,7 +94,7 @@ def run(config: Config) -> Path:
         _refuse_existing(config.out, [r.id for r in used if r.id not in done])
     (config.out / "private").mkdir(mode=0o700, exist_ok=True)
     write_csv(config.out / NAMES, names, private=True)
-    scores, remarks = [], defaultdict(list)
+    scores, boxes, remarks = [], [], defaultdict(list)
     volumes, archived = _earlier(config.out / VOLUMES, done), []
     for row in track([r for r in used if r.id not in done], "predict", unit="scans"):
         try:
@@ -100,7 +105,12 @@ def run(config: Config) -> Path:
             for remark in prepared.image.remarks:
                 remarks[remark].append(row.id)
             found, spread = task.predict(prepared.image.array)
-            if found.ndim == 1:
+            if isinstance(found, Boxes):
+                placed = _placed(found, prepared, volume)
+                boxes += _boxes(row.id, found, placed, spread, task, volume)
+                if config.dicom:
+                    archived += _archive_boxes(config, found, placed, row, task, volume, weights)
+            elif found.ndim == 1:
                 scores.append({"id": row.id, **task.answer.row(found), **_apart(task, spread)})
             else:
                 grid = prepared.grid
@@ -118,10 +128,11 @@ def run(config: Config) -> Path:
             reason = scrub_names(f"{type(error).__name__}: {one_line(error)}", row.files)
             fix = "look at its shape and spacing"
             refused.append((row.id, "PREDICT", f"{reason}. Fix: {fix}"))
-    if scores:
-        write_csv(config.out / "scores.csv", pd.DataFrame(scores))
-    if volumes:
-        write_csv(config.out / VOLUMES, pd.DataFrame(volumes))
+    for name, table in (("scores.csv", scores), (VOLUMES, volumes), (BOXES, boxes)):
+        if table:
+            table = pd.DataFrame(table)
+            write_csv(config.out / name, table)
+            table.to_parquet((config.out / name).with_suffix(".parquet"), index=False)
     if config.dicom:
         say(
             f"{len(archived)} files for the archive, which name patients, in {config.out / ARCHIVE}"
@@ -163,6 +174,33 @@ def _apart(task: Ensemble, spread: np.ndarray | None) -> dict[str, float]:
     )
 
 
+def _placed(found: Boxes, prepared: Prepared, scan: Volume) -> np.ndarray:
+    """Found boxes (n, 2 d) in voxels of the scan as it is, along its axes, no further than it reaches."""
+    to_scan = np.linalg.inv(scan.affine) @ prepared.image.affine
+    return np.clip(moved(found.box, to_scan), 0, np.tile(scan.shape, 2))
+
+
+def _boxes(
+    id: str, found: Boxes, placed: np.ndarray, spread: np.ndarray | None, task: Ensemble, scan: Volume
+) -> list[dict]:  # fmt: skip
+    """A row a box, in the form that `medssl index` reads; one without numbers where there is none."""
+    d, rows = scan.ndim, found.rows(task.classes, as_in_files(placed))
+    centres = CENTRE if d == 3 else ()
+    columns = ["class", "score", *EDGES[d], "called", "longest_side_mm", *centres]
+    if not rows:
+        return [{"id": id, **dict.fromkeys(columns)}]
+    middle = (placed[:, :d] + placed[:, d:]) / 2 - 0.5
+    middle = (middle @ scan.affine[:d, :d].T + scan.affine[:d, 3]).round(3).tolist()
+    sides = ((placed[:, d:] - placed[:, :d]) * scan.spacing).max(1).round(3).tolist()
+    for k, row in enumerate(rows):
+        row["called"] = bool(found.score[k] >= task.threshold)
+        row["longest_side_mm"] = sides[k]
+        row |= dict(zip(centres, middle[k], strict=False))
+        if spread is not None:
+            row["sd_score"] = round(float(spread[k]), 6)
+    return [{"id": id, **row} for row in rows]
+
+
 def _volumes(
     labels: Volume, classes: dict[int, str], prepared: tuple[float, ...], spread: np.ndarray | None
 ) -> list[dict]:
@@ -188,13 +226,39 @@ def _earlier(path: Path, done: set[str]) -> list[dict]:
 
 def _archive(config: Config, labels: Volume, row: Row, classes: dict[int, str], weights: str):
     """Files for the archive; a scan that is no DICOM series has none."""
-    if row.format != "dicom" or labels.ndim != 3:
+    if labels.ndim != 3:
+        say(f"remark on {row.id}: a mask of a film is not written for an archive")
+        return []
+    return _archived(
+        config,
+        row,
+        lambda path: write_results(labels, row.files, path, classes, weights, config.codes),
+    )
+
+
+def _archive_boxes(
+    config: Config, found: Boxes, placed: np.ndarray, row: Row, task: Ensemble, scan: Volume, weights: str
+):  # fmt: skip
+    """A report of the boxes that are called; without one there is nothing to report."""
+    called = found.score >= task.threshold
+    if not called.any():
+        return []
+    names = [task.classes[int(k)] for k in found.label[called]]
+    return _archived(
+        config, row, lambda path: write_boxes(
+            placed[called], names, found.score[called], scan, row.files, path, weights, config.codes
+        ),
+    )  # fmt: skip
+
+
+def _archived(config: Config, row: Row, write: Callable[[Path], list[Path]]) -> list[Path]:
+    if row.format != "dicom":
         say(f"remark on {row.id}: it is no DICOM series, nothing is written for an archive")
         return []
     folder = config.out / ARCHIVE
     folder.mkdir(mode=0o700, exist_ok=True)
     try:
-        return write_results(labels, row.files, folder / row.id, classes, weights, config.codes)
+        return write(folder / row.id)
     except UserError as error:
         say(f"remark on {row.id}: not written for an archive: {error.cause}. Fix: {error.fix}")
         return []
@@ -220,7 +284,7 @@ def _done(out: Path, names: pd.DataFrame) -> set[str]:
 
 
 def _refuse_existing(out: Path, ids: list[str]) -> None:
-    names = ["scores.csv", *(f"{i}{ending}" for i in ids for ending in MASK_ENDINGS)]
+    names = ["scores.csv", BOXES, *(f"{i}{ending}" for i in ids for ending in MASK_ENDINGS)]
     there = [name for name in names if (out / name).exists()]
     if there:
         raise UserError(

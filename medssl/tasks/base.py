@@ -1,7 +1,7 @@
 """What a task is, and the table of those that ship."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from medssl.trainable import Trainable
 
 TASKS = {
     "segmentation": "medssl.tasks.segmentation:Segmentation",
+    "detection": "medssl.tasks.detection:Detection",
     "classification": "medssl.tasks.classification:Classification",
     "multilabel": "medssl.tasks.classification:Multilabel",
     "ordinal": "medssl.tasks.classification:Ordinal",
@@ -18,13 +19,21 @@ TASKS = {
 
 
 class Task(Trainable, Protocol):
-    """An `nn.Module` built as `Task(backbone, augment, classes, value_range, *, options...)`."""
+    """An `nn.Module` built as `Task(backbone, augment, classes, value_range, *, options...)`.
 
+    learns  from what: masks, answers or boxes (`data.truths`)
+    """
+
+    learns: ClassVar[str]
     crops: CropSpec
     classes: dict[int, str]
 
-    def predict(self, image: np.ndarray) -> np.ndarray:
-        """Scores of one prepared item (C, *space): (labels, *space), or (classes,) of an `answer`."""
+    def learn_targets(self, targets: list) -> None:
+        """Where there are targets: take from those of training what is needed before the first step."""
+
+    def predict(self, image: np.ndarray):
+        """Of one prepared item (C, *space): scores (labels, *space), scores (classes,) of an answer, or
+        `evaluation.detection.Boxes`."""
 
     def validate(self, cases: Iterable[tuple]) -> float | None:
         """How well held-out cases are answered, higher is better, None if they cannot tell; fits what is

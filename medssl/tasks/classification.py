@@ -27,6 +27,7 @@ class Classification(nn.Module):
     learns from all slices of a volume together, and attention may choose among them.
     """
 
+    learns: ClassVar = "answers"
     answer_of: ClassVar = Classes
 
     def __init__(

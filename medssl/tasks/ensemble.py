@@ -6,6 +6,10 @@ from copy import deepcopy
 import numpy as np
 import torch
 
+from medssl.evaluation.detection import Boxes, merged
+
+SAME = 0.3  # IoU from which on boxes of two models are of the same thing
+
 
 class Ensemble:
     """Answers as a task does, with the mean of its members' scores; one member is that task.
@@ -21,14 +25,21 @@ class Ensemble:
         self.answer = deepcopy(getattr(first, "answer", None))
         if hasattr(self.answer, "threshold"):
             self.answer.threshold.copy_(_mean(m.answer.threshold for m in self.members))
+        self.threshold = None  # from which score on a box is called
+        if getattr(first, "learns", "") == "boxes":
+            self.threshold = float(_mean(m.threshold for m in self.members))
         self._cleaner = first
         if hasattr(first, "cleaning"):
             self._cleaner = deepcopy(first)
             self._cleaner.cleaning.copy_(_mean(m.cleaning.float() for m in self.members) > 0.5)
 
-    def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def predict(self, image: np.ndarray) -> tuple[np.ndarray | Boxes, np.ndarray | None]:
         """(mean scores, standard deviation over members): of a whole scan that of each score (k,), of a
-        segmentation that of the number of voxels of each class; None for one member."""
+        segmentation that of the number of voxels of each class, of boxes that of each one's score; None
+        for one member."""
+        if self.threshold is not None:
+            found = [member.predict(image) for member in self.members]
+            return (found[0], None) if len(found) == 1 else merged(found, SAME)
         total, each = 0.0, []
         for member in self.members:
             scores = member.predict(image)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from itertools import combinations
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from medssl.trainable import StepOutput
 
 class Segmentation(nn.Module):
     """A U-Net-type decoder on any backbone. Works in 2D and 3D."""
+
+    learns: ClassVar = "masks"
 
     def __init__(
         self, backbone: nn.Module, augment: Augment, classes: dict[int, str],

@@ -4,7 +4,14 @@ import torch
 from scipy import ndimage
 
 from medssl.augment.elastic import displacement, draw_elastic
-from medssl.augment.spatial import apply_spatial, draw_affine, draw_crop, into_box, sampling_grid
+from medssl.augment.spatial import (
+    apply_spatial,
+    apply_to_boxes,
+    draw_affine,
+    draw_crop,
+    into_box,
+    sampling_grid,
+)
 
 SIZES = [(20, 30), (16, 20, 24)]
 
@@ -171,3 +178,43 @@ def test_outside_is_filled_and_labels_stay_labels():
         labels, draw_affine(torch.tensor([3]), (16, 16), rotate=40), nearest=True
     )
     assert set(turned.unique().tolist()) <= {0.0, 1.0, 2.0, 3.0}
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_boxes_go_where_their_blocks_go(ndim):
+    seeds, n = torch.arange(6), tuple((40, 36, 32)[:ndim])
+    maps = draw_affine(seeds, n, flip=(0.5,), scale=(0.8, 1.25), shift=0.1)
+    maps = into_box(maps, draw_crop(seeds, ndim, share=(0.6, 1.0), aspect=0.2), n, n)
+    low = torch.tensor([12, 10, 9][:ndim])
+    high = low + torch.tensor([14, 12, 10][:ndim])
+    image = torch.zeros(6, 1, *n)
+    image[(slice(None), 0, *(slice(a, b) for a, b in zip(low, high, strict=True)))] = 1
+    moved = apply_spatial(image, maps) > 0.5
+    box = torch.cat([low, high]).float().expand(6, 1, -1)
+    found = apply_to_boxes(box, maps, n, n)
+    assert found.dtype == torch.float32
+    for one, (row,) in zip(moved[:, 0], found, strict=True):
+        where = one.nonzero()
+        ends = torch.cat([where.amin(0), where.amax(0) + 1]).float()
+        inside = torch.minimum(row.clamp(min=0), torch.tensor(n).repeat(2).float())
+        assert (
+            ends - inside
+        ).abs().max() <= 1.01  # edges of voxels are where half of one is covered
+
+
+def test_a_turned_box_is_the_one_around_its_ellipsoid():
+    turn = draw_affine(torch.arange(8), (32, 32), rotate=40)
+    box = torch.tensor([[[8.0, 12, 24, 20]]]).expand(8, 1, 4)
+    index = torch.stack(torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij"))
+    inside = (((index[0] - 15.5) / 8) ** 2 + ((index[1] - 15.5) / 4) ** 2 <= 1).float()
+    moved = apply_spatial(inside.expand(8, 1, 32, 32), turn) > 0.5
+    for one, (row,) in zip(moved[:, 0], apply_to_boxes(box, turn, (32, 32), (32, 32)), strict=True):
+        where = one.nonzero()
+        ends = torch.cat([where.amin(0), where.amax(0) + 1]).float()
+        assert (ends - row).abs().max() <= 1.1
+
+
+def test_boxes_that_are_none_stay_none():
+    maps = draw_affine(torch.arange(1), (8, 8), rotate=10)
+    assert apply_to_boxes(torch.full((1, 2, 4), torch.nan), maps, (8, 8), (8, 8)).isnan().all()
+    assert apply_to_boxes(torch.zeros(1, 0, 4), maps, (8, 8), (8, 8)).shape == (1, 0, 4)

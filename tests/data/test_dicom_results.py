@@ -4,7 +4,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from medssl.data.dicom_results import coded, write_results
+from medssl.data.dicom_results import coded, write_boxes, write_results
 from medssl.data.index import read, scan
 from medssl.data.phantom import write_dicom
 from medssl.data.volume import LPS_TO_RAS, Volume
@@ -94,6 +94,42 @@ def test_what_cannot_be_archived_is_said(series, tmp_path):
         dataset.save_as(bare[-1])
     with pytest.raises(UserError, match="has no StudyInstanceUID"):
         write_results(labelled(volume), bare, tmp_path / "b", CLASSES, "0" * 64)
+
+
+def test_boxes_are_outlined_on_the_images_that_they_reach(series, tmp_path):
+    row, volume = series
+    boxes = np.array([[3, 4, 2, 9, 15, 7], [0, 1, 5.1, 2.5, 3, 5.4]], float)
+    (report,) = write_boxes(
+        boxes,
+        ["nodule", "nodule"],
+        np.array([0.9, 0.4]),
+        volume,
+        row.files,
+        tmp_path / "b",
+        "2" * 64,
+    )
+    thick, thin = hd.sr.srread(report).content.get_volumetric_roi_measurement_groups()
+    assert len(thick.roi) == 5 and len(thin.roi) == 1
+    by_uid = {pydicom.dcmread(f).SOPInstanceUID: pydicom.dcmread(f) for f in row.files}
+    places = set()
+    for region in thick.roi:
+        outline = np.array(region.value)
+        assert outline.min(0).tolist() == [3, 4] and outline.max(0).tolist() == [9, 15]
+        assert (outline[0] == outline[-1]).all()
+        uid = region.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        image = by_uid[uid]
+        # The pixels inside are those of the scan's voxels inside: columns are its first axis.
+        place = (np.linalg.inv(volume.affine) @ LPS_TO_RAS @ [*image.ImagePositionPatient, 1])[2]
+        places.add(round(place))
+        hounsfield = image.pixel_array * image.RescaleSlope + image.RescaleIntercept
+        assert np.array_equal(hounsfield[4:15, 3:9], volume.array[0, 3:9, 4:15, round(place)].T)
+    assert places == {2, 3, 4, 5, 6}
+    side, score = (m.value for m in thick.get_measurements())
+    assert side == pytest.approx(max(6 * 0.8, 11 * 0.9, 5 * 2.5)) and score == pytest.approx(0.9)
+    with pytest.raises(UserError, match="no box is called"):
+        write_boxes(boxes[:0], [], np.zeros(0), volume, row.files, tmp_path / "n", "2" * 64)
+    with pytest.raises(UserError, match="not the slices of the scan"):
+        write_boxes(boxes, ["a", "a"], np.ones(2), volume, row.files[:4], tmp_path / "n", "2" * 64)
 
 
 def test_names_are_coded_where_they_are_clear():

@@ -10,7 +10,15 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from medssl.evaluation.classification import once
-from medssl.evaluation.detection import FALSE_A_SCAN, Boxes, Detections, iou, of_boxes
+from medssl.evaluation.detection import (
+    FALSE_A_SCAN,
+    Boxes,
+    Detections,
+    best_threshold,
+    iou,
+    merged,
+    of_boxes,
+)
 
 NONE = np.zeros((0, 4))
 
@@ -174,3 +182,46 @@ def test_nothing_to_find_nothing_found_and_boxes_of_no_size(found, truth, ap):
     told = of_boxes(given, wanted, {1: "x"}, once(1), 0.5)
     for name in ("ap at IoU 0.5", "map", "froc_mean"):
         assert told[name][0] == pytest.approx(ap, nan_ok=True)
+
+
+def test_the_threshold_with_the_best_f1():
+    truth = [Boxes(np.array([[0, 0, 9, 9.0]]), np.array([0])) for _ in range(3)]
+    right, wrong = [0, 0, 9, 9.0], [50, 50, 60, 60.0]
+    found = [
+        Boxes(np.array([right, wrong]), np.array([0, 0]), np.array([0.9, 0.2])),
+        Boxes(np.array([right, wrong]), np.array([0, 0]), np.array([0.6, 0.5])),
+        Boxes(np.array([wrong, right]), np.array([0, 0]), np.array([0.3, 0.1])),
+    ]
+    # F1 by threshold: .9: 1/2, .6: 4/5, .5: 4/6, .3: 4/7, .2: 4/8, .1: 6/9
+    assert best_threshold(found, truth, {0: "a"}, 0.5) == pytest.approx(0.55)
+    assert best_threshold(found[2:], truth[2:], {0: "a"}, 0.5) == pytest.approx(0.05)
+    assert (
+        best_threshold([Boxes(NONE, np.zeros(0, int), np.zeros(0))], truth[:1], {0: "a"}, 0.5)
+        == 0.5
+    )
+
+
+def test_boxes_of_several_models_become_one():
+    one = Boxes(
+        np.array([[0, 0, 10, 10.0], [40, 40, 50, 50]]), np.array([1, 2]), np.array([0.9, 0.3])
+    )
+    two = Boxes(
+        np.array([[1, 1, 11, 11.0], [40, 40, 50, 50]]), np.array([1, 1]), np.array([0.6, 0.3])
+    )
+    found, spread = merged([one, two], 0.3)
+    assert found.label.tolist() == [1, 2, 1] or found.label.tolist() == [1, 1, 2]
+    assert found.box[0] == pytest.approx([0.4, 0.4, 10.4, 10.4])
+    assert found.score == pytest.approx([0.75, 0.15, 0.15])
+    assert spread == pytest.approx([np.std([0.9, 0.6], ddof=1), *[np.std([0.3, 0], ddof=1)] * 2])
+    empty = Boxes(NONE, np.zeros(0, int), np.zeros(0))
+    found, spread = merged([empty, empty], 0.3)
+    assert found.box.shape == (0, 4) and len(spread) == 0
+    alone, _ = merged([one], 0.3)
+    assert np.array_equal(alone.box, one.box) and alone.score == pytest.approx(one.score)
+
+
+def test_two_boxes_of_one_model_are_never_joined():
+    twice = Boxes(
+        np.array([[0, 0, 10, 10.0], [1, 1, 11, 11]]), np.array([1, 1]), np.array([0.9, 0.8])
+    )
+    assert len(merged([twice, twice], 0.3)[0].box) == 2

@@ -95,3 +95,60 @@ def test_compared_takes_cases_in_any_order_and_refuses_other_ones():
     assert table["difference high"]["b"] == 0
     with pytest.raises(ValueError, match="different cases"):
         compared({"a": [classified(1)], "b": [turned.iloc[1:]]}, n=100)
+
+
+def boxed(seed: int, told: float = 0.9) -> pd.DataFrame:
+    """Twelve films of six patients, half of them with one or two boxes."""
+    draw, rows = np.random.default_rng(seed), []
+    for i in range(12):
+        about = {"id": f"f{i}", "patient": f"p{i // 2}", "iou": 0.5}
+        low = np.random.default_rng(i).uniform(0, 50, (i % 3, 2))
+        for x, y in low:
+            rows.append(
+                {
+                    **about,
+                    "box": "truth",
+                    "class": "mass",
+                    "x0": x,
+                    "y0": y,
+                    "x1": x + 9,
+                    "y1": y + 9,
+                }
+            )
+            if draw.random() < told:
+                rows.append({**rows[-1], "box": "found", "score": draw.random()})
+        if not len(low):
+            rows.append({**about, "box": "empty", "class": ""})
+    rows.append(
+        {
+            **about,
+            "box": "found",
+            "class": "mass",
+            "score": 0.99,
+            "x0": 0,
+            "y0": 90,
+            "x1": 9,
+            "y1": 99,
+        }
+    )
+    return pd.DataFrame(rows)
+
+
+def test_boxes_are_counted_over_all_films_those_without_any_too():
+    cases = boxed(0, told=1.0)
+    found = summary(cases, **N)
+    true, right = (cases["box"] == "truth").sum(), (cases["box"] == "found").sum() - 1
+    assert found["froc_mean"].n_cases == 12 and found["froc_mean"].n_patients == 6
+    # One false box, surer than all: a twelfth of a film each, under the lowest rate of an eighth.
+    assert found["sensitivity at 0.125 false a scan"].estimate == right / true == 1
+    # Precision rises to its end, and each recall has the best that comes at it or after it.
+    assert found["ap at IoU 0.5"].estimate == pytest.approx(true / (true + 1))
+
+
+def test_boxes_of_two_runs_are_compared_film_by_film():
+    good, bad = boxed(0, told=1.0), boxed(1, told=0.4).sample(frac=1, random_state=0)
+    gain = differences(good, bad, **N)["froc_mean"]
+    alone = summary(good, **N)["froc_mean"].estimate - summary(bad, **N)["froc_mean"].estimate
+    assert gain.estimate == pytest.approx(alone) and gain.low > 0
+    with pytest.raises(ValueError, match="different cases"):
+        differences(good, bad[bad["id"] != "f3"], **N)

@@ -39,3 +39,36 @@ def test_numbers_are_a_scatter_plot():
     table = pd.DataFrame({"truth": [1.0, 2.0], "predicted": [1.1, 1.7], "usual": [1.5, 1.5]})
     _, _, drawn = results(table, ["age"])
     assert [what for *_, what in drawn] == ["scatter plot of predictions"]
+
+
+def of_boxes(found: bool) -> pd.DataFrame:
+    rows = [
+        {"id": "a", "box": "truth", "class": "mass", "x0": 0.0, "y0": 0.0, "x1": 9.0, "y1": 9.0},
+        {"id": "b", "box": "truth", "class": "cyst", "x0": 0.0, "y0": 0.0, "x1": 9.0, "y1": 9.0},
+        {"id": "c", "box": "empty", "class": ""},
+    ]
+    told = {"id": "a", "box": "found", "class": "mass", "x0": 1.0, "y0": 0.0, "x1": 9.0, "y1": 9.0}
+    rows += [{**told, "score": 0.8}, {**told, "id": "c", "score": 0.6}] if found else []
+    return pd.DataFrame(rows).assign(patient=lambda t: t["id"], iou=0.5).reindex(
+        columns=["id", "patient", "box", "class", "score", "x0", "y0", "x1", "y1", "iou"]
+    )  # fmt: skip
+
+
+def test_boxes_have_a_table_and_curves_of_the_classes_that_were_told():
+    text, tables, drawn = results(of_boxes(True), [])
+    assert "at least 0.5" in text and [kind for *_, kind in drawn] == [
+        "FROC curve", "precision-recall curve of boxes"
+    ]  # fmt: skip
+    counts = tables[0][0].set_index("class")
+    assert counts.loc["mass"].tolist() == [1, 1, 2, 1] and counts.loc["cyst"].tolist() == [
+        1,
+        1,
+        0,
+        0,
+    ]
+    assert "for mass" in drawn[0][1] and "cyst" not in drawn[0][1]
+
+
+def test_nothing_found_is_a_table_without_curves():
+    _, tables, drawn = results(of_boxes(False), [])
+    assert len(tables[0][0]) == 2 and not drawn

@@ -142,8 +142,8 @@ def test_drawn_cases_are_turned_to_ras_with_their_spacing(run, monkeypatch):
     monkeypatch.setattr(figures, "overlay", overlay)
     image = np.random.default_rng(0).normal(size=(6, 8, 10))
     truth = (image > 1).astype(int)
-    shown = [{"id": "s-1", "dice": 0.7, "image": image, "truth": truth, "prediction": truth,
-              "classes": {1: "liver"}}]  # fmt: skip
+    shown = [{"id": "s-1", "caption": "mean Dice 0.700.", "image": image, "truth": truth,
+              "prediction": truth, "classes": {1: "liver"}, "spacing": (2.0, 1.0, 3.0)}]  # fmt: skip
     page = written(run, shown=shown, card={"recipe": RECIPE | {"orientation": "SPL"}})
     assert "s-1: mean Dice 0.700" in page
     assert np.array_equal(seen["image"], image.transpose(2, 1, 0)[::-1, ::-1])

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from medssl.reports.curves import precision_recall, reliability, roc, truth_and_prediction
+from medssl.reports.curves import (
+    froc,
+    precision_of_boxes,
+    precision_recall,
+    reliability,
+    roc,
+    truth_and_prediction,
+)
 from tests.reports.test_charts import drawn
 
 
@@ -40,3 +47,13 @@ def test_numbers_lie_on_the_line_where_they_are_right():
     points = figure.axes[0].collections[0].get_offsets()
     assert points.tolist() == [[20, 21], [40, 40], [60, 55]]
     assert drawn(figure).std() > 5
+
+
+def test_froc_rises_in_steps_from_what_is_found_before_the_first_false_box():
+    false, found = np.array([0, 0.1, 0.1, 3.0]), np.array([0.2, 0.2, 0.5, 0.5])
+    (axis,) = froc({"a": (false, found)}).axes
+    x, y = axis.lines[0].get_data()
+    assert axis.get_xscale() == "log" and (np.diff(y) >= 0).all()
+    assert y[0] == 0.2 and y[np.searchsorted(x, 1.0)] == 0.5
+    (axis,) = precision_of_boxes({"a": (np.array([1.0, 0.5]), np.array([0.4, 0.4]))}).axes
+    assert axis.get_xlabel().startswith("recall")

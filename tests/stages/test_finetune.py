@@ -81,7 +81,7 @@ def test_a_run_that_starts_from_a_fine_tuned_one_remembers_its_patients(segmente
 
 def test_what_cannot_be_learnt_is_said_before_anything_is_built(segmented, tmp_path):
     asked = {"store": segmented / "store", "arch": TINY, "fit": FIT, "out": tmp_path / "no"}
-    with pytest.raises(UserError, match="a segmentation learns from masks"):
+    with pytest.raises(UserError, match="learns from masks"):
         call("finetune", "segmentation", **asked, target="odd")
     with pytest.raises(UserError, match="the store has label_odd"):
         call("finetune", "classification", **asked, target="patient")

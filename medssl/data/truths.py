@@ -1,0 +1,187 @@
+"""What is known of a store's scans, in the form in which a head learns it: masks, answers or boxes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from medssl.data.located import parts
+from medssl.data.store import Store
+from medssl.data.targets import (
+    answers,
+    mask_classes,
+    mask_remarks,
+    read_targets,
+    with_masks,
+    with_target,
+)
+from medssl.errors import UserError
+
+
+@dataclass
+class Truths:
+    """What a user says of the labels, the same for all kinds.
+
+    store    of the scans
+    columns  label columns, of `Answers`
+    reads    how they are read (`targets.answers`)
+    names    classes by number, where given
+    others   mask values without a name are background
+    of_masks boxes are the parts of label masks
+    smallest parts of fewer voxels are left out
+    """
+
+    store: Store
+    columns: list[str] = field(default_factory=list)
+    reads: str = ""
+    names: dict[int, str] = field(default_factory=dict)
+    others: bool = False
+    of_masks: bool = False
+    smallest: int = 1
+
+    stratify: ClassVar[str] = ""  # column whose values few labels should all show
+    targets: dict[str, object] | None = field(
+        default=None, init=False
+    )  # by item, None where a mask is read with each crop
+
+    def labelled(self) -> pd.DataFrame:
+        """The items of which something is known. Raises UserError LABELS if there is none."""
+        raise NotImplementedError
+
+    def classes(self, train: pd.DataFrame) -> dict[int, str]:
+        """What is to be told apart, from training items. Raises UserError."""
+        raise NotImplementedError
+
+    def read(self, classes: dict[int, str]) -> None:
+        """Fill `targets` of all items of which something is known. Raises UserError LABELS."""
+
+    def remarks(self, items: pd.DataFrame, classes: dict[int, str], strict: bool) -> list[str]:
+        """What is odd about labels, in words; `strict` raises UserError for it where classes are given."""
+        return []
+
+    def for_crops(self) -> dict[str, object] | None:
+        """The targets as samples carry them."""
+        return self.targets
+
+    def points(self) -> dict[str, np.ndarray] | None:
+        """Voxels of each class around which crops may lie; None: those that the store keeps of masks."""
+        return None
+
+    def held_out(self, items: pd.DataFrame) -> Iterator[tuple]:
+        """(prepared scan, what is true of it) of each item that has one."""
+        for item in items.index:
+            if item in self.targets:
+                yield self.store.read(item), self.targets[item]
+
+
+class Masks(Truths):
+    """A label for every voxel."""
+
+    def labelled(self) -> pd.DataFrame:
+        return with_masks(self.store)
+
+    def classes(self, train: pd.DataFrame) -> dict[int, str]:
+        return mask_classes(self.store, train, self.names, self.others)
+
+    def remarks(self, items: pd.DataFrame, classes: dict[int, str], strict: bool) -> list[str]:
+        strict = strict and bool(self.names) and not self.others
+        return mask_remarks(self.store, items, classes, strict)
+
+    def held_out(self, items: pd.DataFrame) -> Iterator[tuple]:
+        for item in items.index:
+            yield self.store.read(item), self.store.read_mask(item)[0]
+
+
+class Answers(Truths):
+    """A class, labels, a grade or a number of the whole scan."""
+
+    @property
+    def stratify(self) -> str:
+        return self.columns[0] if self.columns and self.reads in ("class", "grades") else ""
+
+    def labelled(self) -> pd.DataFrame:
+        return with_target(self.store, *self.columns)
+
+    def classes(self, train: pd.DataFrame) -> dict[int, str]:
+        return answers(self.reads, train, self.columns, self.names)
+
+    def read(self, classes: dict[int, str]) -> None:
+        self.targets = read_targets(self.reads, self.store.items, self.columns, classes)
+
+
+class BoxLists(Truths):
+    """Boxes of classes; a target is float32 (n, 2 d + 1): prepared voxels, and the class."""
+
+    def labelled(self) -> pd.DataFrame:
+        if self.of_masks:
+            return with_masks(self.store)
+        items = self.store.items
+        known = items[items["boxes"] != ""] if "boxes" in items else items.iloc[:0]
+        if known.empty:
+            raise UserError(
+                "LABELS", self.store.folder, f"none of its {len(items)} scans has boxes",
+                "give labels=boxes.json (COCO) or boxes.csv to `medssl index` and prepare again, or take "
+                "the parts of label masks with boxes_of_masks=true",
+            )  # fmt: skip
+        return known
+
+    def classes(self, train: pd.DataFrame) -> dict[int, str]:
+        if self.of_masks:
+            return mask_classes(self.store, train, self.names, self.others)
+        there = sorted({name for i in train.index for name in self.store.boxes(i)[1]})
+        if not there:
+            raise UserError(
+                "LABELS", self.store.folder, "no training scan has a box",
+                "check the boxes, or the splits",
+            )  # fmt: skip
+        classes = self.names or dict(enumerate(there, 1))
+        strange = sorted(set(there) - set(classes.values()))
+        if strange and not self.others:
+            raise UserError(
+                "LABELS", "classes", f"boxes are of {strange}, which classes= does not name",
+                "name every class, e.g. classes={1: nodule, 2: mass}, or leave others out with "
+                "others=true",
+            )  # fmt: skip
+        return classes
+
+    def read(self, classes: dict[int, str]) -> None:
+        self.targets, self._left, number = {}, {}, {name: k for k, name in classes.items()}
+        for item in self.labelled().index:
+            if self.of_masks:
+                mask = self.store.read_mask(item)[0]
+                boxes, labels, self._left[item] = parts(mask, classes, self.smallest)
+            else:
+                boxes, names = self.store.boxes(item)
+                kept = [i for i, name in enumerate(names) if name in number]
+                self._left[item] = len(names) - len(kept)
+                boxes, labels = boxes[kept], np.array([number[names[i]] for i in kept])
+            self.targets[item] = np.column_stack([boxes, labels]).astype(np.float32)
+
+    def for_crops(self) -> dict[str, np.ndarray]:
+        """Targets of equal length, filled with NaN, as batches need them."""
+        most = max(len(t) for t in self.targets.values())
+        return {
+            item: np.pad(t, [(0, most - len(t)), (0, 0)], constant_values=np.nan)
+            for item, t in self.targets.items()
+        }
+
+    def points(self) -> dict[str, np.ndarray]:
+        """The class and the middle voxel of every box."""
+        d = self.store.ndim
+        return {
+            item: np.column_stack([t[:, -1], (t[:, :d] + t[:, d:-1]) / 2]).astype(int)
+            for item, t in self.targets.items()
+        }
+
+    def remarks(self, items: pd.DataFrame, classes: dict[int, str], strict: bool) -> list[str]:
+        n = sum(len(self.targets[i]) for i in items.index)
+        none = sum(not len(self.targets[i]) for i in items.index)
+        left = sum(self._left[i] for i in items.index)
+        words = [f"{n} boxes on {len(items) - none} scans, none on {none}"]
+        why = f"parts under {self.smallest} voxels" if self.of_masks else "boxes of other classes"
+        return words + ([f"left out: {left} {why}"] if left else [])
+
+
+TRUTHS = {"masks": Masks, "answers": Answers, "boxes": BoxLists}

@@ -1,0 +1,93 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from medssl.data.truths import Answers, BoxLists, Masks
+from medssl.errors import UserError
+
+
+class Shelf:
+    """A store of four films, three with boxes and two with masks."""
+
+    folder, ndim = "shelf", 2
+
+    def __init__(self):
+        rows = [("a", "[1]", True), ("b", "[]", False), ("c", "[2]", True), ("d", "", False)]
+        self.items = pd.DataFrame(rows, columns=["id", "boxes", "has_mask"]).set_index(
+            "id", drop=False
+        )
+        self.items["label_sex"] = ["F", "M", "F", ""]
+
+    def boxes(self, item):
+        found = {
+            "a": ([[0, 0, 4, 4], [2, 2, 9, 9]], ["mass", "cyst"]),
+            "c": ([[1, 1, 3, 3]], ["cyst"]),
+        }
+        box, names = found.get(item, ([], []))
+        return np.array(box, float).reshape(-1, 4), names
+
+    def read_mask(self, item):
+        mask = np.zeros((1, 8, 8), np.uint8)
+        mask[0, 1:3, 1:4], mask[0, 6, 6] = 1, 2 if item == "a" else 1
+        return mask
+
+    def foreground(self, item):
+        mask = self.read_mask(item)[0]
+        where = np.argwhere(mask)
+        return np.column_stack([mask[tuple(where.T)], where])
+
+    def read(self, item):
+        return np.zeros((1, 8, 8), np.float32)
+
+
+def test_boxes_are_read_with_their_classes_and_films_without_any_count():
+    truths = BoxLists(Shelf())
+    labelled = truths.labelled()
+    assert list(labelled.index) == ["a", "b", "c"]
+    classes = truths.classes(labelled)
+    assert classes == {1: "cyst", 2: "mass"}
+    truths.read(classes)
+    assert truths.targets["a"].tolist() == [[0, 0, 4, 4, 2], [2, 2, 9, 9, 1]]
+    assert truths.targets["b"].shape == (0, 5)
+    assert truths.for_crops()["c"].shape == (2, 5) and np.isnan(truths.for_crops()["c"][1]).all()
+    assert truths.points()["a"].tolist() == [[2, 2, 2], [1, 5, 5]]
+    assert truths.remarks(labelled, classes, True) == ["3 boxes on 2 scans, none on 1"]
+    assert [len(t) for _, t in truths.held_out(labelled)] == [2, 0, 1]
+
+
+def test_classes_can_be_chosen_if_others_are_left_out_knowingly():
+    with pytest.raises(UserError, match=r"boxes are of \['mass'\]"):
+        BoxLists(Shelf(), names={5: "cyst"}).classes(Shelf().items)
+    truths = BoxLists(Shelf(), names={5: "cyst"}, others=True)
+    truths.read(truths.classes(Shelf().items))
+    assert truths.targets["a"].tolist() == [[2, 2, 9, 9, 5]]
+    assert "left out: 1 boxes of other classes" in truths.remarks(truths.labelled(), {}, True)
+
+
+def test_boxes_around_parts_of_masks():
+    truths = BoxLists(Shelf(), of_masks=True, smallest=2, names={1: "one", 2: "two"})
+    labelled = truths.labelled()
+    assert list(labelled.index) == ["a", "c"]
+    truths.read(truths.classes(labelled))
+    assert truths.targets["a"].tolist() == [[1, 1, 3, 4, 1]]
+    assert truths.remarks(labelled, {}, True)[1] == "left out: 2 parts under 2 voxels"
+
+
+def test_nothing_to_learn_from_is_said():
+    bare = Shelf()
+    bare.items["boxes"] = ""
+    with pytest.raises(UserError, match="none of its 4 scans has boxes"):
+        BoxLists(bare).labelled()
+    with pytest.raises(UserError, match="no training scan has a box"):
+        BoxLists(Shelf()).classes(Shelf().items.loc[["b"]])
+
+
+def test_answers_know_their_items_and_masks_are_read_with_the_crops():
+    truths = Answers(Shelf(), ["label_sex"], "class")
+    labelled = truths.labelled()
+    assert list(labelled.index) == ["a", "b", "c"] and truths.stratify == "label_sex"
+    truths.read(truths.classes(labelled))
+    assert truths.targets == {"a": 0, "b": 1, "c": 0} and truths.points() is None
+    masks = Masks(Shelf())
+    assert masks.classes(masks.labelled()) == {1: "class_1", 2: "class_2"}
+    assert masks.targets is None and masks.for_crops() is None
