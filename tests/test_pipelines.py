@@ -96,6 +96,14 @@ def test_xray_classification(tmp_path, phantom):
     assert set(found["metrics"]) == areas | each
 
 
+def test_nodule_detection(tmp_path, phantom):
+    scans = phantom / "mr"
+    run("nodule_detection", scans=scans / "images", boxes=scans / "labels", splits=scans / "scans.csv",
+        modality="MR", preset="mr_brain", spacing="6,6,6", out=tmp_path, steps=2)  # fmt: skip
+    found = json.loads((tmp_path / "run/evaluation/metrics.json").read_text())
+    assert {"ap at IoU 0.1", "froc_mean"} <= set(found["metrics"]) and found["n_patients"] == 1
+
+
 def test_reduce_then_pretrain(tmp_path, mr, phantom):
     film = phantom / "film"
     call("index", scans=film / "png", labels=[film / "labels.csv"], out=tmp_path / "m")
