@@ -42,6 +42,21 @@ def test_weights_arrive_and_how_to_train_is_chosen_anew(store, tmp_path):
     assert "drop_path" not in description["options"] and unlike.blocks[-1].drop_path == 0
 
 
+def test_what_norms_have_seen_arrives_with_the_weights(store, tmp_path):
+    """Between the stages of global and local contrast moving averages must not be lost."""
+    network = Part(name="timm", model="test_resnet")
+    first, description, _ = backbone_of(store, None, network)
+    first.train()(torch.randn(4, 1, 64, 64) + 3)
+    about = card("pretrained", backbone=description, recipe=store.recipe.model_dump(), seen=SEEN,
+                 config={"fit": {"steps": 1}}, steps=1)  # fmt: skip
+    save_model(tmp_path / "m", {"backbone": first}, about)
+    second, _, _ = backbone_of(store, tmp_path / "m", network)
+    means = {name: b for name, b in first.named_buffers() if name.endswith("running_mean")}
+    assert means and all(b.abs().sum() > 0 for b in means.values())
+    for name, buffer in second.named_buffers():
+        assert torch.equal(buffer, first.get_buffer(name)), name
+
+
 def test_from_scratch_takes_the_architecture_alone(store, tmp_path):
     kept = saved(tmp_path / "m", store)
     torch.manual_seed(1)
