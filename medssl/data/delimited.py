@@ -30,7 +30,7 @@ def read_table(path: Path) -> pd.DataFrame:
     UTF-8, with a mark or without, or UTF-16 with one; lines that are empty are left out, and so is
     an unnamed first column that only counts lines. Raises UserError TABLE that says what to mend.
     """
-    text = _text(path)
+    text = text_of(path)
     first, _, rest = text.partition("\n")
     if re.fullmatch(rf"sep=[{SEPARATORS}]", first.strip(), re.I):  # Excel's own first line
         separator, text, skipped = first.strip()[-1], rest, 1
@@ -115,7 +115,8 @@ def check_labels(values: pd.Series, source: Path) -> None:
         raise UserError("LABELS", source, cause, fix)
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """A text file's content. Raises UserError TABLE for what is no UTF-8 or UTF-16."""
     try:
         raw = Path(path).read_bytes()
     except OSError as error:

@@ -8,6 +8,7 @@ refused.csv with the reason, and the others go on. The same command goes on wher
 file an id stands for is in private/names.csv, for the owner only; all else tells nobody who a patient is.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,11 +20,13 @@ import pandas as pd
 from pydantic import Field
 
 from medssl.config import Config as Base
+from medssl.data.delimited import text_of
 from medssl.data.dicom_results import write_boxes, write_results
 from medssl.data.files import refuse_inside, without_formulas, write_csv
-from medssl.data.index import IDS, Row, read, scan
+from medssl.data.index import IDS, Row, read, scan_files
 from medssl.data.index.row import stamp
 from medssl.data.located import as_in_files, moved
+from medssl.data.paths import listed
 from medssl.data.preprocess import Prepared, prepare, restore
 from medssl.data.recipe import Recipe
 from medssl.data.volume import Volume
@@ -48,7 +51,10 @@ class Config(Base, Hardware):
         "medssl predict run=runs/liver scans=scan.nii.gz out=predictions",
     )
     run: Path = Field(description="run or model folder of `medssl finetune`")
-    scans: Path = Field(description="a scan, or a folder of scans (DICOM, NIfTI, MHA/NRRD, films)")
+    scans: Path = Field(
+        description="a scan, a folder of scans (DICOM, NIfTI, MHA/NRRD, films), or a .txt that names such, "
+        "one a line"
+    )
     also: list[Path] = Field(
         [], description="other runs of the same question, such as of other folds: the mean of all predicts, "
         "and how far they are apart is written beside it",
@@ -73,20 +79,22 @@ class Config(Base, Hardware):
 
 
 def run(config: Config) -> Path:
-    refuse_inside(config.out, config.scans)
+    paths, root = _asked(config.scans)
+    for path in paths:
+        refuse_inside(config.out, path)
     if (config.out / "model").is_dir():
         raise UserError(
             "CONFIG", f"out={config.out}", "is the folder of a run", "choose another one"
         )
     task, about, weights = _models(config)
     recipe = Recipe(**about["recipe"])
-    rows = scan(config.scans, config.modality, config.ids)
+    rows = scan_files(paths, root, config.modality, config.ids)
     if not rows:
         raise UserError("EMPTY", config.scans, "holds no file", "give a folder that holds scans")
     used = [r for r in rows if r.verdict == "used"]
     refused = [(r.id, r.code, scrub_names(r.reason, r.files)) for r in rows if not r.used]
     config.out.mkdir(parents=True, exist_ok=True)
-    names = _names(config, rows, weights)
+    names = _names(root, rows, weights)
     done = set() if config.overwrite else _done(config.out, names)
     if done:
         say(f"{len(done)} scans were predicted before, by this model; going on")
@@ -137,8 +145,8 @@ def run(config: Config) -> Path:
         say(
             f"{len(archived)} files for the archive, which name patients, in {config.out / ARCHIVE}"
         )
-    listed = pd.DataFrame(refused, columns=["id", "code", "reason"])
-    write_csv(config.out / "refused.csv", listed)
+    refusals = pd.DataFrame(refused, columns=["id", "code", "reason"])
+    write_csv(config.out / "refused.csv", refusals)
     for remark, ids in remarks.items():
         say(f"remark on {len(ids)} scans ({', '.join(ids[:3])}): {remark}")
     say(f"predicted {len(rows) - len(refused)} scans, refused {len(refused)}")
@@ -148,6 +156,27 @@ def run(config: Config) -> Path:
             f"see {config.out / 'refused.csv'}",
         )  # fmt: skip
     return config.out
+
+
+def _asked(scans: Path) -> tuple[list[Path], Path]:
+    """The scans and folders to predict, and the folder from which their ids are seen.
+
+    A .txt names them, one a line, as seen from its own folder. Raises UserError SCANS for those that are
+    not there, all at once.
+    """
+    if scans.suffix.lower() != ".txt" or not scans.is_file():
+        return [scans], scans if scans.is_dir() else scans.parent
+    lines = [line.strip() for line in text_of(scans).splitlines()]
+    named = [scans.parent / line for line in lines if line]
+    if missing := [str(path) for path in named if not path.exists()]:
+        raise UserError(
+            "SCANS", scans, f"names {len(missing)} of {len(named)} that are not there ({listed(missing, 5)})",
+            "mend the lines, or take them out",
+        )  # fmt: skip
+    if not named:
+        raise UserError("EMPTY", scans, "names no scan", "write a path on each line")
+    folders = [path if path.is_dir() else path.parent for path in named]
+    return named, Path(os.path.commonpath([os.path.abspath(folder) for folder in folders]))
 
 
 def _models(config: Config) -> tuple[Ensemble, dict, str]:
@@ -264,12 +293,11 @@ def _archived(config: Config, row: Row, write: Callable[[Path], list[Path]]) -> 
         return []
 
 
-def _names(config: Config, rows: list[Row], weights: str) -> pd.DataFrame:
+def _names(root: Path, rows: list[Row], weights: str) -> pd.DataFrame:
     """Which file every id stands for, as it was, and which model is asked about it.
 
     For the owner's eyes, apart from what may be passed on.
     """
-    root = config.scans if config.scans.is_dir() else config.scans.parent
     found = [(r.id, r.record(root)["path"], stamp(r.files), weights) for r in rows]
     return pd.DataFrame(found, columns=["id", "path", "stamp", "weights"])
 

@@ -59,6 +59,22 @@ def test_predictions_keep_the_source_s_space_and_are_not_overwritten_unasked(
         call("predict", **asked, out=segmented / "tuned")
 
 
+def test_scans_named_one_a_line(segmented, cohort, tmp_path):
+    (tmp_path / "far").mkdir()
+    shutil.copy(cohort / "images/case_2.nii.gz", tmp_path / "far/case_2.nii.gz")
+    named = tmp_path / "names.txt"
+    asked = {"run": segmented / "tuned", "scans": named, "modality": "MR"}
+    named.write_text(f"{cohort / 'images/case_1.nii.gz'}\n\nfar\n")
+    out = call("predict", **asked, out=tmp_path / "o")
+    assert {p.name for p in out.glob("*.nii.gz")} == {"case_1.nii.gz", "case_2.nii.gz"}
+    named.write_text("far/case_2.nii.gz\nfar/case_8.nii.gz\nnowhere\n")
+    with pytest.raises(UserError, match=r"names 2 of 3 that are not there .*case_8.*nowhere"):
+        call("predict", **asked, out=tmp_path / "no")
+    named.write_text("\n")
+    with pytest.raises(UserError, match="EMPTY .*names no scan"):
+        call("predict", **asked, out=tmp_path / "no")
+
+
 def test_predictions_that_were_cut_off_go_on(segmented, cohort, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     for i in range(3):
