@@ -18,7 +18,8 @@ def phantom(tmp_path_factory):
 
 
 def run(name, **keys):
-    return call("run", pipeline=name, overrides={k: str(v) for k, v in keys.items()})
+    given = {k: v if isinstance(v, dict) else str(v) for k, v in keys.items()}
+    return call("run", pipeline=name, overrides=given)
 
 
 @pytest.mark.parametrize("name", shipped.pipelines())
@@ -96,6 +97,22 @@ def test_xray_classification(tmp_path, phantom):
     assert set(found["metrics"]) == areas | each
 
 
+def test_cross_validation(tmp_path, films, capsys):
+    """Every patient is told once, by the model of the fold that has not seen it."""
+    out = tmp_path / "folds"
+    table = pd.read_csv(
+        run("cross_validation", manifest=films / "m", store=films / "films", out=out, folds=3,
+            presets="classification,ordinal", target="opacity", fit={"steps": 2, "every": 2})
+    )  # fmt: skip
+    assert set(table["preset"]) == {"classification", "ordinal"}
+    auroc = table[table["figure"] == "auroc"].set_index("preset")
+    assert len(auroc) == 2 and (auroc["n_patients"] == 8).all()
+    best = auroc["validation"].idxmax()
+    assert f"best on validation: {best}; medssl predict {out / best}-0" in capsys.readouterr().err
+    told = [pd.read_parquet(out / f"ordinal-{k}/evaluation/cases.parquet") for k in range(3)]
+    assert pd.concat(told)["id"].is_unique
+
+
 def test_nodule_detection(tmp_path, phantom):
     scans = phantom / "mr"
     run("nodule_detection", scans=scans / "images", boxes=scans / "labels", splits=scans / "scans.csv",
@@ -104,19 +121,19 @@ def test_nodule_detection(tmp_path, phantom):
     assert {"ap at IoU 0.1", "froc_mean"} <= set(found["metrics"]) and found["n_patients"] == 1
 
 
-def test_reduce_then_pretrain(tmp_path, mr, phantom):
-    film = phantom / "film"
-    call("index", scans=film / "png", labels=[film / "labels.csv"], out=tmp_path / "m")
-    call(
-        "prepare",
-        "xray_chest",
-        manifest=tmp_path / "m",
-        out=tmp_path / "films",
-        recipe={"size": [64, 64]},
-    )
+@pytest.fixture(scope="module")
+def films(tmp_path_factory, phantom):
+    folder, film = tmp_path_factory.mktemp("films"), phantom / "film"
+    call("index", scans=film / "png", labels=[film / "labels.csv"], out=folder / "m")
+    recipe = {"size": [64, 64]}
+    call("prepare", "xray_chest", manifest=folder / "m", out=folder / "films", recipe=recipe)
+    return folder
+
+
+def test_reduce_then_pretrain(tmp_path, mr, films):
     out = tmp_path / "less"
     table = run(
-        "reduce_then_pretrain", store=mr / "store", labelled=tmp_path / "films", target="label_opacity",
+        "reduce_then_pretrain", store=mr / "store", labelled=films / "films", target="label_opacity",
         out=out, few=2, steps=2, passes=0.1, seeds="0,1", threads=1,
     )  # fmt: skip
     table = pd.read_csv(table, index_col="arm")

@@ -291,7 +291,12 @@ def _training(run: Path, card: dict) -> Section:
         words += ", and the score on validation patients"
     curve = charts.loss_curve(rows, ["loss", "validation"])
     drawn = [(curve, f"{words}.", "curves over steps")]
-    text = f"{fit['steps']} steps, {fit['batch_size']} samples a step."
+    steps = max((row["step"] for row in rows), default=fit["steps"])
+    text = f"{steps} steps, {fit['batch_size']} samples a step."
+    if steps < fit["steps"] and card["config"].get("patience"):
+        text += (
+            f" Up to {fit['steps']} were asked for; training ended as validation gained no more."
+        )
     return Section("Fine-tuning", text, figures=drawn)
 
 

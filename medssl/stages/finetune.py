@@ -74,6 +74,9 @@ class Config(Base):
     labelled: int = Field(0, description="how many labelled scans to train on; 0: all", ge=0)
     draw: int = Field(0, description="which draw of them", ge=0)
     validation: int = Field(0, description="how many validation scans to score; 0: all", ge=0)
+    patience: int = Field(
+        0, description="validations without a gain after which training ends; 0: never", ge=0
+    )
     allow_overlap: bool = Field(
         False, description="go on when held-out patients were pretrained on"
     )
@@ -168,7 +171,16 @@ def run(config: Config) -> Path:
                 save_model(
                     config.out / "model", modules, {**about, "steps": at.step, "validation": score}
                 )
+            scores = [*earlier, score]
+            if config.patience and None not in scores and _stalled(scores) >= config.patience:
+                say(f"step {at.step}: no gain in {config.patience} validations; training ends here")
+                break
     return run_folder.finished(config.out)
+
+
+def _stalled(scores: list[float]) -> int:
+    """How many validations have come after the best one."""
+    return len(scores) - 1 - int(np.argmax(scores))
 
 
 def truths_of(task: type, store: Store, target: list[str], classes: dict, settings: dict) -> Truths:

@@ -107,3 +107,20 @@ def test_a_backbone_that_was_trained_on_since_is_another_one(segmented, tmp_path
         call("finetune", "few_labels", **tune)
     with pytest.raises(UserError, match="a run of another verb"):
         call("finetune", "few_labels", **{**tune, "out": tmp_path / "b"})
+
+
+def test_training_ends_when_validation_gains_no_more(segmented, tmp_path, capsys):
+    asked = {
+        "store": segmented / "store", "arch": TINY, "task": {"size": [16, 16, 16]}, "patience": 2,
+        "fit": {"steps": 9, "batch_size": 2, "every": 1}, "optim": {"lr": 1e-12}, "out": tmp_path / "r",
+    }  # fmt: skip
+    run = call("finetune", "segmentation", **asked)
+    assert "step 3: no gain in 2 validations; training ends here" in capsys.readouterr().err
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    before = (run / "model/weights.safetensors").read_bytes(), (run / "metrics.jsonl").read_bytes()
+    assert max(steps) == 3
+    call("finetune", "segmentation", **asked)
+    after = (run / "model/weights.safetensors").read_bytes(), (run / "metrics.jsonl").read_bytes()
+    assert before == after
+    page = (call("evaluate", run=run) / "report.html").read_text()
+    assert "Up to 9 were asked for" in page
