@@ -152,3 +152,17 @@ def test_one_class_for_all_is_remarked(cohort, segmented, tmp_path, monkeypatch)
     remarks = json.loads((out / "metrics.json").read_text())["remarks"]
     assert remarks == ["all 2 cases were called 0, and no other class"]
     assert remarks[0][1:] in (out / "report.html").read_text()
+
+
+def test_figures_of_groups_stand_in_the_report_and_unknown_columns_are_told(segmented, tmp_path):
+    out = call("evaluate", run=segmented / "scratch", by=["odd", "modality"], out=tmp_path / "by")
+    found = json.loads((out / "metrics.json").read_text())
+    assert {k: set(v) for k, v in found["subgroups"].items()} == {
+        "odd": {"0", "1"}, "modality": {"MR"},
+    }  # fmt: skip
+    cases = pd.read_csv(out / "cases.csv")
+    of_one = cases[cases["id"].isin(["case_9"])]["dice"].mean()  # odd
+    assert found["subgroups"]["odd"]["1"]["dice, ball"]["estimate"] == pytest.approx(of_one)
+    assert "Main scores by odd" in (out / "report.html").read_text()
+    with pytest.raises(UserError, match="LABELS by: found 'sex', there are odd"):
+        call("evaluate", run=segmented / "scratch", by=["sex"], out=tmp_path / "no")
