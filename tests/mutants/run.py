@@ -8,6 +8,7 @@ broken). Each is tried in a copy of the package, by a process of its own.
 
 import importlib
 import os
+import runpy
 import shutil
 import sys
 import tempfile
@@ -65,6 +66,8 @@ def _run(folder: str, tests: list[str]) -> None:
 
 def tried(name: str) -> Iterator[tuple[str, str, str, bool]]:
     """(file, stands, broken, caught) of every mutant of a list, after the tests passed as they are."""
+    # Before MONAI looks for torchvision, and without importing medssl, of which children have a copy.
+    runpy.run_path(str(ROOT / "medssl/torchvision_import.py"))["install"]()
     import matplotlib.figure  # noqa: F401
     import monai.losses  # noqa: F401
     import monai.networks.nets  # noqa: F401

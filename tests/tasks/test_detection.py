@@ -5,7 +5,7 @@ import torch
 from medssl.augment.compose import Augment
 from medssl.backbones.base import build
 from medssl.errors import UserError
-from medssl.evaluation.detection import Boxes, as_boxes, hits, iou
+from medssl.evaluation.detection import Boxes, as_boxes, best_threshold, hits, iou
 from medssl.tasks.detection import Detection, _shown
 
 STILL = Augment(rotate=0, scale=[1, 1], shift=0, gain=0, offset=0, gamma=0, noise=0)
@@ -65,6 +65,9 @@ def test_learns_to_find_blocks_and_validation_chooses_what_is_called(ndim):
     task.eval()
     score = task.validate(zip(images, targets, strict=True))
     assert score > 0.9
+    found, truth = [task.predict(image) for image in images], [as_boxes(t) for t in targets]
+    best = best_threshold(found, truth, task.classes, task.least_iou)
+    assert float(task.threshold) == pytest.approx(best) != 0.5
     right = false = 0
     for image, target in zip(images, targets, strict=True):
         called = task.predict(image).above(float(task.threshold))
