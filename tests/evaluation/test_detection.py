@@ -201,6 +201,16 @@ def test_the_threshold_with_the_best_f1():
     )
 
 
+def test_equal_scores_are_called_together():
+    """The hit among three boxes that are as sure cannot be had without the other two."""
+    here, there = [0.0, 0, 10, 10], [40.0, 40, 50, 50]
+    truth = [Boxes(np.array([here, there]), np.array([0, 0]))]
+    box = np.array([here, there, [20, 20, 30, 30], [70, 70, 80, 80], [70, 0, 80, 9]])
+    found = [Boxes(box, np.zeros(5, int), np.array([0.9, 0.8, 0.8, 0.8, 0.8]))]
+    # F1 by threshold: .9: 2/3, .8: 4/7; of the first two alone 1
+    assert best_threshold(found, truth, {0: "a"}, 0.5) == pytest.approx(0.85)
+
+
 def test_boxes_of_several_models_become_one():
     one = Boxes(
         np.array([[0, 0, 10, 10.0], [40, 40, 50, 50]]), np.array([1, 2]), np.array([0.9, 0.3])
