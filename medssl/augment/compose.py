@@ -179,8 +179,8 @@ class Drawn:
     def image(self, image: Tensor, value_range: tuple[float, float]) -> Tensor:
         """Augment (B, C, *n) whose values lie within `value_range` to (B, C, *size), in its type.
 
-        What comes in from outside has the lowest value of its sample, as padding has. A sample with
-        a NaN becomes NaN all over where it is resampled or filtered; others are not touched by it.
+        What comes in from outside has the lowest value of its sample, as padding has. A NaN
+        may spread to all of its sample where that is resampled or filtered, and to no other.
         No gradient comes back, and nothing is done in half precision.
         """
         with torch.autocast(image.device.type, enabled=False):
@@ -193,8 +193,10 @@ class Drawn:
         few = torch.get_num_threads()
         if not image.is_cpu or len(image) <= few or image[0].numel() < LARGE:
             return self._applied(image, low, high)
-        turns = [slice(first, first + few) for first in range(0, len(image), few)]
-        return torch.cat([self._some(turn)._applied(image[turn], low, high) for turn in turns])
+        out = image.new_empty(*image.shape[:2], *self.size)
+        for turn in (slice(first, first + few) for first in range(0, len(image), few)):
+            out[turn] = self._some(turn)._applied(image[turn], low, high)
+        return out
 
     def _some(self, rows: slice) -> "Drawn":
         elastic = None if self.elastic is None else self.elastic[rows]

@@ -11,6 +11,7 @@ from torch.nn.functional import grid_sample
 from medssl.augment.boxes import boxes
 from medssl.augment.elastic import displacement
 from medssl.augment.samples import of_each, uniform
+from medssl.augment.trilinear import trilinear
 
 
 def draw_affine(
@@ -135,7 +136,12 @@ def _mirrored(maps: Tensor, elastic: Tensor | None) -> list[tuple[int, ...] | No
 
 
 def _resampled(image, maps, elastic, size, nearest, fill) -> Tensor:
-    grid = sampling_grid(maps, elastic, tuple(image.shape[2:]), size, image).movedim(1, -1)
+    n = tuple(image.shape[2:])
+    if image.is_cpu and len(n) == 3 and not nearest:
+        centre = (torch.tensor(n, dtype=torch.float64) + 1) / 2
+        counted = torch.cat([maps[..., :-1], maps[..., -1:] + centre[:, None]], 2)
+        return trilinear(image, _sources(counted, elastic, size, image), fill)
+    grid = sampling_grid(maps, elastic, n, size, image).movedim(1, -1)
     mode = "nearest" if nearest else "bilinear"
     image = image - fill  # zero outside is `fill` in the end
     return grid_sample(image, grid, mode=mode, padding_mode="zeros", align_corners=False).add_(fill)
@@ -147,17 +153,25 @@ def sampling_grid(
     """Where each output voxel comes from, (B, ndim, *size) in the type and on the device of `like`.
 
     Along an input axis of n voxels -1 is its first edge and 1 its far edge, index i therefore
-    (2 i + 1) / n - 1; the last axis comes first, as torch has it. An affine map is a sum of one line
-    an axis: three additions in place of a matrix product a voxel.
+    (2 i + 1) / n - 1; the last axis comes first, as torch has it.
     """
-    maps = (maps.double() * 2 / torch.tensor(n, dtype=torch.float64)[:, None]).flip(1)
-    grid = maps[..., -1].view(*maps.shape[:2], *[1] * len(n))
+    maps = maps.double() * 2 / torch.tensor(n, dtype=torch.float64)[:, None]
+    return _sources(maps.flip(1), elastic, size, like)
+
+
+def _sources(maps: Tensor, elastic: Tensor | None, size: tuple[int, ...], like: Tensor) -> Tensor:
+    """What the maps give for every output index, from the centre.
+
+    An affine map is a sum of one line an axis: three additions in place of a matrix product a voxel.
+    """
+    maps, ndim = maps.double(), len(size)
+    grid = maps[..., -1].view(*maps.shape[:2], *[1] * ndim)
     for axis, m in enumerate(size):
         line = torch.arange(m, dtype=torch.float64) - (m - 1) / 2
         line = maps[..., axis, None] * line
-        shape = [m if a == axis else 1 for a in range(len(n))]
+        shape = [m if a == axis else 1 for a in range(ndim)]
         line = line.view(*maps.shape[:2], *shape)
-        if axis == len(n) - 1:  # what is large is computed on the device, in its type
+        if axis == ndim - 1:  # what is large is computed on the device, in its type
             grid, line = (t.to(like.device, like.dtype) for t in (grid, line))
         grid = grid + line
     if elastic is None:

@@ -3,15 +3,17 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from medssl.augment.blur import apply_blur, draw_blur
+from medssl.augment.blur import NARROW, apply_blur, draw_blur
 
 SIZES = [(20, 30), (12, 16, 20)]
 
 
+@pytest.mark.parametrize("largest", [0.7, 2.0, 4.0])
 @pytest.mark.parametrize("size", SIZES)
-def test_equals_scipys_with_its_weights_made_to_sum_to_one(size):
+def test_equals_scipys_with_its_weights_made_to_sum_to_one(size, largest):
     image = torch.randn(3, 2, *size)
-    sigma = draw_blur(torch.arange(3), len(size), largest=2.5)
+    sigma = draw_blur(torch.arange(3), len(size), largest=largest)
+    assert (sigma.max() > NARROW) == (largest > NARROW)
     out = apply_blur(image, sigma)
     for x, ours, s in zip(image.double().numpy(), out.numpy(), sigma.numpy(), strict=True):
         how = {"sigma": s, "mode": "constant", "truncate": 8}

@@ -46,6 +46,26 @@ MUTANTS = [
     ),
     (
         "medssl/augment/spatial.py",
+        "if image.is_cpu and len(n) == 3 and not nearest:",
+        "if image.is_cpu and len(n) == 3:",
+    ),
+    (
+        "medssl/augment/trilinear.py",
+        "margin = fill.expand(",
+        "margin = torch.zeros_like(fill).expand(",
+    ),
+    (
+        "medssl/augment/trilinear.py",
+        "place.clamp_(0, n - 2).to(first.dtype)",
+        "place.to(first.dtype)",
+    ),
+    (
+        "medssl/augment/trilinear.py",
+        "for half, share in zip((4, 2, 1), at, strict=True):",
+        "for half, share in zip((4, 2, 1), at.flip(0), strict=True):",
+    ),
+    (
+        "medssl/augment/spatial.py",
         'control = torch.einsum("bij,bj...->bi...", maps[..., :-1], elastic.double())',
         "control = elastic.double().flip(1) * 2 / torch.tensor(n[::-1]).view(-1, *[1] * len(n))",
     ),
@@ -64,6 +84,16 @@ MUTANTS = [
     ),
     ("medssl/augment/separable.py", "for matrix in reversed(matrices):", "for matrix in matrices:"),
     ("medssl/augment/blur.py", "/ sigma.clamp(min=1e-3)", "/ sigma.clamp(min=1e-3) ** 2"),
+    (
+        "medssl/augment/blur.py",
+        "total.narrow(0, here, left).add_(weight)",
+        "total.add_(weight)",
+    ),
+    (
+        "medssl/augment/blur.py",
+        "(out, spare)[(len(sigma) - axis) % 2]",
+        "(spare, out)[(len(sigma) - axis) % 2]",
+    ),
     (
         "medssl/augment/blur.py",
         "torch.where(u[:, :1] < probability, largest * u[:, 1:], 0.0)",
