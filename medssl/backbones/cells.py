@@ -8,6 +8,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+class Put(torch.autograd.Function):
+    """Rows (n, C) at their numbers among `size` rows that are `fill` (C,) elsewhere.
+
+    As `index_copy` does it, but that keeps the rows until the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx, rows, fill, numbers, size):
+        ctx.save_for_backward(numbers)
+        return fill.to(rows.dtype).repeat(size, 1).index_copy_(0, numbers, rows)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (numbers,) = ctx.saved_tensors
+        of_rows = gradient.index_select(0, numbers)
+        of_fill = gradient.sum(0) - of_rows.sum(0) if ctx.needs_input_grad[1] else None
+        return of_rows, of_fill, None, None
+
+
 class Cells:
     """The visible cells of a batch, and where their places lie at every resolution.
 
@@ -36,10 +55,10 @@ class Cells:
         """A stack at its places in (B, C, *size); elsewhere 0, or `fill` (C,)."""
         block, c = stack.shape[1:-1], stack.shape[-1]
         size = [g * b for g, b in zip(self.shape[1:], block, strict=True)]
-        everywhere = stack.new_zeros(self.shape[0] * math.prod(size), c)
-        if fill is not None:
-            everywhere = everywhere + fill.to(stack.dtype)
-        filled = everywhere.index_copy_(0, self._places(block), stack.reshape(-1, c))
+        rows, n = stack.reshape(-1, c), self.shape[0] * math.prod(size)
+        filled = Put.apply(
+            rows, rows.new_zeros(c) if fill is None else fill, self._places(block), n
+        )
         return filled.view(self.shape[0], *size, c).movedim(-1, 1)
 
     def samples(self, stack: Tensor) -> list[Tensor]:
@@ -88,7 +107,9 @@ class Cells:
             where.append(self._along(cell, axis))
             within = within * b + self._along((offset % b)[None], axis)
         cell, places = number[tuple(where)], math.prod(block)
-        return torch.where(cell < 0, len(self.cells) * places, cell * places + within)
+        rows = torch.where(cell < 0, len(self.cells) * places, cell * places + within)
+        # Half the memory, of which windows need much: they are kept for the backward pass.
+        return rows.int() if len(self.cells) * places < 2**31 else rows
 
     def _find_taps(self, block, low, kernel, stride) -> Tensor:
         rows = self.windows(block, low, behind(kernel, low, stride))

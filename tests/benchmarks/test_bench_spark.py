@@ -4,6 +4,7 @@ Both have the same weights, mask and decoder. The dense way is timed in both mem
 better one counts. Ratios are of medians of interleaved steps, as the machine may be shared.
 """
 
+import statistics
 import subprocess
 import sys
 import time
@@ -92,12 +93,15 @@ def _peak():
 
 
 def grown(case, way):
+    """MB by which the largest memory grows in a step; of three processes, which differ by a percent."""
     code = f"from tests.benchmarks.test_bench_spark import memory; memory({case!r}, {way!r})"
     root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
-    )
-    return float(done.stdout.split()[-1])
+    run = [sys.executable, "-c", code]
+    found = [
+        subprocess.run(run, cwd=root, capture_output=True, text=True, check=True).stdout
+        for _ in range(3)
+    ]
+    return statistics.median(float(text.split()[-1]) for text in found)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -129,4 +133,4 @@ def test_spark(case):
     for way in losses:
         assert losses[way] == pytest.approx(losses["visible"], rel=1e-4)
     assert whole >= CASES[case][-1] and kept["visible"] < fewest
-    assert used["visible"] < 1.1 * dense  # of a volume, the decoder's share is the larger
+    assert used["visible"] < dense  # by little: of a volume, the decoder's share is the larger

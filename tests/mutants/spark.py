@@ -1,11 +1,20 @@
 """Mutants of SparK and the sparse convnets."""
 
-TESTS = ["tests/backbones/test_sparse.py", "tests/methods/test_spark.py"]
+TESTS = [
+    "tests/backbones/test_cells.py",
+    "tests/backbones/test_sparse.py",
+    "tests/methods/test_spark.py",
+]
 MUTANTS = [
     (
         "medssl/backbones/cells.py",
-        "        return torch.where(cell < 0, len(self.cells) * places, cell * places + within)",
-        "        return torch.where(cell < 0, 0, cell * places + within)",
+        "        rows = torch.where(cell < 0, len(self.cells) * places, cell * places + within)",
+        "        rows = torch.where(cell < 0, 0, cell * places + within)",
+    ),
+    (
+        "medssl/backbones/cells.py",
+        "of_fill = gradient.sum(0) - of_rows.sum(0)",
+        "of_fill = gradient.sum(0)",
     ),
     (
         "medssl/backbones/sparse.py",
