@@ -6,6 +6,7 @@ sampling of hard negatives and the joining of windows; anchors are fitted to the
 """
 
 import math
+import warnings
 from collections.abc import Iterable
 from typing import Annotated, ClassVar
 
@@ -97,7 +98,10 @@ class Detection(nn.Module):
             channel = torch.bucketize(which[kept], torch.as_tensor(self.labels).to(which))
             targets.append({"boxes": shown[kept].reshape(-1, 2 * d), "labels": channel})
         try:
-            losses = self._detector().train()(self._padded(image), targets)
+            with warnings.catch_warnings():
+                # Once in a while no anchor suits what a crop shows of a box, which then teaches nothing.
+                warnings.filterwarnings("ignore", "No anchor is matched")
+                losses = self._detector().train()(self._padded(image), targets)
         except ValueError as error:
             if "NaN or Inf" not in str(error):
                 raise

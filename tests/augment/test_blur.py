@@ -50,3 +50,10 @@ def test_widths_differ_by_axis_take_part_by_probability_and_zero_does_nothing():
     row[..., 4, :] = torch.arange(9.0)
     blurred = apply_blur(row, torch.tensor([[1.0, 0.0]]))  # along the first axis only
     assert torch.allclose(blurred[0, 0, 4] / blurred[0, 0, 4, 8], torch.arange(9.0) / 8, atol=1e-6)
+
+
+def test_a_sample_is_the_same_bits_beside_any_other():
+    image, sigma = torch.randn(2, 1, 12, 14, 16), torch.tensor([[1.0, 0.5, 1.5], [1.0, 3.0, 0.0]])
+    together = apply_blur(image, sigma)
+    for k in range(2):
+        assert torch.equal(together[k], apply_blur(image[k : k + 1], sigma[k : k + 1])[0])
