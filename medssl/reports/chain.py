@@ -246,7 +246,8 @@ def _overlays(folder: Path, shown: list[dict], recipe: dict) -> Section:
         (folder / f"pictures/{case['id']}.png").write_bytes(png)
         caption = f"{case['id']}: {case['caption']}"
         drawn.append((png, caption, f"prediction laid over truth, {case['id']}"))
-    text = "The best, the middle and the worst case of the split, in the planes with most truth."
+    text = "The best, the middle and the worst case of the split"
+    text += ", in the planes with most truth." if shown[0]["image"].ndim == 3 else "."
     return Section("Predictions on truth", text, figures=drawn)
 
 
