@@ -101,7 +101,7 @@ class GlobalContrast(nn.Module):
         if self.form == "random":
             part = torch.arange(m, device=part.device)  # every box is a class of its own
         negatives = part.repeat(views)[:, None] != part.repeat(views)
-        return self(images), self._pairs(batch["part"], boxes.item, views), negatives, images
+        return self(images), self._pairs(batch, boxes.item, views), negatives, images
 
     def _views(self, boxes: Rows) -> Tensor:
         as_read, varied = VIEWS[self.form]
@@ -110,12 +110,12 @@ class GlobalContrast(nn.Module):
             views.append(self.augment(boxes.image, seeds, crop=self.share))
         return torch.cat(views)
 
-    def _pairs(self, part: Tensor, item: Tensor, views: int) -> Tensor:
-        """Rows (P, 2) that show the same; part (B, S), item (B * S,)."""
-        b, s = part.shape
-        box = torch.arange(b * s, device=part.device).view(b, s)
+    def _pairs(self, batch: dict, item: Tensor, views: int) -> Tensor:
+        """Rows (P, 2) that show the same; item (B * S,)."""
+        (b, s), seed = batch["part"].shape, batch["seed"]
+        box, item = torch.arange(b * s, device=seed.device).view(b, s), item.view(b, s)[:, 0]
         if self.form == "positive":  # box x_i with its view a_i, x_j of another scan with a_j
-            i, j = box.flatten(), box[others(item.view(b, s)[:, 0], 1)[:, 0]].flatten()
+            i, j = box.flatten(), box[others(item, seed, 1)[:, 0]].flatten()
             pairs = [(i, i + b * s), (j, j + b * s), (i, j), (i + b * s, j + b * s)]
         else:
             rows_of = [box.flatten() + view * b * s for view in range(views)]
@@ -144,17 +144,19 @@ class GlobalContrast(nn.Module):
         ]
 
 
-def others(item: Tensor, n: int) -> Tensor:
-    """For each sample (B,) the places (B, n) of the next `n` other scans of the batch, round it.
+def others(item: Tensor, seed: Tensor, n: int) -> Tensor:
+    """For each sample (B,) the places (B, n) of the next `n` other scans of the batch, in the order of
+    the samples' seeds (B,), round it: how the batch itself is ordered changes no pair.
 
     item int64 (B,), which scan a sample is of: a scan that occurs twice is never its own other.
     Raises UserError when the batch holds fewer than n other scans.
     """
-    items, found = item.tolist(), []
-    for place, own in enumerate(items):
+    items, order = item.tolist(), seed.argsort(stable=True).tolist()
+    found: dict[int, list[int]] = {}
+    for rank, place in enumerate(order):
         following: dict[int, int] = {}
-        for other in [*range(place + 1, len(items)), *range(place)]:
-            if items[other] != own:
+        for other in [*order[rank + 1 :], *order[:rank]]:
+            if items[other] != items[place]:
                 following.setdefault(items[other], other)
         if len(following) < n:
             raise UserError(
@@ -163,8 +165,8 @@ def others(item: Tensor, n: int) -> Tensor:
                 f"compares a scan with {n} other",
                 f"use fit.batch_size={2 * n + 1} or more, and {n + 1} scans at least",
             )  # fmt: skip
-        found.append(list(following.values())[:n])
-    return torch.tensor(found, device=item.device)
+        found[place] = list(following.values())[:n]
+    return torch.tensor([found[place] for place in range(len(items))], device=item.device)
 
 
 def contrast(embeddings: Tensor, pairs: Tensor, negatives: Tensor, temperature: float) -> Tensor:

@@ -118,7 +118,7 @@ class LocalContrast(nn.Module):
         pairs = [torch.stack([box, box + m], 1)]
         if self.form == "positive":
             b, s = batch["part"].shape
-            chosen = other_scans(boxes.item.view(b, s)[:, 0], self.others)  # (B, others)
+            chosen = other_scans(boxes.item.view(b, s)[:, 0], batch["seed"], self.others)  # (B, n)
             for sample in chosen.T:
                 pairs.append(torch.stack([box, box.view(b, s)[sample].flatten() + m], 1))
         return self(images), torch.cat(pairs), images

@@ -200,6 +200,15 @@ def test_all_blocks_are_what_the_decoder_runs(ndim):
     assert method.decoder.partial(levels, image, 1).shape[2:] == tuple(n // 2 for n in SIZES[ndim])
 
 
+@pytest.mark.parametrize("form", ["random", "positive"])
+def test_the_order_of_scans_does_not_matter(form):
+    method = make(form)
+    data, turn = batch(method, (3, 4, 5, 6)), torch.tensor([2, 0, 3, 1])
+    turned = {name: value[turn] for name, value in data.items()}
+    losses = [method.training_step(d, 0).loss for d in (data, turned)]
+    assert torch.allclose(*losses, rtol=1e-5)
+
+
 def test_views_differ_in_intensity_only():
     apply = augmenter(Augment(flip=0.5, rotate=30, noise=0, gamma=0, gain=0.2), (-9.0, 9.0))
     method = make(ndim=2, augment=apply)

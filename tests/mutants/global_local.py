@@ -54,7 +54,7 @@ MUTANTS = [
     ),
     (
         "medssl/methods/global_contrast.py",
-        "            if items[other] != own:",
+        "            if items[other] != items[place]:",
         "            if True:",
     ),
     (
@@ -68,6 +68,11 @@ MUTANTS = [
         "                following[len(following)] = other",
     ),
     ("medssl/methods/global_contrast.py", "        if len(following) < n:", "        if False:"),
+    (
+        "medssl/methods/global_contrast.py",
+        "seed.argsort(stable=True).tolist()",
+        "list(range(len(items)))",
+    ),
     (
         "medssl/methods/global_contrast.py",
         "            pairs = [(i, i + b * s), (j, j + b * s), (i, j), (i + b * s, j + b * s)]",
@@ -182,7 +187,7 @@ MUTANTS = [
     ),
     (
         "medssl/methods/local_contrast.py",
-        "            chosen = other_scans(boxes.item.view(b, s)[:, 0], self.others)  # (B, others)",
+        '            chosen = other_scans(boxes.item.view(b, s)[:, 0], batch["seed"], self.others)  # (B, n)',
         "            chosen = torch.arange(b)[:, None].expand(b, self.others)",
     ),
     (
