@@ -71,7 +71,7 @@ MUTANTS = [
     (
         "medssl/methods/global_contrast.py",
         "seed.argsort(stable=True).tolist()",
-        "list(range(len(items)))",
+        "list(range(len(item)))",
     ),
     (
         "medssl/methods/global_contrast.py",
