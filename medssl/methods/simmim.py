@@ -66,6 +66,10 @@ class SimMIM(nn.Module):
         voxels = torch.Size(self.patch).numel() * backbone.in_channels
         self.to_pixels = nn.Linear(backbone.channels[-1], voxels)  # on a map, a 1x1 convolution
 
+    def no_weight_decay(self) -> set[str]:
+        """What the optimiser should not shrink."""
+        return {"token"}
+
     def training_step(self, batch: dict, step: int) -> StepOutput:
         image, mask = self._draw(batch)
         predicted, hidden = self(image, mask)

@@ -14,7 +14,7 @@ class Optim(Keys):
 
     lr: float = Field(1e-3, description="largest learning rate", gt=0)
     weight_decay: float = Field(
-        0.05, description="decoupled; not on norms, biases and others of one axis", ge=0
+        0.05, description="decoupled; not on norms, biases, tokens and positions", ge=0
     )
     betas: list[Fraction] = Field([0.9, 0.95], description="of AdamW", min_length=2, max_length=2)
     warmup: float = Field(
@@ -55,9 +55,15 @@ def parameter_groups(module: nn.Module, optim: Optim) -> list[dict]:
 
     scale = layer_decay^(n + 1 - layer) * backbone_rate in the backbone (layer 0 is the stem), 1
     elsewhere. `rests` is the share of the steps before a group begins to learn. One-dimensional
-    parameters (norms, biases) are not decayed.
+    parameters (norms, biases) are not decayed, nor those that a module's `no_weight_decay()` names, as
+    timm's networks name their positions and tokens.
     """
     groups: dict[tuple, dict] = {}
+    exempt = {
+        f"{prefix}.{name}".lstrip(".")
+        for prefix, part in module.named_modules() if hasattr(part, "no_weight_decay")
+        for name in part.no_weight_decay()
+    }  # fmt: skip
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -69,7 +75,7 @@ def parameter_groups(module: nn.Module, optim: Optim) -> list[dict]:
             )
             scale = optim.backbone_rate * optim.layer_decay**away
             rests = optim.frozen + optim.unfreeze * (away - 1) / module.backbone.n_layers
-        decay = 0.0 if parameter.ndim <= 1 else optim.weight_decay
+        decay = 0.0 if parameter.ndim <= 1 or name in exempt else optim.weight_decay
         group = groups.setdefault(
             (inside, scale, decay, rests),
             {"params": [], "scale": scale, "weight_decay": decay, "rests": rests},

@@ -2,6 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from medssl.backbones.base import build
+from medssl.methods.simmim import SimMIM
 from medssl.training.optim import Optim, parameter_groups, rate, set_rates
 
 
@@ -36,6 +38,22 @@ def test_every_parameter_is_in_one_group_and_rates_rise_with_depth():
     assert depth == pytest.approx([0.1 * 0.125, 0.1 * 0.25, 0.1 * 0.5])
     decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
     assert decay[id(net.head.bias)] == 0 and decay[id(net.head.weight)] == 0.05
+
+
+@pytest.mark.parametrize("whose", ["method", "network"])
+def test_positions_and_tokens_are_not_decayed(whose):
+    if whose == "method":
+        module = SimMIM(build("vit", in_channels=1, ndim=2, patch=4, width=24, depth=1, heads=2),
+                        lambda image, seeds, **_: image, size=[16, 16])  # fmt: skip
+        names = {"token"}
+    else:
+        module = nn.Module()
+        module.backbone = build("timm", in_channels=1, model="test_vit")
+        names = {n for n, _ in module.named_parameters() if n.endswith(("pos_embed", "cls_token"))}
+        assert len(names) == 2
+    of = {id(p): g["weight_decay"] for g in parameter_groups(module, Optim()) for p in g["params"]}
+    for name, parameter in module.named_parameters():
+        assert of[id(parameter)] == (0 if parameter.ndim == 1 or name in names else 0.05), name
 
 
 def test_a_resting_backbone_has_rate_zero_for_its_share_of_the_steps():
