@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medssl.curation import windows
+
 STEPS = 8
 DAMPING = 1e-3
 WINDOW = {2: 7, 3: 5}
@@ -92,10 +94,9 @@ def _slopes(x: Tensor) -> Tensor:
 
 def _correlation(a: Tensor, b: Tensor, inside: Tensor) -> Tensor:
     """Mean correlation over windows, weighted by both standard deviations; 0 where all is flat."""
-    axes = a.ndim - 2
-    pool = F.avg_pool2d if axes == 2 else F.avg_pool3d
+    side = WINDOW[a.ndim - 2]
     mean_a, mean_b, covered, shared, square_a, square_b = (
-        pool(x, WINDOW[axes], 1).flatten(1) for x in (a, b, inside, a * b, a * a, b * b)
+        windows.means(x, side).flatten(1) for x in (a, b, inside, a * b, a * a, b * b)
     )
     variance_a = (square_a - mean_a.square()).clamp(min=0)
     variance_b = (square_b - mean_b.square()).clamp(min=0)

@@ -13,11 +13,10 @@ from typing import Annotated
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from medssl.config import Count
-from medssl.curation import hashes
+from medssl.curation import hashes, windows
 from medssl.curation.resampling import resized
 from medssl.curation.selection import Rows
 
@@ -107,8 +106,7 @@ class Ssim:
         return mean, np.concatenate([square for _, square in parts]) - mean**2
 
     def _pooled(self, x: Tensor) -> np.ndarray:
-        pool = F.avg_pool2d if x.ndim == 3 else F.avg_pool3d
-        return pool(x[:, None], self.WINDOW, 1)[:, 0].numpy()
+        return windows.means(x[:, None], self.WINDOW)[:, 0].numpy()
 
     def _row(self, array, mean, variance, i: int, others: np.ndarray) -> np.ndarray:
         voxels = self.WINDOW ** (array.ndim - 1)
