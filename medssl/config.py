@@ -32,6 +32,8 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class Keys(BaseModel):
     """A group of keys: unknown ones are refused, `a,b` and single values fill lists.
 
+    `none` is a word where it is one of the words to choose from, and nothing elsewhere.
+
     Options of a part without its name are those of the default one: `backbone.model=resnet50`.
     """
 
@@ -39,7 +41,7 @@ class Keys(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _single_values_fill_lists(cls, values):
+    def _as_declared(cls, values):
         if not isinstance(values, dict):
             return values
         values = dict(values)
@@ -48,6 +50,8 @@ class Keys(BaseModel):
                 values[name] = _as_list(values[name])
             if name in values:
                 values[name] = _of_default(values[name], field.default)
+            if values.get(name, "") is None and _offers_none(field.annotation):
+                values[name] = "none"
         return values
 
 
@@ -281,6 +285,10 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _wants_list(kind: Any) -> bool:
     options = get_args(kind) if get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
     return any(get_origin(k) in (list, tuple) or k in (list, tuple) for k in options)
+
+
+def _offers_none(kind: Any) -> bool:
+    return get_origin(kind) is typing.Literal and "none" in get_args(kind)
 
 
 def _as_list(value: Any) -> Any:

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 from pydantic import Field, ValidationError
@@ -22,6 +22,7 @@ class Example(config.Config):
     optim: Inner = Field(Inner(), description="how")
     part: config.Part = Field(config.Part(name="thing"), description="which")
     flag: bool = Field(False, description="yes or no")
+    which: Literal["some", "none"] = Field("some", description="a choice")
 
 
 class Thing:
@@ -171,3 +172,9 @@ def test_an_empty_path_is_not_the_current_folder():
 def test_a_key_of_what_is_no_group_is_told(words):
     with pytest.raises(UserError, match="CONFIG optim"):
         config.load(Example, "nothing", words)
+
+
+def test_none_is_a_word_where_it_can_be_chosen():
+    assert config.load(Example, "nothing", ["which=none"]).which == "none"
+    with pytest.raises(UserError, match="CONFIG flag"):
+        config.load(Example, "nothing", ["flag=none"])

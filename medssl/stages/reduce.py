@@ -33,6 +33,7 @@ from medssl.reports import pairs, redundancy
 from medssl.training.hardware import Hardware
 from medssl.training.start import backbone_of
 
+TABLES = {"signature": SIGNATURES, "backbone": BACKBONES}
 GROUPED = ("first", "medoid")  # by a threshold; the other rules by a budget
 
 
@@ -65,7 +66,8 @@ class Config(Base, Hardware):
     )  # fmt: skip
     threshold: float | None = Field(
         None,
-        description="largest distance of near copies (first, medoid); none: the signature's",
+        description="largest distance of near copies (first, medoid); none: of hashes 6 bits, ssim 0.1, "
+        "nmi 0.3, embedding 0.05, every 1",
         ge=0,
     )
     budget: float = Field(
@@ -85,7 +87,7 @@ class Config(Base, Hardware):
 
 
 def run(config: Config) -> Path:
-    config = checked_parts(config, {"signature": SIGNATURES, "backbone": BACKBONES})
+    config = checked_parts(config, TABLES)
     device, threads = config.take(), torch.get_num_threads()
     store = Store.read_from(config.store)
     other = Store.read_from(config.against) if config.against else None

@@ -9,11 +9,14 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from medssl.config import Part
 from medssl.curation.copies import NEAR, SAME
+from medssl.curation.signatures import SIGNATURES
 from medssl.data.selection import COLUMNS, Selection
 from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.stages import call
+from medssl.stages.reduce import Config
 
 SHAPE = (40, 36, 24)
 ALL = ["train", "test", ""]
@@ -92,6 +95,14 @@ def test_a_threshold_of_0_drops_equal_hashes_and_of_64_all_but_one(store, tmp_pa
     air = nothing.table[nothing.table["slice"] < 3]
     assert nothing.table["kept"].sum() > everything.table["kept"].sum()
     assert air[air["item"] == "c0"]["kept"].tolist() == [True, False, False]
+
+
+def test_help_tells_the_thresholds_of_all_signatures():
+    told = Config.model_fields["threshold"].description
+    for name in SIGNATURES:
+        target = Part(name=name).target(SIGNATURES, "signature")
+        words = "of hashes 6 bits" if name.endswith("hash") else f"{name} {target.threshold:g}"
+        assert words in told and (target.threshold == 6 or "hash" not in name), name
 
 
 def test_every_nth_slice(store, tmp_path):
