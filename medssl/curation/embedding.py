@@ -32,7 +32,7 @@ class Embedding:
     threshold, most, unit = 0.05, 2.0, "1 - cosine"
 
     def __init__(
-        self, *, size: Annotated[list[int], "pixels of an image; none: as the model was trained"] = (),
+        self, *, size: Annotated[list[Count], "pixels of an image; none: as the model was trained"] = (),
         batch: Annotated[Count, "images of one forward pass"] = 32,
     ):  # fmt: skip
         self.size, self.batch = tuple(size), batch

@@ -6,6 +6,7 @@ for it and how far that is: representative int64 (N,), distance float32 (N,); a 
 """
 
 import heapq
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -114,9 +115,12 @@ def coreset(
     features (N, D), target (M, D): of length one; similarity is the largest cosine to a centre.
     """
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     clusters = min(clusters, len(np.unique(target, axis=0)))
-    centres = KMeans(clusters, n_init=1, random_state=seed).fit(target).cluster_centers_
+    with warnings.catch_warnings():  # fewer that differ enough: some centres are then the same
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        centres = KMeans(clusters, n_init=1, random_state=seed).fit(target).cluster_centers_
     centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
     alike = (centres @ features.T).astype(np.float32)
     similarity = alike.max(0)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medssl.data.crops import SLICE_AXIS
 from medssl.data.files import write_atomically
 from medssl.data.store import Store
 from medssl.errors import UserError, one_line
@@ -47,7 +48,7 @@ class Selection:
             table = pd.read_parquet(folder / "selection.parquet")
             if about["format"] != FORMAT or list(table.columns) != list(COLUMNS):
                 raise ValueError(f"format {about['format']}, columns {', '.join(table.columns)}")
-            known = about["store"]
+            known, whole = about["store"], cls(table, about)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 "SELECTION", folder, f"holds no readable selection ({one_line(error)})",
@@ -58,7 +59,38 @@ class Selection:
                 "STALE", folder, f"was made of other scans than {store.folder} now holds",
                 "run `medssl reduce` on this store",
             )  # fmt: skip
-        return cls(table, about)
+        if cause := whole._wrong(store):
+            raise UserError(
+                "SELECTION", folder / "selection.parquet", cause, "run `medssl reduce` again"
+            )
+        return whole
+
+    def _wrong(self, store: Store) -> str:
+        """What of the table the store cannot give, as after an edit by hand; "" if it fits."""
+        table = self.table
+        if table["kept"].dtype != bool or not pd.api.types.is_integer_dtype(table["slice"]):
+            return "kept is not true or false throughout, or slice is no whole number"
+        if strange := sorted(set(table["item"].map(str)) - set(store.items["id"])):
+            return f"the store has no scan {strange[0]}"
+        if table.duplicated(["item", "slice"]).any():
+            return "a scan or slice stands there twice"
+        if (table["slice"] == WHOLE).all():
+            return ""
+        depth = {
+            i: store.shape(i)[SLICE_AXIS] if store.ndim == 3 else 0 for i in set(table["item"])
+        }
+        beyond = table[(table["slice"] < 0) | (table["slice"] >= table["item"].map(depth))]
+        told = (f"{r.item} has no slice {r.slice}" for r in beyond.itertuples())
+        return next(told, "")
+
+    def words(self, items: pd.DataFrame) -> str:
+        """How much of `items` is used, and how many of them were never chosen from."""
+        mine = self.table[self.table["item"].isin(items["id"])]
+        what = "scans" if self.slices is None else "slices"
+        text = f"the selection keeps {mine['kept'].sum()} of {len(mine)} {what}"
+        if missing := len(items) - mine["item"].nunique():
+            text += f"; {missing} of {len(items)} scans were not among what it chose from, and are left out"
+        return text
 
     def of(self, items: pd.DataFrame) -> pd.DataFrame:
         """The items of which something is kept. Raises UserError EMPTY when it is nothing."""

@@ -73,7 +73,7 @@ def run(config: Config) -> Path:
         cause = f"no scan has one of these splits; those of the store: {there}"
         raise UserError("EMPTY", f"splits={','.join(config.splits)}", cause, "name some of those")
     selection = Selection.read(config.selection, store) if config.selection else None
-    items = selection.of(items) if selection else items
+    asked, items = items, selection.of(items) if selection else items
     torch.manual_seed(config.fit.seed)
     backbone, description, parent = backbone_of(store, config.start, config.backbone)
     augment = augmenter(config.augment, store.recipe.value_range)
@@ -105,6 +105,8 @@ def run(config: Config) -> Path:
         say(
             f"pretrain {config.method.name} on {len(items)} scans of {items['patient'].nunique()} patients"
         )
+        if selection:
+            say(selection.words(asked))
         if words := crops.smaller():
             say(f"remark: {words}")
         if not parent and not any(p.requires_grad for p in backbone.parameters()):

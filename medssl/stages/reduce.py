@@ -34,6 +34,7 @@ from medssl.training.hardware import Hardware
 from medssl.training.start import backbone_of
 
 TABLES = {"signature": SIGNATURES, "backbone": BACKBONES}
+WHOLE_NUMBERS = ("bits", "slices")  # units of distances
 GROUPED = ("first", "medoid")  # by a threshold; the other rules by a budget
 
 
@@ -57,8 +58,8 @@ class Config(Base, Hardware):
         Part(name="timm"), description="the network of signature=embedding, where no model is given"
     )
     scope: Literal["auto", "volume", "patient", "cohort"] = Field(
-        "auto", description="what is compared with each other; auto: slices within their volume, scans "
-        "and films within the cohort",
+        "auto", description="what is compared with each other; auto: slices within their volume; scans, "
+        "films and what is chosen by coreset within the cohort",
     )  # fmt: skip
     keep: Literal["first", "medoid", "k_centre", "facility_location", "coreset"] = Field(
         "first", description="first, medoid: of each group of near copies; the others: `budget` of "
@@ -92,8 +93,10 @@ def run(config: Config) -> Path:
     store = Store.read_from(config.store)
     other = Store.read_from(config.against) if config.against else None
     unit = "scans" if store.ndim == 2 else config.unit
-    scope = config.scope if config.scope != "auto" else {"slices": "volume"}.get(unit, "cohort")
-    _check(config, store, unit, scope)
+    scope = config.scope
+    if scope == "auto":
+        scope = "volume" if unit == "slices" and config.keep != "coreset" else "cohort"
+    _check(config, unit, scope)
     if other and other.ndim != store.ndim:
         raise _mismatch("against", other, other.ndim, store.ndim, "axes")
     items = of_splits(store.items, config.splits)
@@ -142,9 +145,10 @@ def run(config: Config) -> Path:
     return config.out
 
 
-def _check(config: Config, store: Store, unit: str, scope: str) -> None:
-    """Raises UserError for settings that contradict each other or the store."""
+def _check(config: Config, unit: str, scope: str) -> None:
+    """Raises UserError for settings that contradict each other, or that nothing would ask for."""
     name, burdens = config.signature.name, []
+    signature = config.signature.target(SIGNATURES, "signature")
     if unit == "scans" and scope == "volume":
         burdens.append(("scope=volume", "whole scans are compared with each other", "scope=cohort"))
     if name == "every" and (unit == "scans" or scope != "volume"):
@@ -153,11 +157,27 @@ def _check(config: Config, store: Store, unit: str, scope: str) -> None:
     if config.keep == "coreset" and (config.target is None or name != "embedding"):
         cause = "what is near a target is told by features"
         burdens.append(("keep=coreset", cause, "signature=embedding and target=STORE"))
-    if config.model and name != "embedding":
-        burdens.append(("model", "is only asked by an embedding", "signature=embedding"))
+    own = config.backbone != Config.model_fields["backbone"].default
+    for key in [k for k, asked in {"model": config.model, "backbone": own}.items() if asked]:
+        if name != "embedding":
+            burdens.append((key, "is only asked by an embedding", "signature=embedding"))
+    if config.model and own:
+        burdens.append(("backbone", f"{config.model} brings its own network", "one of the two"))
     if config.threshold is not None and config.keep not in GROUPED:
         cause = f"keep={config.keep} keeps a budget"
         burdens.append(("threshold", cause, "budget= instead, or keep=first"))
+    elif (far := config.threshold or 0) > signature.most:
+        cause = f"no two are further apart than {signature.most:g} ({signature.unit})"
+        burdens.append((f"threshold={far:g}", cause, "a smaller one"))
+    elif far % 1 and signature.unit in WHOLE_NUMBERS:
+        burdens.append((f"threshold={far:g}", f"{signature.unit} are counted", "a whole number"))
+    if "budget" in config.model_fields_set and config.keep in GROUPED:
+        cause = f"keep={config.keep} goes by a threshold"
+        burdens.append(("budget", cause, "threshold= instead, or keep=k_centre"))
+    if config.target and config.keep != "coreset":
+        burdens.append(("target", f"keep={config.keep} has none", "keep=coreset"))
+    if config.keep == "coreset" and scope != "cohort":
+        burdens.append((f"scope={scope}", "a coreset is chosen from all", "scope=cohort"))
     if config.budget >= 1 and config.budget % 1:
         burdens.append(("budget", f"{config.budget:g} is no whole number", "a share below 1"))
     if burdens:

@@ -296,6 +296,23 @@ BAD = {
     "a coreset of hashes": ({"keep": "coreset"}, "keep=coreset"),
     "a model for hashes": ({"model": "x"}, "model"),
     "a threshold for a budget": ({"keep": "k_centre", "threshold": 3}, "threshold"),
+    "a budget for a threshold": ({"budget": 0.3}, "budget: keep=first goes by a threshold"),
+    "a target for a threshold": ({"target": "x"}, "target: keep=first has none"),
+    "a network for hashes": ({"backbone": {"name": "res_unet"}}, "backbone: is only asked by"),
+    "two networks": (
+        {"signature": "embedding", "model": "x", "backbone": {"name": "res_unet"}},
+        "backbone: x brings its own",
+    ),
+    "more bits than there are": (
+        {"threshold": 65},
+        "threshold=65: no two are further apart than 64",
+    ),
+    "parts of a bit": ({"threshold": 0.9}, "bits are counted.*whole number"),
+    "a coreset of volumes": (
+        {"keep": "coreset", "signature": "embedding", "target": "x", "scope": "volume"},
+        "scope=volume: a coreset is chosen from all",
+    ),
+    "an image of no size": ({"signature": {"name": "embedding", "size": [0, 8]}}, "signature.size"),
     "half a scan": ({"keep": "k_centre", "budget": 2.5}, "budget"),
     "no such signature": ({"signature": "dhsah"}, "did you mean"),
     "no such option": ({"signature": {"name": "ssim", "sied": 3}}, "sied"),
@@ -322,3 +339,29 @@ def test_a_selection_of_another_store_or_none_at_all(store, films, tmp_path):
     (tmp_path / "selection.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match="no readable selection"):
         Selection.read(tmp_path, Store.read_from(store))
+
+
+def test_a_table_edited_by_hand_is_taken_where_the_store_has_what_it_names(store, tmp_path):
+    before = reduced(store, tmp_path, copies="none").table
+    edits = {
+        "kept is not": before.assign(kept=before["kept"].map(str)),
+        "no scan c9": before.assign(item="c9"),
+        "twice": pd.concat([before, before]),
+        "c0 has no slice 24": before.assign(slice=before["slice"] + 1),
+    }
+    for words, table in edits.items():
+        table.to_parquet(tmp_path / "selection.parquet", index=False)
+        with pytest.raises(UserError, match=f"SELECTION .*selection.parquet: .*{words}"):
+            Selection.read(tmp_path, Store.read_from(store))
+    before.assign(kept=True).to_parquet(tmp_path / "selection.parquet", index=False)
+    everything = Selection.read(tmp_path, Store.read_from(store))
+    assert everything.table["kept"].all()
+
+
+def test_scans_that_were_never_chosen_from_are_told(store, tmp_path):
+    selection, items = reduced(store, tmp_path, copies="none"), Store.read_from(store).items
+    kept = int(selection.table["kept"].sum())
+    assert selection.words(items[items["split"] == "train"]) == (
+        f"the selection keeps {kept} of 120 slices"
+    )
+    assert "; 1 of 6 scans were not among what it chose from" in selection.words(items)
