@@ -4,8 +4,8 @@ medssl run reduce_then_pretrain store=heads labelled=films target=label_class ou
 
 After Wolf et al. 2024, "Less is More": on all, on the kept ones as many passes, on them as many steps;
 then fine-tuning on a few films of another store, also from scratch. Every seed draws weights, order and
-labels. Expect, for three seeds and 6,677 slices of 60 heads, three hours on two cores, and
-less/summary.csv: AUROC (mean of seeds) and its difference from all slices, steps, hours.
+labels. Expect, for three seeds and 6,677 slices of 60 heads, three hours on two cores; less/summary.csv:
+AUROC (mean of seeds) and its difference from all slices, with intervals; slices, steps and hours.
 """
 
 import json
@@ -54,7 +54,7 @@ def main(
                 fit=shared | {"steps": steps}, out=out / f"{arm}-{seed}-{few}",
             )  # fmt: skip
             cases[arm].append(pd.read_parquet(call("evaluate", run=tuned) / "cases.parquet"))
-    table = compared(cases)
-    table["steps"], table["hours"] = pd.Series(arms), pd.DataFrame(hours).mean()
-    table.round(4).to_csv(out / "summary.csv")
+    read = pd.Series({arm: about["items" if arm == "all" else "kept"] for arm in arms})
+    table = compared(cases).assign(slices=read, steps=pd.Series(arms))
+    table.assign(hours=pd.DataFrame(hours).mean()).round(4).to_csv(out / "summary.csv")
     return out / "summary.csv"

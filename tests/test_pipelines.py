@@ -139,6 +139,8 @@ def test_reduce_then_pretrain(tmp_path, mr, films):
     table = pd.read_csv(table, index_col="arm")
     assert table.index.tolist() == ["all", "kept_passes", "kept_steps", "scratch"]
     about = json.loads((out / "kept/selection.json").read_text())
+    assert table["slices"].dropna().tolist() == [about["items"], about["kept"], about["kept"]]
+    assert (table["runs"] == 2).all() and (table["lowest run"] <= table["auroc estimate"]).all()
     assert table["steps"]["kept_passes"] == math.ceil(0.1 * about["kept"] / 32)
     assert (
         table["steps"]["all"]

@@ -81,9 +81,9 @@ def compared(
 
     arms  tables of runs that differ in their seeds; all hold the same cases (ValueError otherwise)
 
-    A row an arm: the figure's and the difference's estimate, low and high. Patients are resampled, with
-    what every run says of them. Runs are not, being too few: the interval speaks of other patients, not
-    of other seeds.
+    A row an arm: the figure's and the difference's estimate, low and high, and of how many runs,
+    patients and cases. Patients are resampled, with what every run says of them. Runs are not, being too
+    few: the interval speaks of other patients. Of other seeds speak the lowest and the highest run.
     """
     tables = {name: [t.set_index("id") for t in runs] for name, runs in arms.items()}
     base, *_ = tables
@@ -107,6 +107,13 @@ def compared(
     ).items():
         for end in ("estimate", "low", "high"):
             table.loc[name, f"{column} {end}"] = getattr(interval, end)
+    each = {
+        name: [float(s(np.ones((1, len(cases))))[figure][0]) for s in runs]
+        for name, runs in scores.items()
+    }
+    table["lowest run"], table["highest run"] = (pd.Series(each).map(end) for end in (min, max))
+    table["runs"] = pd.Series(each).map(len)
+    table["patients"], table["cases"] = cases["patient"].nunique(), len(cases)
     return table
 
 

@@ -1,5 +1,7 @@
 """Pairs of images for the page about a selection: kept and dropped, a scan and its copy."""
 
+from itertools import islice
+
 import numpy as np
 import pandas as pd
 
@@ -13,8 +15,13 @@ Pair = tuple[np.ndarray, np.ndarray, str, str, float]
 
 
 def dropped(store: Store, table: pd.DataFrame, seed: int) -> list[Pair]:
-    """Of a selection: the most distant pairs, one a scan, then some drawn by chance."""
+    """Of a selection: the most distant pairs, one a scan, then some drawn by chance.
+
+    Of a coreset, where nothing stands for what is dropped: a kept one, and one farthest from the target.
+    """
     shown = [i for i in store.items["id"] if _shown(store, i)]  # a kept image is drawn as well
+    if (table.loc[~table["kept"], "representative"] == "").all():
+        return _ends(store, table[table["item"].isin(shown) & ~table["blank"]])
     drawable = table["item"].isin(shown) & table["representative"].isin(shown) & ~table["blank"]
     dropped = table[~table["kept"] & drawable]
     far = dropped.sort_values("distance", ascending=False, kind="stable")
@@ -29,6 +36,23 @@ def dropped(store: Store, table: pd.DataFrame, seed: int) -> list[Pair]:
             float(row.distance),
         )
         for row in pd.concat([far, rest.iloc[np.sort(drawn)]]).itertuples()
+    ]  # fmt: skip
+
+
+def _ends(store: Store, table: pd.DataFrame) -> list[Pair]:
+    """The nearest that is kept of each scan, beside the farthest that is dropped of each."""
+    near, far = (
+        part.sort_values("distance", ascending=up, kind="stable")
+        .drop_duplicates("item")
+        .itertuples()
+        for part, up in ((table[table["kept"]], True), (table[~table["kept"]], False))
+    )
+    return [
+        (
+            _picture(store, one.item, one.slice), _picture(store, other.item, other.slice),
+            _named(one.item, one.slice), _named(other.item, other.slice), float(other.distance),
+        )
+        for one, other in islice(zip(near, far, strict=False), MOST // 2)
     ]  # fmt: skip
 
 

@@ -121,9 +121,14 @@ def _kept(about: dict, unit: str, points: Sequence[tuple[float, float]], asked: 
 
 def _pairs(about: dict, unit: str, pairs: Sequence[Pair]) -> Section:
     title = "What was dropped, beside what stands for it"
+    text = "The most distant pairs first: are they still copies of each other? Then some drawn by chance."
+    if about["keep"] == "coreset":
+        title = "Nearest to the target, and farthest from it"
+        text = (
+            "Of a scan each. Nothing stands for what is dropped: it is unlike the target, no copy."
+        )
     if not pairs:
         return Section(title, "There is nothing to show: nothing was dropped that may be shown.")
-    text = "The most distant pairs first: are they still copies of each other? Then some drawn by chance."
     figures = _gallery(
         pairs, "kept", "dropped, {:.3g} " + unit, "Kept, and dropped.", "kept and dropped images"
     )
@@ -153,7 +158,8 @@ def _patients(about: dict, table: pd.DataFrame, items: pd.DataFrame) -> Section:
     counts = counts.sort_values(
         ["share kept", about["unit"]], ascending=[True, False]
     ).reset_index()
-    shown = [(counts.head(MOST_PATIENTS), "Patients of whom the smallest share is kept.")]
+    fewest = counts[counts["share kept"] < 1].head(MOST_PATIENTS)
+    shown = [(fewest, "Patients of whom the smallest share is kept.")] if len(fewest) else []
     panels = {"share kept of a patient": counts["share kept"], "kept of a patient": counts["kept"]}
     figure = (histograms(panels, "patients"), "Patients by what is kept of them.", "histograms")
     return Section("Patient by patient", tables=shown, figures=[figure])

@@ -6,6 +6,7 @@ from skimage.metrics import normalized_mutual_information, structural_similarity
 from medssl.backbones.base import build
 from medssl.config import Part
 from medssl.curation.embedding import Embedding
+from medssl.curation.selection import facility_location
 from medssl.curation.signatures import SIGNATURES, Every, MutualInformation, Ssim
 
 RANGE = (-1.0, 1.0)
@@ -69,6 +70,12 @@ def test_small_changes_are_nearer_than_other_images(name):
 def test_every_counts_slices():
     every = Every()
     assert every.rows(every.of(slices(5), RANGE))(1, np.array([0, 1, 4])).tolist() == [1, 0, 3]
+
+
+def test_the_most_typical_slices_of_a_volume_lie_evenly_apart():
+    places = Every().of(slices(9), RANGE)
+    kept = facility_location(Every().rows(places), 9, 1, Every.most)[0]
+    assert set(kept) == {4}
 
 
 def test_embeddings_are_of_length_one_whatever_the_batch():

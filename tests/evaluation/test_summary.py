@@ -87,6 +87,14 @@ def test_compared_averages_runs_and_is_paired_with_the_first_arm():
     assert few["difference estimate"] == pytest.approx(area[3] - (area[1] + area[2]) / 2)
     assert few["difference low"] < few["difference estimate"] < few["difference high"]
     assert table["auroc low"]["all"] < table["auroc estimate"]["all"] < table["auroc high"]["all"]
+    seeds = [table["lowest run"]["all"], table["highest run"]["all"]]
+    assert seeds == pytest.approx(sorted([area[1], area[2]])) and table["runs"].tolist() == [
+        2,
+        2,
+        1,
+    ]
+    patients = classified(1)["patient"].nunique()
+    assert (table["patients"] == patients).all() and (table["cases"] == len(classified(1))).all()
 
 
 def test_compared_takes_cases_in_any_order_and_refuses_other_ones():

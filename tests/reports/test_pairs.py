@@ -41,6 +41,14 @@ def test_what_may_have_names_in_its_pixels_is_drawn_on_neither_side():
     assert copied(hidden, hidden, None) == []
 
 
-def test_nothing_that_is_blank_or_has_no_representative_is_drawn():
+def test_nothing_that_is_blank_is_drawn():
     assert dropped(store(), table(blank=True), 0) == []
-    assert dropped(store(), table(representative=""), 0) == []
+
+
+def test_of_a_coreset_the_nearest_kept_stands_beside_the_farthest_dropped():
+    coreset = table(representative=["f0", "", "", "f3"], distance=[0.3, 0.7, 0.9, 0.1])
+    found = [pair[2:] for pair in dropped(store(), coreset, 0)]
+    assert found == [("f3", "f2", 0.9), ("f0", "f1", 0.7)]
+    hidden = store(burned_in=[False, False, True, False])
+    assert [pair[2:] for pair in dropped(hidden, coreset, 0)] == [("f3", "f1", 0.7)]
+    assert dropped(store(), coreset.assign(blank=True), 0) == []

@@ -194,6 +194,9 @@ def test_whole_scans_and_embeddings(store, tmp_path):
     assert some.table["kept"].sum() == 3
     near = reduced(store, tmp_path / "c", keep="coreset", target=store, budget=2, **given)
     assert near.table["kept"].sum() == 2 and (near.table["representative"] == "").sum() == 4
+    assert near.about["scope"] == "cohort"
+    page = (tmp_path / "c/reduce.html").read_text()
+    assert "farthest from it" in page and "There is nothing to show" not in page
     run = call("pretrain", "simclr_small", store=store, out=tmp_path / "run",
                method={"size": [16, 16], "read": [24, 24]}, backbone={**net, "ndim": 2},
                fit={"steps": 2, "batch_size": 4})  # fmt: skip
