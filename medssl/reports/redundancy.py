@@ -110,7 +110,8 @@ def _kept(about: dict, unit: str, points: Sequence[tuple[float, float]], asked: 
     if not points:
         return Section("What is kept", facts=facts, formats={})
     part = "" if asked == about["items"] else f", estimated on {asked} {what} evenly apart"
-    caption = f"Share kept by the greedy cover at each threshold{part}."
+    before = ", before copies of scans are dropped" * (about["copies"] in ("same", "near"))
+    caption = f"Share kept by the greedy cover at each threshold{before}{part}."
     figure = kept_curve(points, about["threshold"], f"threshold, {unit}")
     words = (
         "Where the curve falls steeply, a little more is dropped for a little more distance; where it "

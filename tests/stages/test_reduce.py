@@ -167,6 +167,10 @@ def test_copies_are_found_dropped_and_shown_first(store, tmp_path):
     assert sorted(both.table[~both.table["kept"]]["item"].unique()) == ["c3", "c5"]
     listed = reduced(store, tmp_path / "l", copies="list", signature="every", threshold=0)
     assert listed.table["kept"].all() and (tmp_path / "l/copies.csv").exists()
+    before = (
+        "before copies of scans are dropped"  # the curve is of the cover, the tiles of what stays
+    )
+    assert before in page and before not in (tmp_path / "l/reduce.html").read_text()
 
 
 def test_a_copy_of_a_scan_that_was_not_chosen_still_yields_to_the_first_that_was(store, tmp_path):
