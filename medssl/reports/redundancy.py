@@ -15,6 +15,9 @@ from medssl.reports.pairs import Pair
 MOST_ROWS = 40
 MOST_PATIENTS = 20
 LONGEST = 26
+NONE_SHOWN = (
+    "Nothing of what was dropped may be shown: it is blank, or names may stand in its pixels."
+)
 
 
 def write(
@@ -129,7 +132,8 @@ def _pairs(about: dict, unit: str, pairs: Sequence[Pair]) -> Section:
             "Of a scan each. Nothing stands for what is dropped: it is unlike the target, no copy."
         )
     if not pairs:
-        return Section(title, "There is nothing to show: nothing was dropped that may be shown.")
+        everything = about["kept"] == about["items"]
+        return Section(title, "Nothing was dropped." if everything else NONE_SHOWN)
     figures = _gallery(
         pairs, "kept", "dropped, {:.3g} " + unit, "Kept, and dropped.", "kept and dropped images"
     )
@@ -161,6 +165,13 @@ def _patients(about: dict, table: pd.DataFrame, items: pd.DataFrame) -> Section:
     ).reset_index()
     fewest = counts[counts["share kept"] < 1].head(MOST_PATIENTS)
     shown = [(fewest, "Patients of whom the smallest share is kept.")] if len(fewest) else []
+    if counts[["kept", "share kept"]].nunique().max() == 1:
+        share = counts["share kept"].iloc[0]
+        return Section(
+            "Patient by patient",
+            f"Kept of each of {len(counts)} patients: {share:.1%}.",
+            tables=shown,
+        )
     panels = {"share kept of a patient": counts["share kept"], "kept of a patient": counts["kept"]}
     figure = (histograms(panels, "patients"), "Patients by what is kept of them.", "histograms")
     return Section("Patient by patient", tables=shown, figures=[figure])
