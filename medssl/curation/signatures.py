@@ -127,10 +127,12 @@ class MutualInformation:
     """Normalised mutual information of small images (Studholme et al., Pattern Recognit. 32:71, 1999).
 
     (H(a) + H(b)) / H(a, b) is 1 for unrelated images and 2 for images that tell each other; the distance
-    is what is missing to 2. Blind to how grey values are mapped.
+    is what is missing to 2. Blind to how grey values are mapped. Of real MR films and volumes, copies that
+    were re-windowed, noisy or JPEG lay within 0.55, other scans from 0.77, neighbouring slices of 2 mm
+    mostly from 0.65.
     """
 
-    threshold, most, unit = 0.3, 1.0, "2 - NMI"
+    threshold, most, unit = 0.6, 1.0, "2 - NMI"
 
     def __init__(
         self, *, side: Annotated[Count, "pixels along each axis"] = 64,

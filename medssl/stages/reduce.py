@@ -68,7 +68,7 @@ class Config(Base, Hardware):
     threshold: float | None = Field(
         None,
         description="largest distance of near copies (first, medoid); none: of hashes 6 bits, ssim 0.1, "
-        "nmi 0.3, embedding 0.05, every 1",
+        "nmi 0.6, embedding 0.05, every 1",
         ge=0,
     )
     budget: float = Field(

@@ -46,6 +46,15 @@ def test_mutual_information_does_not_mind_how_grey_values_are_mapped():
     assert near[1] < 0.5 * near[2]
 
 
+@pytest.mark.parametrize("axes", [2, 3])
+def test_mutual_information_takes_a_noisy_copy_for_one_and_no_other_image(axes):
+    images = slices(axes=axes)
+    copy = (images[:1] + 0.05 * torch.randn_like(images[:1])).clamp(-1, 1)
+    signature = MutualInformation()
+    found = signature.rows(signature.of(torch.cat([images, copy]), RANGE))(0, np.arange(13))
+    assert found[12] < signature.threshold < found[1:12].min()
+
+
 def test_constant_images_are_copies_of_each_other():
     constant = torch.full((3, 1, 40, 40), -1.0)
     for name in ("ahash", "dhash", "phash", "ssim", "nmi"):
