@@ -55,6 +55,6 @@ def main(
             )  # fmt: skip
             cases[arm].append(pd.read_parquet(call("evaluate", run=tuned) / "cases.parquet"))
     read = pd.Series({arm: about["items" if arm == "all" else "kept"] for arm in arms})
-    table = compared(cases).assign(slices=read, steps=pd.Series(arms))
+    table = compared(cases).assign(slices=read, steps=pd.Series(arms)).convert_dtypes()
     table.assign(hours=pd.DataFrame(hours).mean()).round(4).to_csv(out / "summary.csv")
     return out / "summary.csv"

@@ -140,6 +140,7 @@ def test_reduce_then_pretrain(tmp_path, mr, films):
     assert table.index.tolist() == ["all", "kept_passes", "kept_steps", "scratch"]
     about = json.loads((out / "kept/selection.json").read_text())
     assert table["slices"].dropna().tolist() == [about["items"], about["kept"], about["kept"]]
+    assert f",{about['items']}," in (out / "summary.csv").read_text()  # a whole number
     assert (table["runs"] == 2).all() and (table["lowest run"] <= table["auroc estimate"]).all()
     assert table["steps"]["kept_passes"] == math.ceil(0.1 * about["kept"] / 32)
     assert (
