@@ -2,10 +2,9 @@
 
 medssl run cross_validation manifest=manifest store=store presets=few_labels,some_labels out=folds
 
-Every preset is fine-tuned once a fold. Each fold's own validation part says which preset to take; the
-figures are of all patients, each told by the model that has not seen it. Expect as many runs of `medssl
-finetune` as folds times presets, and folds/summary.csv. The chosen models predict together: the command is
-printed at the end.
+Every preset is fine-tuned once a fold. Each fold's own validation part says which preset to take; figures
+are of all patients, each told by the model that has not seen it. Expect as many runs as folds times presets,
+folds/summary.csv, and in the end the command by which the chosen models predict together.
 """
 
 import json
@@ -15,6 +14,7 @@ from typing import Annotated
 
 import pandas as pd
 
+from medssl.errors import UserError
 from medssl.evaluation.summary import summary
 from medssl.progress import say
 from medssl.stages import call
@@ -31,6 +31,10 @@ def main(
     fit: Annotated[dict[str, int], "in place of the presets' own, such as fit.steps=300"] = None,
     seed: Annotated[int, "of all draws"] = 0,
 ):
+    if folds < 3:
+        raise UserError(
+            "CONFIG", f"folds={folds}", "leaves nothing to validate on", "use 3 or more"
+        )
     out, rows, chosen = Path(out), [], {}
     splits = call("split", manifest=manifest, folds=folds, stratify=target or "",
                   labelled=not target, seed=seed, out=out / "splits")  # fmt: skip

@@ -4,14 +4,17 @@ What its columns are called says what the numbers mean:
 
 x0, y0, x1, y1                          films: pixels, column then row, the edges of the box
 x0, y0, z0, x1, y1, z1                  volumes: voxels along the file's axes, the edges of the box
+xmin, ymin, (zmin,) xmax, ymax, (zmax)  the same
 r0, a0, s0, r1, a1, s1                  millimetres to the right, front and top, as NIfTI has them
 l0, p0, s0, l1, p1, s1                  millimetres to the left, back and top, as DICOM and ITK have them
 coordX, coordY, coordZ, diameter_mm     a ball, as LUNA16 has it: left, back, top
 
 Voxel number i reaches from i to i + 1. `class` names what is in a box. A line without any number says
-that there is nothing in the scan.
+that there is nothing in the scan. What `medssl predict` writes beside its boxes is left out, and so are
+boxes that it does not call.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +26,13 @@ FINDING = "finding"  # the class where a table has none
 FORMS = {
     ("x0", "y0", "z0", "x1", "y1", "z1"): "",
     ("x0", "y0", "x1", "y1"): "",
+    ("xmin", "ymin", "zmin", "xmax", "ymax", "zmax"): "",
+    ("xmin", "ymin", "xmax", "ymax"): "",
     ("r0", "a0", "s0", "r1", "a1", "s1"): "RAS",
     ("l0", "p0", "s0", "l1", "p1", "s1"): "LPS",
     ("coordx", "coordy", "coordz", "diameter_mm"): "LPS",
 }
+PREDICTED = re.compile(r"(sd_)?score|called|longest_side_mm|centre_(right|front|top)_mm")
 
 
 def taken(table: pd.DataFrame, source: Path) -> tuple[pd.DataFrame, list[dict | None] | None]:
@@ -44,6 +50,8 @@ def taken(table: pd.DataFrame, source: Path) -> tuple[pd.DataFrame, list[dict | 
     given = table[columns]
     numbers = given.apply(pd.to_numeric, errors="coerce")
     empty = (given == "").all(axis=1)
+    if "called" in plain:
+        empty |= table[plain["called"]].str.lower() == "false"
     wrong = ~np.isfinite(numbers.to_numpy(float)).all(1) & ~empty.to_numpy()
     kind = table[plain["class"]] if "class" in plain else pd.Series(FINDING, index=table.index)
     values, lines = numbers.to_numpy(float), list(table.index)
@@ -66,4 +74,6 @@ def taken(table: pd.DataFrame, source: Path) -> tuple[pd.DataFrame, list[dict | 
         for none, box, name in zip(empty, values, kind, strict=True)
     ]
     used = [*columns, *([plain["class"]] if "class" in plain else [])]
+    if "called" in plain:
+        used += [column for name, column in plain.items() if PREDICTED.fullmatch(name)]
     return table.drop(columns=used), boxes

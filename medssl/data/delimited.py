@@ -128,7 +128,7 @@ def text_of(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         cause = f"is not {encoding.removesuffix('-sig').upper()} (byte {error.start}, line {line}; Latin-1?)"
-        fix = "save it as CSV UTF-8, or convert it: iconv -f LATIN1 -t UTF-8"
+        fix = "save it as UTF-8, or convert it: iconv -f LATIN1 -t UTF-8"
         raise UserError("TABLE", path, cause, fix) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1

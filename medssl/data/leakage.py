@@ -10,6 +10,7 @@ resampled anew) is listed, for the user to decide.
 import pandas as pd
 
 from medssl.data.likeness import near
+from medssl.data.paths import listed
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
 from medssl.progress import say
@@ -51,7 +52,7 @@ def overlap(card: dict, items: pd.DataFrame, parts=PARTS) -> dict[str, list[str]
         )
         copied &= ~known
         if copied.any():
-            ids = ", ".join(map(str, items.index[copied][:3]))
+            ids = listed(list(map(str, items.index[copied])), 3)
             say(f"remark: known by their files or pixels, under other patients, in {part}: {ids}")
         found[part] = sorted(set(items["patient"][known | copied]))
     return {part: who for part, who in found.items() if who}

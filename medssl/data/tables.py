@@ -16,7 +16,7 @@ from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
 
-IDS = ("id", "image_id", "scan_id")
+IDS = ("id", "image_id", "scan_id", "seriesuid")
 # Without case, spaces, dashes and underscores: PatientID, patient_id and Patient ID are one name.
 PATIENTS = ("patient", "patientid", "pid", "subject", "subjectid", "mrn")
 __all__ = [

@@ -164,7 +164,7 @@ def read_targets(
     known = numbers.dropna(how="all")
     if reads == "number":
         return known[columns[0]].astype(float).to_dict()
-    return dict(zip(known.index, known.to_numpy(np.float32), strict=True))
+    return dict(zip(known.index, known.to_numpy(np.float32, copy=True), strict=True))
 
 
 WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}

@@ -188,7 +188,8 @@ def of_boxes(
     weights: np.ndarray,
     least: float,
 ) -> dict[str, np.ndarray]:
-    """AP at an IoU and FROC of each class, and their means; also mAP over IoU 0.5 to 0.95 by 0.05."""
+    """AP at an IoU, mAP over IoU 0.5 to 0.95 by 0.05, and FROC: means of the classes, each followed by
+    those of every class; sensitivities at single rates of the mean alone, as they would be too many."""
     each: dict[str, dict] = {}
     for label, name in classes.items():
         detections = Detections(found, truth, label, least)
@@ -205,7 +206,12 @@ def of_boxes(
     if len(each) == 1:
         return measures
     means = {m: _mean(np.stack([figures[m] for figures in each.values()])) for m in measures}
-    return means | {f"{m}, {name}": v for name, f in each.items() for m, v in f.items()}
+    found = {}
+    for measure, mean in means.items():
+        found[measure] = mean
+        if not measure.startswith("sensitivity"):
+            found |= {f"{measure}, {name}": figures[measure] for name, figures in each.items()}
+    return found
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ def without_spread(figures: "dict[str, Interval]") -> list[str]:
     n, more = figures[names[0]].n_patients, ", ..." if len(names) > 2 else ""
     return [
         f"{len(names)} figures ({', '.join(names[:2])}{more}) are the same in every resample, which is no "
-        f"proof: what goes wrong in {3 / n:.0%} of patients may well not be among {n} (the rule of three)"
+        f"proof: what goes wrong in {1 - 0.05 ** (1 / n):.0%} of patients is not among {n} one time in twenty"
     ]
 
 

@@ -77,6 +77,11 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
             "of the two 95th percentiles of distances between surfaces (the length of the scan where only "
             "one side has the class: lower is better)."
         )
+    if any(name.startswith("lesion") for name in found):
+        text += (
+            " Lesions are parts of a class that hang together; a true one is found if the prediction touches "
+            "it by a voxel, a predicted one is right if it touches a true one."
+        )
     tables = [(_intervals(found), "Scores with their intervals.")]
     drawn = [
         (forest, "Scores and 95 % intervals.", "forest plot of the scores")
@@ -167,18 +172,14 @@ def _main(found: dict) -> dict:
 
 
 def _by_group(groups: dict[str, dict]) -> pd.DataFrame:
-    rows = []
-    for value, found in groups.items():
-        main = _main(found)
-        patients = max((v["n_patients"] for v in main.values()), default=0)
-        rows.append(
-            {
-                "value": value,
-                "patients": patients,
-                **{_title(k): _words(v) for k, v in main.items()},
-            }
-        )
-    return pd.DataFrame(rows).fillna("not defined")
+    return pd.DataFrame(
+        [
+            {"value": value, "score": _title(k), "estimate": float(v["estimate"]),
+             "95 % interval": _range(v), "patients": v["n_patients"]}
+            for value, found in groups.items()
+            for k, v in _main(found).items()
+        ]
+    )  # fmt: skip
 
 
 def _against(found: dict, other: dict, gain: dict) -> pd.DataFrame:
@@ -247,6 +248,8 @@ def _overlays(folder: Path, shown: list[dict], recipe: dict) -> Section:
         caption = f"{case['id']}: {case['caption']}"
         drawn.append((png, caption, f"prediction laid over truth, {case['id']}"))
     text = "The best, the middle and the worst case of the split"
+    if len(shown) != 3:
+        text = "Cases of the split, from the best to the worst"
     text += ", in the planes with most truth." if shown[0]["image"].ndim == 3 else "."
     return Section("Predictions on truth", text, figures=drawn)
 

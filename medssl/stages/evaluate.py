@@ -18,7 +18,6 @@ import pandas as pd
 from pydantic import Field
 
 from medssl.config import Config as Base
-from medssl.config import Fraction
 from medssl.data.files import write_csv
 from medssl.data.folds import resplit
 from medssl.data.leakage import look_alikes, overlap, refuse_overlap
@@ -69,10 +68,10 @@ class Config(Base, Hardware):
     )
     also: list[Path] = Field([], description="other pretraining runs to show in the report")
     tolerance: float = Field(1.0, description="of the normalised surface distance, mm", gt=0)
-    iou: Fraction | None = Field(
-        None,
-        description="overlap from which on a box counts as found; none: 0.5 in films, 0.1 in volumes",
-    )
+    iou: float | None = Field(
+        None, description="overlap from which on a box counts as found; none: 0.5 in films, 0.1 in volumes",
+        gt=0, le=1,
+    )  # fmt: skip
     lesions: bool = Field(False, description="also count separate parts of each class, as lesions")
     resamples: int = Field(2000, description="bootstrap samples of the intervals", ge=100)
     seed: int = Field(0, description="of the bootstrap")
@@ -93,6 +92,11 @@ def run(config: Config) -> Path:
             store.items, Path(splits), fold if config.fold is None else config.fold
         )
     truths = truths_of(type(task), store, about["target"], task.classes, {**of_run, "others": True})
+    if config.lesions and not isinstance(truths, Masks):
+        raise UserError(
+            "CONFIG", "lesions=true", f"counts parts of masks, and the task learnt from {task.learns}",
+            "leave it out",
+        )  # fmt: skip
     asked, labelled = of_splits(store.items, [config.split]), truths.labelled()
     truths.read(task.classes)
     known = labelled.index if truths.targets is None else truths.targets

@@ -5,6 +5,7 @@ taken); without it `arch` is trained from scratch. The validation split chooses 
 kept. Writes into the run folder: model/ (enough to predict), metrics.jsonl, checkpoints/.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -26,7 +27,7 @@ from medssl.data.recipe import Recipe
 from medssl.data.store import Store
 from medssl.data.subset import few, of_splits
 from medssl.data.truths import TRUTHS, Truths
-from medssl.describe import shareable
+from medssl.describe import plain, shareable
 from medssl.errors import UserError
 from medssl.progress import say
 from medssl.tasks.base import TASKS
@@ -88,11 +89,7 @@ class Config(Base):
 def run(config: Config) -> Path:
     config = checked_parts(config, TABLES)
     kind = resolve(config.task.name, TASKS, "task")
-    if config.target and kind.learns != "answers":
-        raise UserError(
-            "CONFIG", f"target={','.join(config.target)}", f"this task learns from {kind.learns}",
-            "leave target out, or fine-tune classification",
-        )  # fmt: skip
+    _check_asked(config, kind)
     store = Store.read_from(config.store)
     if config.splits:
         store.items = resplit(store.items, config.splits, config.fold)
@@ -123,6 +120,7 @@ def run(config: Config) -> Path:
     )
     checked(task, "task", "size", "predict", "validate")
     _check_axes(task.size, backbone)
+    _check_multiples(task, backbone)
     if config.decoder and parent:
         load_weights(config.backbone, _decoder(task), "decoder")
     if truths.targets is not None:
@@ -145,8 +143,9 @@ def run(config: Config) -> Path:
         seen=record(parent, train=train, validation=validation),
         parent=parent_of(parent),
     )
-    # A backbone that has been trained on since is another one.
+    # A backbone that has been trained on since is another one, and so are other scans of the same file.
     settings = {**config.model_dump(mode="json"), "backbone_weights": about["parent"]}
+    settings["scans"] = {"train": _digest(train), "validation": _digest(validation)}
     with run_folder.opened(config.out, settings):
         say(f"finetune {config.task.name} on {len(train)} scans, {about['start']}")
         for words in filter(None, [*remarks, crops.smaller()]):
@@ -176,6 +175,42 @@ def run(config: Config) -> Path:
                 say(f"step {at.step}: no gain in {config.patience} validations; training ends here")
                 break
     return run_folder.finished(config.out)
+
+
+def _check_asked(config: Config, kind: type) -> None:
+    """Raise UserError CONFIG for what can be told before anything is read."""
+    target = f"target={','.join(config.target)}"
+    if config.target and kind.learns != "answers":
+        cause, fix = (
+            f"this task learns from {kind.learns}",
+            "leave target out, or fine-tune classification",
+        )
+        raise UserError("CONFIG", target, cause, fix)
+    if len(set(config.target)) < len(config.target):
+        raise UserError("CONFIG", target, "names a column twice", "name every column once")
+    if config.decoder and not config.backbone:
+        cause = "there is no backbone= that a decoder could have been trained with"
+        raise UserError("CONFIG", "decoder=true", cause, "give backbone=, or leave decoder out")
+
+
+def _check_multiples(task, backbone: torch.nn.Module) -> None:
+    """Whole scans are fitted into `task.size`; what is cut out of them is padded where it must be."""
+    if task.learns == "answers" and any(
+        n % d for n, d in zip(task.size, backbone.divisor, strict=True)
+    ):
+        fitting = [
+            max(1, round(n / d)) * d for n, d in zip(task.size, backbone.divisor, strict=True)
+        ]
+        raise UserError(
+            "CONFIG", "task.size",
+            f"found {plain(list(task.size))}, the network takes multiples of {plain(list(backbone.divisor))}",
+            f"use {plain(fitting)}",
+        )  # fmt: skip
+
+
+def _digest(items: pd.DataFrame) -> str:
+    """Stands for a set of scans, and names none."""
+    return hashlib.sha256("\n".join(sorted(items.index)).encode()).hexdigest()[:12]
 
 
 def _stalled(scores: list[float]) -> int:

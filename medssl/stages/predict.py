@@ -115,7 +115,8 @@ def run(config: Config) -> Path:
             found, spread = task.predict(prepared.image.array)
             if isinstance(found, Boxes):
                 placed = _placed(found, prepared, volume)
-                boxes += _boxes(row.id, found, placed, spread, task, volume)
+                known = "pixel spacing unknown" not in row.remarks
+                boxes += _boxes(row.id, found, placed, spread, task, volume, known)
                 if config.dicom:
                     archived += _archive_boxes(config, found, placed, row, task, volume, weights)
             elif found.ndim == 1:
@@ -210,9 +211,11 @@ def _placed(found: Boxes, prepared: Prepared, scan: Volume) -> np.ndarray:
 
 
 def _boxes(
-    id: str, found: Boxes, placed: np.ndarray, spread: np.ndarray | None, task: Ensemble, scan: Volume
+    id: str, found: Boxes, placed: np.ndarray, spread: np.ndarray | None, task: Ensemble, scan: Volume,
+    known: bool,
 ) -> list[dict]:  # fmt: skip
-    """A row a box, in the form that `medssl index` reads; one without numbers where there is none."""
+    """A row a box, in the form that `medssl index` reads; one without numbers where there is none, and
+    without millimetres where the spacing of pixels is not known."""
     d, rows = scan.ndim, found.rows(task.classes, as_in_files(placed))
     centres = CENTRE if d == 3 else ()
     columns = ["class", "score", *EDGES[d], "called", "longest_side_mm", *centres]
@@ -223,7 +226,7 @@ def _boxes(
     sides = ((placed[:, d:] - placed[:, :d]) * scan.spacing).max(1).round(3).tolist()
     for k, row in enumerate(rows):
         row["called"] = bool(found.score[k] >= task.threshold)
-        row["longest_side_mm"] = sides[k]
+        row["longest_side_mm"] = sides[k] if known else None
         row |= dict(zip(centres, middle[k], strict=False))
         if spread is not None:
             row["sd_score"] = round(float(spread[k]), 6)

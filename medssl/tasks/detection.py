@@ -75,6 +75,11 @@ class Detection(nn.Module):
     def learn_targets(self, targets: list[np.ndarray]) -> None:
         """Fit the anchors to the training boxes, each target (n, 2 d + 1)."""
         boxes, d = np.concatenate(targets), self.backbone.ndim
+        if not len(boxes):
+            raise UserError(
+                "LABELS", "boxes", f"none of the {len(targets)} training scans has one",
+                "check the boxes, the splits, or smallest=",
+            )  # fmt: skip
         if boxes.shape[1] != 2 * d + 1:
             raise UserError(
                 "CONFIG", "arch", f"has {d} axes, the boxes have {boxes.shape[1] // 2}",
@@ -163,8 +168,10 @@ class Detection(nn.Module):
             batch_size_per_image=64, positive_fraction=0.3, pool_size=20, min_neg=16
         )
         detector.set_box_selector_parameters(**self._selection)
+        divisor = self.backbone.divisor
+        window = [math.ceil(n / k) * k for n, k in zip(self.size, divisor, strict=True)]
         detector.set_sliding_window_inferer(
-            self.size, overlap=self.overlap, mode="gaussian", sw_batch_size=1
+            window, overlap=self.overlap, mode="gaussian", sw_batch_size=1
         )
         return detector
 

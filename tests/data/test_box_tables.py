@@ -1,10 +1,13 @@
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from medssl.data.box_tables import taken
 from medssl.data.index import scan
 from medssl.data.labels import attach
 from medssl.data.manifest import Manifest
@@ -78,3 +81,15 @@ def test_world_boxes_say_their_axes(tmp_path, lines, space, box):
 def test_what_is_no_box_is_refused(tmp_path, lines, said):
     with pytest.raises(UserError, match=said):
         indexed(tmp_path, lines)
+
+
+def test_what_predict_writes_is_read_again_without_boxes_that_are_not_called():
+    told = {"id": ["a", "a", "b"], "class": "mass", "score": [0.9, 0.2, ""], "x0": ["1", "2", ""],
+            "y0": ["1", "2", ""], "x1": ["5", "6", ""], "y1": ["5", "6", ""], "longest_side_mm": "",
+            "called": ["True", "False", ""], "sd_score": ""}  # fmt: skip
+    left, boxes = taken(pd.DataFrame(told), Path("boxes.csv"))
+    assert list(left) == ["id"] and [b and b["box"] for b in boxes] == [[1, 1, 5, 5], None, None]
+    mine = pd.DataFrame({"id": ["a"], "score": ["3"], "xmin": ["1"], "ymin": ["1"], "xmax": ["5"],
+                         "ymax": ["6"]})  # fmt: skip
+    left, boxes = taken(mine, Path("boxes.csv"))
+    assert list(left) == ["id", "score"] and boxes[0]["box"] == [1, 1, 5, 6]

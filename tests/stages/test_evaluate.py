@@ -166,3 +166,11 @@ def test_figures_of_groups_stand_in_the_report_and_unknown_columns_are_told(segm
     assert "Main scores by odd" in (out / "report.html").read_text()
     with pytest.raises(UserError, match="LABELS by: found 'sex', there are odd"):
         call("evaluate", run=segmented / "scratch", by=["sex"], out=tmp_path / "no")
+
+
+def test_lesions_are_of_masks(cohort, tmp_path):
+    out = cohort / "out"
+    call("finetune", "classification", store=out / "store", target="odd", arch=TINY,
+         task={"size": [16, 16, 16]}, fit=FIT, out=tmp_path / "r")  # fmt: skip
+    with pytest.raises(UserError, match="lesions=true: counts parts of masks"):
+        call("evaluate", run=tmp_path / "r", lesions=True)

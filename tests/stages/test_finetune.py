@@ -124,3 +124,37 @@ def test_training_ends_when_validation_gains_no_more(segmented, tmp_path, capsys
     assert before == after
     page = (call("evaluate", run=run) / "report.html").read_text()
     assert "Up to 9 were asked for" in page
+
+
+def test_a_run_is_not_resumed_on_other_scans_of_the_same_file(segmented, tmp_path):
+    """Or it would be tested on patients that it was trained on before it was stopped."""
+    splits = tmp_path / "splits.csv"
+    rows = [(f"case_{i}", ["train", "val", "test", "train", "train"][i // 2]) for i in range(10)]
+    pd.DataFrame(rows, columns=["id", "split"]).to_csv(splits, index=False)
+    asked = {
+        "store": segmented / "store", "arch": TINY, "task": {"size": [16, 16, 16]}, "splits": splits,
+        "fit": {"steps": 2, "batch_size": 2, "every": 1}, "out": tmp_path / "r",
+    }  # fmt: skip
+    call("finetune", "segmentation", **asked)
+    call("finetune", "segmentation", **asked)
+    turned = [(i, {"train": "train", "val": "test", "test": "val"}[s]) for i, s in rows]
+    pd.DataFrame(turned, columns=["id", "split"]).to_csv(splits, index=False)
+    with pytest.raises(UserError, match="other settings: scans.validation"):
+        call("finetune", "segmentation", **asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"target": ["odd", "odd"]}, "names a column twice"),
+        ({"target": ["odd"], "decoder": True}, "no backbone= that a decoder"),
+        (
+            {"target": ["odd"], "task": {"size": [17, 16, 16]}},
+            "multiples of 4,4,4. Fix: use 16,16,16",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told_by_its_key(segmented, tmp_path, asked, told):
+    with pytest.raises(UserError, match=told):
+        call("finetune", "classification", **{"task": {"size": [16, 16, 16]}, **asked}, arch=TINY,
+             store=segmented / "store", fit=FIT, out=tmp_path / "no")  # fmt: skip

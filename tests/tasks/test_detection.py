@@ -160,3 +160,8 @@ def test_weights_are_saved_once():
 def test_above():
     boxes = Boxes(np.zeros((2, 4)), np.array([1, 2]), np.array([0.9, 0.2]))
     assert boxes.above(0.5).label.tolist() == [1]
+
+
+def test_a_training_set_without_boxes_is_told():
+    with pytest.raises(UserError, match="none of the 2 training scans has one"):
+        make().learn_targets([np.zeros((0, 5)), np.zeros((0, 5))])
