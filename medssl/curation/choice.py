@@ -42,6 +42,8 @@ def choose(
 
 
 def _in_one(mine: np.ndarray, signature, rule: str, threshold: float, budget: float, threads: int):
+    if rule == "all":
+        return np.arange(len(mine)), np.zeros(len(mine), np.float32)
     if rule == "first" and isinstance(signature, Hash):
         return hamming.cover(mine, int(threshold), threads)
     distances = signature.rows(mine)

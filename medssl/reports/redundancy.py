@@ -106,9 +106,10 @@ def _kept(about: dict, unit: str, points: Sequence[tuple[float, float]], asked: 
     facts = {
         what: about["items"], "kept": about["kept"],
         "share kept": f"{about['kept'] / about['items']:.1%}",
-        "signature": about["signature"]["name"], "compared within": about["scope"],
         "rule": about["keep"],
     }  # fmt: skip
+    if about["keep"] != "all":
+        facts |= {"signature": about["signature"]["name"], "compared within": about["scope"]}
     facts |= {key: f"{about[key]:g}" for key in ("threshold", "budget") if about[key] is not None}
     if not points:
         return Section("What is kept", facts=facts, formats={})

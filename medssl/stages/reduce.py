@@ -35,7 +35,7 @@ from medssl.training.start import backbone_of
 
 TABLES = {"signature": SIGNATURES, "backbone": BACKBONES}
 WHOLE_NUMBERS = ("bits", "slices")  # units of distances
-GROUPED = ("first", "medoid")  # by a threshold; the other rules by a budget
+GROUPED = ("first", "medoid")  # by a threshold; the other rules, but for all, by a budget
 
 
 class Config(Base, Hardware):
@@ -61,9 +61,10 @@ class Config(Base, Hardware):
         "auto", description="what is compared with each other; auto: slices within their volume; scans, "
         "films and what is chosen by coreset within the cohort",
     )  # fmt: skip
-    keep: Literal["first", "medoid", "k_centre", "facility_location", "coreset"] = Field(
-        "first", description="first, medoid: of each group of near copies; the others: `budget` of "
-        "each scope, the most different, the most typical, the nearest to `target`"
+    keep: Literal["first", "medoid", "k_centre", "facility_location", "coreset", "all"] = Field(
+        "first", description="first, medoid: of each group of near copies; all: only `copies` are "
+        "dropped; the others: `budget` of each scope, the most different, the most typical, the nearest "
+        "to `target`"
     )  # fmt: skip
     threshold: float | None = Field(
         None,
@@ -118,7 +119,8 @@ def run(config: Config) -> Path:
             table = _towards(found, store, signature, unit, named, config)
         else:
             table = _chosen(found, parts, signature, threshold, config, threads)
-            points, asked = curve(found.signatures, parts, signature, threshold, threads)
+            if config.keep != "all":
+                points, asked = curve(found.signatures, parts, signature, threshold, threads)
         copies = between = None
         if config.copies != "none" or other:
             small = _thumbnails(store, kept_here / "copies", config)
@@ -149,6 +151,9 @@ def _check(config: Config, unit: str, scope: str) -> None:
     """Raises UserError for settings that contradict each other, or that nothing would ask for."""
     name, burdens = config.signature.name, []
     signature = config.signature.target(SIGNATURES, "signature")
+    by = {**dict.fromkeys(GROUPED, "a threshold"), "all": "copies alone"}.get(
+        config.keep, "a budget"
+    )
     if unit == "scans" and scope == "volume":
         burdens.append(("scope=volume", "whole scans are compared with each other", "scope=cohort"))
     if name == "every" and (unit == "scans" or scope != "volume"):
@@ -164,16 +169,16 @@ def _check(config: Config, unit: str, scope: str) -> None:
     if config.model and own:
         burdens.append(("backbone", f"{config.model} brings its own network", "one of the two"))
     if config.threshold is not None and config.keep not in GROUPED:
-        cause = f"keep={config.keep} keeps a budget"
-        burdens.append(("threshold", cause, "budget= instead, or keep=first"))
+        cause = f"keep={config.keep} goes by {by}"
+        burdens.append(("threshold", cause, "keep=first, or no threshold"))
     elif (far := config.threshold or 0) > signature.most:
         cause = f"no two are further apart than {signature.most:g} ({signature.unit})"
         burdens.append((f"threshold={far:g}", cause, "a smaller one"))
     elif far % 1 and signature.unit in WHOLE_NUMBERS:
         burdens.append((f"threshold={far:g}", f"{signature.unit} are counted", "a whole number"))
-    if "budget" in config.model_fields_set and config.keep in GROUPED:
-        cause = f"keep={config.keep} goes by a threshold"
-        burdens.append(("budget", cause, "threshold= instead, or keep=k_centre"))
+    if "budget" in config.model_fields_set and by != "a budget":
+        cause = f"keep={config.keep} goes by {by}"
+        burdens.append(("budget", cause, "keep=k_centre, or no budget"))
     if config.target and config.keep != "coreset":
         burdens.append(("target", f"keep={config.keep} has none", "keep=coreset"))
     if config.keep == "coreset" and scope != "cohort":
@@ -291,11 +296,11 @@ def _thumbnails(store: Store, folder: Path, config: Config) -> np.ndarray:
 
 
 def _about(config: Config, unit: str, scope: str, threshold: float, table: pd.DataFrame) -> dict:
-    by_threshold = config.keep in GROUPED
+    by_threshold, by_budget = config.keep in GROUPED, config.keep not in (*GROUPED, "all")
     return {
         "signature": config.signature.model_dump(), "unit": unit, "scope": scope,
         "keep": config.keep, "threshold": threshold if by_threshold else None,
-        "budget": None if by_threshold else config.budget, "copies": config.copies,
+        "budget": config.budget if by_budget else None, "copies": config.copies,
         "splits": config.splits, "seed": config.seed, "items": len(table),
         "kept": int(table["kept"].sum()), "blank": int(table["blank"].sum()),
     }  # fmt: skip

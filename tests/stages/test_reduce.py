@@ -275,6 +275,30 @@ def test_films_and_their_twins_in_another_store(films, tmp_path):
     assert "must not be tested" in (out / "reduce.html").read_text()
 
 
+def test_the_preset_drops_copies_and_not_what_only_hashes_alike(tmp_path):
+    (tmp_path / "a").mkdir()
+    y, x = np.mgrid[:192, :192] / 192
+    draw = np.random.default_rng(0)
+    waves = [
+        draw.normal() * np.cos(np.pi * u * x) * np.cos(np.pi * v * y)
+        for u in range(8)
+        for v in range(8)
+    ]
+    for i in range(3):  # stripes too fine for a hash
+        stripes = np.sign(np.cos(np.pi * (48 + 8 * i) * (x if i % 2 else y)))
+        film = np.clip(128 + 14 * sum(waves) + 40 * stripes, 0, 255).astype(np.uint8)
+        Image.fromarray(film).save(tmp_path / f"a/f{i}.png")
+    call("index", scans=tmp_path / "a", modality="DX", out=tmp_path / "m")
+    call("prepare", manifest=tmp_path / "m", out=tmp_path / "s")
+    hashed = reduced(tmp_path / "s", tmp_path / "h", signature="phash", threshold=0)
+    assert hashed.table["kept"].sum() == 1
+    out = call("reduce", "copies", store=tmp_path / "s", out=tmp_path / "c")
+    selection = Selection.read(out, Store.read_from(tmp_path / "s"))
+    assert selection.table["kept"].all() and selection.about["keep"] == "all"
+    assert selection.about["threshold"] is None and selection.about["budget"] is None
+    assert len(pd.read_csv(out / "copies.csv")) == 0
+
+
 def test_stores_of_other_axes_are_refused_or_compared_by_slices(store, films, tmp_path):
     with pytest.raises(UserError, match="against=.*2 axes"):
         reduced(store, tmp_path, against=films / "sa")
@@ -316,6 +340,8 @@ BAD = {
         {"threshold": 65},
         "threshold=65: no two are further apart than 64",
     ),
+    "a threshold for nothing": ({"keep": "all", "threshold": 3}, "keep=all goes by copies alone"),
+    "a budget for nothing": ({"keep": "all", "budget": 3}, "keep=all goes by copies alone"),
     "parts of a bit": ({"threshold": 0.9}, "bits are counted.*whole number"),
     "a coreset of volumes": (
         {"keep": "coreset", "signature": "embedding", "target": "x", "scope": "volume"},
