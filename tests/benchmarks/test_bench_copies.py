@@ -1,7 +1,7 @@
 """Planted copies in phantom films and volumes: what the search for copies finds.
 
-Phantom films of different patients are so alike at 64 pixels that a quarter of the pairs of near copies
-are of two patients (of 97 % by a difference hash); phantom volumes, and real films, are told apart.
+Near copies are told from other patients in both. Hashes alone are not enough: of phantom films 97 % of the
+pairs of a difference hash, and half of those of a perceptual one, are of two patients.
 
 `python -m tests.benchmarks.planted STORE planted.csv` prints the same of any store, for all signatures.
 """
@@ -31,4 +31,4 @@ def test_copies_planted_in_phantoms(kind, tmp_path):
     assert found.loc[("same pixels", "exact, turned"), ["recall", "precision"]].tolist() == [1, 1]
     for change in SURE:
         recall, precision = found.loc[("near copy", change), ["recall", "precision"]]
-        assert recall >= 0.99 and (precision >= 0.99 or kind == "film"), change
+        assert recall >= 0.99 and precision >= 0.99, change
