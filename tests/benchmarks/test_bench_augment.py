@@ -5,11 +5,11 @@ noise, all of them for every sample and in every library, as its users write the
 contrast, gain or offset: they are one function in its `Lambda`. All have two threads. TorchIO is no
 requirement of the project: its test is left out where it is not installed.
 
-On two cores (2026) that other jobs shared, so that only work counts, MONAI took 2.8 to 3.2 times as
-long as ours (430 to 540 ms), TorchIO 2.9 to 3.6 times. Three times is the aim for both. Half of ours
-is the resampling, in which torch's own `grid_sample` takes 1.7 times as long. What was tried for it: a
-volume folded into a film of its slices, for torch's faster kernel in 2D, takes as long and misplaces
-voxels by up to a thousandth; two neighbours looked up at once, as a complex number, takes longer.
+On two quiet cores (2026) MONAI took 3.2 times as long as ours (155 to 165 ms), TorchIO 3.6 times; on
+cores that other jobs share, where only work counts, 2.8 to 3.2 and 2.9 to 3.6. Half of ours is the
+resampling, in which torch's own `grid_sample` takes 1.7 times as long. What was tried for it: a volume
+folded into a film of its slices, for torch's faster kernel in 2D, takes as long and misplaces voxels by
+up to a thousandth; two neighbours looked up at once, as a complex number, takes longer.
 """
 
 import math

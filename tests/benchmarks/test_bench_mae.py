@@ -1,4 +1,9 @@
-"""A training step of the masked autoencoder against MONAI's network of the same sizes."""
+"""A training step of the masked autoencoder against MONAI's network of the same sizes.
+
+On two quiet cores (2026) MONAI took 1.12 to 1.16 times as long in 2D and 1.21 to 1.31 times in 3D; 1.2 is the
+aim for both. In 2D three quarters of either are the same matrix products, at what a core can do: what
+differs is attention, the head for visible patches and the last block's work on them.
+"""
 
 import statistics
 import time
