@@ -2,8 +2,9 @@
 
 All have two threads; both sides of a ratio run in turns.
 
-On two cores (2026), nothing else running, the difference hash was 9 to 13 times as fast as imagehash (12,
-20 and 75 microseconds an image of 160, 256 and 512 pixels); 20 times was the aim. What is left is one
+On two cores (2026), nothing else running, the difference hash was 9 to 13 times as fast as imagehash on one
+machine (12, 20 and 75 microseconds an image of 160, 256 and 512 pixels) and 5 to 9 times on another; 20 times
+was the aim. What is left is one
 pass of the product of bytes by oneDNN, on these cores no faster with two threads than with one. Tried:
 products in float64 and float32, of integers with a sign (half as fast), digits beside one another, smaller
 blocks, threads over blocks.
