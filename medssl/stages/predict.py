@@ -24,7 +24,7 @@ from medssl.data.delimited import text_of
 from medssl.data.dicom_results import write_boxes, write_results
 from medssl.data.files import refuse_inside, without_formulas, write_csv
 from medssl.data.index import IDS, Row, read, scan_files
-from medssl.data.index.row import stamp
+from medssl.data.index.row import NO_SPACING, stamp
 from medssl.data.located import as_in_files, moved
 from medssl.data.paths import listed
 from medssl.data.preprocess import Prepared, prepare, restore
@@ -115,7 +115,7 @@ def run(config: Config) -> Path:
             found, spread = task.predict(prepared.image.array)
             if isinstance(found, Boxes):
                 placed = _placed(found, prepared, volume)
-                known = "pixel spacing unknown" not in row.remarks
+                known = NO_SPACING not in row.remarks
                 boxes += _boxes(row.id, found, placed, spread, task, volume, known)
                 if config.dicom:
                     archived += _archive_boxes(config, found, placed, row, task, volume, weights)

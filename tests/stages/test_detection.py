@@ -9,6 +9,7 @@ import pandas as pd
 import pydicom
 import pytest
 
+from medssl.data.manifest import Manifest
 from medssl.data.phantom import cohort as phantom
 from medssl.data.store import Store
 from medssl.errors import UserError
@@ -85,15 +86,10 @@ def test_predicted_boxes_can_be_read_as_labels_and_archived(films, tmp_path):
     assert len(boxes["id"].unique()) == 20
     parquet = pd.read_parquet(tmp_path / "p/boxes.parquet")
     assert list(parquet.columns) == list(boxes.columns) and len(parquet) == len(boxes)
-    told = boxes[["id", "class", "x0", "y0", "x1", "y1"]]
-    told.to_csv(tmp_path / "told.csv", index=False)
-    call(
-        "index",
-        scans=films / "p/film/dicom",
-        labels=[tmp_path / "told.csv"],
-        ids="names",
-        out=tmp_path / "m",
-    )
+    call("index", scans=films / "p/film/dicom", labels=[tmp_path / "p/boxes.csv"], ids="names",
+         out=tmp_path / "m")  # fmt: skip
+    again = Manifest.read(tmp_path / "m").used.set_index("id")["boxes"].map(json.loads).map(len)
+    assert again.sum() == boxes["called"].fillna(False).astype(bool).sum()
     reports = sorted((tmp_path / "p/archive").glob("*.sr.dcm"))
     called = boxes[boxes["called"].fillna(False).astype(bool)]
     assert len(reports) == called["id"].nunique() > 0
@@ -126,6 +122,9 @@ def test_models_of_boxes_are_averaged(films, tmp_path):
     )
     both, one = (pd.read_csv(tmp_path / name / "boxes.csv") for name in ("p", "one"))
     assert np.allclose(both["sd_score"].dropna(), 0) and len(both) <= len(one)
+    assert (
+        one["x0"].notna().any() and one["longest_side_mm"].isna().all()
+    )  # a PNG says no millimetres
 
 
 def test_boxes_around_parts_of_masks_in_volumes(cohort, tmp_path):

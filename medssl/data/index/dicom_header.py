@@ -15,6 +15,7 @@ from medssl.data.index.dicom_frames import frames, has_frames
 from medssl.data.index.dicom_image import NO_UID, PIXEL_DATA, fill_pixels, fill_scale, known_name
 from medssl.data.index.dicom_slice import Header
 from medssl.data.index.dicom_tags import APART, WANTED, floats, load, text
+from medssl.data.index.row import NO_SPACING
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
 from medssl.privacy import quoted
@@ -142,7 +143,7 @@ def _fill_place(header: Header, dataset: pydicom.Dataset) -> None:
                 if spacing is not None:
                     header.remarks.append(f"pixel spacing from {name}")
         if spacing is None:
-            header.remarks.append("pixel spacing unknown")
+            header.remarks.append(NO_SPACING)
     if spacing is not None:
         if not np.isfinite(spacing).all() or min(spacing) <= 0:
             raise UserError(

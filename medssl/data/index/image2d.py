@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from medssl.data.index import checks, tiff
 from medssl.data.index.film_structure import check_chunks, check_end, check_whole, png_depth
-from medssl.data.index.row import Row, each, join, unreadable
+from medssl.data.index.row import NO_SPACING, Row, each, join, unreadable
 from medssl.data.volume import Volume, spacing_affine
 from medssl.errors import UserError
 
@@ -54,7 +54,7 @@ def _film(array: np.ndarray, path: Path) -> Volume:
 
 def _inspect_one(path: Path) -> Row:
     with _open(path) as image:
-        remarks = ["pixel spacing unknown"]
+        remarks = [NO_SPACING]
         rows, columns = image.height, image.width
         turn = image.getexif().get(EXIF_ORIENTATION, 1)
         if turn not in (0, 1):

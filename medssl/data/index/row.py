@@ -16,6 +16,7 @@ from medssl.progress import track
 
 T = TypeVar("T")
 BURNED_IN = "text is burned into the pixels"
+NO_SPACING = "pixel spacing unknown"
 
 
 @dataclass
