@@ -95,22 +95,13 @@ for _verb, _summary in VERBS.items():
 
 def execute(verb: str, words: list[str]) -> None:
     """Run one verb with the words behind it. Raises UserError for anything the user can mend."""
-    from medssl import config
+    from medssl import stages
 
     stage = importlib.import_module(f"medssl.stages.{verb}")
     if "--help" in words or "-h" in words:
         typer.echo(help_text(verb, [w for w in words if not w.startswith("-")]))
         return
-    fields = stage.Config.model_fields
-    switches = {f"--{key}": f"{key}=true" for key, f in fields.items() if f.annotation is bool}
-    words = [switches.get(word, word) for word in words]
-    for word in words:
-        if word.startswith("-"):
-            raise UserError(
-                "CONFIG", word, "options are written key=value, without dashes",
-                f"try {word.lstrip('-').split('=')[0]}=...; medssl {verb} --help lists the keys",
-            )  # fmt: skip
-    result = stage.run(config.load(stage.Config, verb, words, getattr(stage, "TABLES", None)))
+    result = stage.run(stages.asked(verb, words))
     if result is not None:
         typer.echo(result)
 

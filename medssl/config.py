@@ -56,9 +56,13 @@ class Keys(BaseModel):
 
 
 class Config(Keys):
-    """What a stage needs to know. `positional` keys may be given without their name."""
+    """What a stage needs to know. `positional` keys may be given without their name.
+
+    `rest` names a key that takes all words behind the positional ones, as they stand.
+    """
 
     positional: ClassVar[tuple[str, ...]] = ()
+    rest: ClassVar[str] = ""
     examples: ClassVar[tuple[str, ...]] = ()
 
 
@@ -219,7 +223,11 @@ def parse(config: type[Config], verb: str, words: list[str]) -> tuple[str, dict[
     """The preset that a command line names, if any, and the values given there and on the line."""
     chosen, overrides = "", {}
     free = list(config.positional)
-    for word in words:
+    for place, word in enumerate(words):
+        if config.rest and not free:
+            overrides[config.rest] = list(words[place:])
+            break
+        word = _without_dashes(config, verb, word)
         key, equals, value = word.partition("=")
         if equals and key.replace("_", "").replace(".", "").replace("-", "").isalnum():
             field = config.model_fields.get(key)
@@ -237,6 +245,20 @@ def parse(config: type[Config], verb: str, words: list[str]) -> tuple[str, dict[
         extra = {k: overrides.pop(k) for k in list(overrides) if k not in config.model_fields}
         overrides["overrides"] = extra
     return chosen, merge(values, overrides)
+
+
+def _without_dashes(config: type[Config], verb: str, word: str) -> str:
+    """`--flag` as `flag=true`. Raises UserError for other words with dashes in front."""
+    fields = config.model_fields
+    for key in fields:
+        if word == f"--{key}" and fields[key].annotation is bool:
+            return f"{key}=true"
+    if word.startswith("-"):
+        raise UserError(
+            "CONFIG", word, "options are written key=value, without dashes",
+            f"try {word.lstrip('-').split('=')[0]}=...; medssl {verb} --help lists the keys",
+        )  # fmt: skip
+    return word
 
 
 def of(config: type[Config], verb: str, preset: str = "", values: dict | None = None) -> Config:

@@ -6,7 +6,10 @@ line, pipelines and notebooks all come in through these two.
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medssl.config import Config
 
 
 def call(verb: str, preset: str = "", **values: Any) -> Path | None:
@@ -15,3 +18,11 @@ def call(verb: str, preset: str = "", **values: Any) -> Path | None:
 
     stage = importlib.import_module(f"medssl.stages.{verb}")
     return stage.run(config.of(stage.Config, verb, preset, values))
+
+
+def asked(verb: str, words: list[str]) -> "Config":
+    """What the words behind a verb ask for, checked. Raises UserError naming all that is wrong."""
+    from medssl import config
+
+    stage = importlib.import_module(f"medssl.stages.{verb}")
+    return config.load(stage.Config, verb, words, getattr(stage, "TABLES", None))
