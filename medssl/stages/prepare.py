@@ -58,14 +58,20 @@ class Outcome:
 
 
 def run(config: Config) -> Path:
+    manifest = manifest_of(config)
+    config.out.mkdir(parents=True, exist_ok=True)
+    with alone_in(config.out):
+        return _write_store(manifest, config)
+
+
+def manifest_of(config: Config) -> Manifest:
+    """The manifest that is asked for, if it may be prepared into `out`. Raises UserError."""
     manifest = Manifest.read(config.manifest)
     if not config.manifest.resolve().is_relative_to(manifest.root):  # else a single file's folder
         refuse_inside(config.out, manifest.root)
     splits.check(manifest.table)  # a manifest may have been edited by hand
     _check_pseudonyms(manifest)
-    config.out.mkdir(parents=True, exist_ok=True)
-    with alone_in(config.out):
-        return _write_store(manifest, config)
+    return manifest
 
 
 def _write_store(manifest: Manifest, config: Config) -> Path:
