@@ -21,6 +21,7 @@ VERBS = {
     "finetune": "train a head on labelled scans: structures, classes, labels, grades, numbers",
     "evaluate": "score a fine-tuned model on held-out patients, with intervals, and report",
     "predict": "predict new scans, in their own geometry",
+    "plan": "say how long a command will take, how much memory and disk, before it is given",
     "scrub": "look for what could tell who a patient is, and clean what is passed on",
     "demo": "run the whole chain on an embedded phantom cohort, in minutes",
     "doctor": "say what is installed, what is missing and the command that mends it",
