@@ -23,7 +23,9 @@ from medssl.evaluation.intervals import (
     Interval,
     bootstrap,
     bootstrap_statistics,
-    paired_difference,
+    intervals_of,
+    resampled,
+    resampled_mean,
 )
 
 MEASURES = ("dice", "nsd", "hd95_mm", "lesion_sensitivity", "lesion_f1")
@@ -47,6 +49,16 @@ def differences(cases: pd.DataFrame, other: pd.DataFrame, **bootstrapped) -> dic
     Both hold the same cases (ValueError otherwise), in any order. A segmentation's measure that
     either lacks is left out.
     """
+    return {
+        name: interval
+        for name, (interval, _) in resampled_differences(cases, other, **bootstrapped).items()
+    }
+
+
+def resampled_differences(
+    cases: pd.DataFrame, other: pd.DataFrame, *, n: int = 2000, seed: int = 0
+) -> dict[str, tuple[Interval, np.ndarray]]:
+    """`differences`, each with that of every resample (n,), which a p-value is made of."""
     if "box" in cases:
         order = list(cases["id"].unique())
         a, b = (t.set_index("id", drop=False).rename_axis(None) for t in (cases, other))
@@ -64,13 +76,16 @@ def differences(cases: pd.DataFrame, other: pd.DataFrame, **bootstrapped) -> dic
             ours, theirs = one(weights), two(weights)
             return {name: ours[name] - theirs[name] for name in ours if name in theirs}
 
-        return bootstrap_statistics(gain, _once(a)["patient"], **bootstrapped)
+        patients = _once(a)["patient"]
+        estimates, samples = resampled(gain, patients, n=n, seed=seed)
+        intervals = intervals_of(estimates, samples, patients, seed=seed)
+        return {name: (intervals[name], samples[name]) for name in estimates}
     found, others = {}, dict(_by_class(other))
     for name, t in _by_class(cases):
         if name in others:
             both = t.join(others[name]["value"].rename("other"))
-            values = (both[k].to_numpy(float) for k in ("value", "other"))
-            found[name] = paired_difference(*values, both["patient"].to_numpy(), **bootstrapped)
+            ours, theirs = (both[k].to_numpy(float) for k in ("value", "other"))
+            found[name] = resampled_mean(ours - theirs, both["patient"].to_numpy(), n=n, seed=seed)
     return found
 
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from medssl.evaluation.summary import compared, differences, summary
+from medssl.evaluation.summary import compared, differences, resampled_differences, summary
 
 N = {"n": 200, "seed": 1}
 
@@ -69,6 +69,23 @@ def test_classification_differences_are_paired_resample_by_resample():
         assert found[name].estimate == pytest.approx(one[name].estimate - two[name].estimate)
     same = differences(a, a.sample(frac=1, random_state=0), **N)
     assert all(i.low == i.high == i.estimate == 0 for i in same.values())
+
+
+@pytest.mark.parametrize("kind", ["masks", "classes", "boxes"])
+def test_differences_come_with_that_of_every_resample(kind):
+    one, two = {
+        "masks": lambda: (segmented(0.1).assign(dice=lambda t: t["dice"] ** 2), segmented()),
+        "classes": lambda: (classified(0), classified(1)),
+        "boxes": lambda: (boxed(0), boxed(1)),
+    }[kind]()
+    found, plain = resampled_differences(one, two, **N), differences(one, two, **N)
+    assert {name: interval for name, (interval, _) in found.items()} == plain
+    for interval, samples in found.values():
+        known = samples[~np.isnan(samples)]
+        assert len(samples) == N["n"]
+        assert [interval.low, interval.high] == pytest.approx(
+            list(np.quantile(known, [0.025, 0.975]))
+        )
 
 
 def test_compared_averages_runs_and_is_paired_with_the_first_arm():
