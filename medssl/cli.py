@@ -20,6 +20,7 @@ VERBS = {
     "probe": "ask whether a pretrained representation is any good",
     "finetune": "train a head on labelled scans: structures, classes, labels, grades, numbers",
     "evaluate": "score a fine-tuned model on held-out patients, with intervals, and report",
+    "study": "say whether pretraining helped, and how many labels it saves",
     "predict": "predict new scans, in their own geometry",
     "scrub": "look for what could tell who a patient is, and clean what is passed on",
     "demo": "run the whole chain on an embedded phantom cohort, in minutes",

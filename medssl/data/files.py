@@ -1,6 +1,7 @@
 """Writing files so that a reader sees the old one or the new one, never half of it."""
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -40,6 +41,11 @@ def write_csv(path: Path, table: pd.DataFrame, private: bool = False) -> None:
     """A table as CSV, without formulas."""
     safe = without_formulas(table)
     write_atomically(path, lambda p: safe.to_csv(p, index=False), private)
+
+
+def write_json(path: Path, values: dict, private: bool = False) -> None:
+    text = json.dumps(values, indent=1)
+    write_atomically(path, lambda p: p.write_text(text), private)
 
 
 def refuse_inside(out: Path, scans: Path) -> None:

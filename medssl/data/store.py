@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from medssl.config import Keys
-from medssl.data.files import write_atomically
+from medssl.data.files import write_atomically, write_json
 from medssl.data.index.row import BURNED_IN
 from medssl.data.located import located, moved
 from medssl.data.manifest import Manifest
@@ -110,8 +110,7 @@ class Store:
         }
         items = self.items.reset_index(drop=True)
         write_atomically(self.folder / "items.parquet", lambda p: items.to_parquet(p, index=False))
-        text = json.dumps(about, indent=1)  # says where the scans are
-        write_atomically(self.folder / "store.json", lambda p: p.write_text(text), private=True)
+        write_json(self.folder / "store.json", about, private=True)  # says where the scans are
 
     def check_current(self, manifest: Manifest) -> None:
         """Raise UserError STALE if patients, splits or labels were indexed anew since."""

@@ -86,8 +86,9 @@ def resampled_mean(
     sums, counts = np.bincount(cluster, values, k), np.bincount(cluster, minlength=k)
     weights = generator(seed, "bootstrap").multinomial(k, np.full(k, 1 / k), size=n)
     means = (weights @ sums) / (weights @ counts)
-    ends = _ends(means, level)
-    return Interval(float(values.mean()), *ends, int(k), len(values), seed, left_out), means
+    return Interval(
+        float(values.mean()), *ends(means, level), int(k), len(values), seed, left_out
+    ), means
 
 
 def paired_difference(
@@ -145,17 +146,19 @@ def intervals_of(
     """The intervals of what `resampled` gave."""
     k, cases = len(np.unique(np.asarray(patients))), len(patients)
     return {
-        name: Interval(estimate, *_ends(_known(samples[name]), level), k, cases, seed)
+        name: Interval(estimate, *ends(samples[name], level), k, cases, seed)
         for name, estimate in estimates.items()
     }
 
 
-def _known(samples: np.ndarray) -> np.ndarray:
-    return samples[~np.isnan(samples)]
+def ends(samples: np.ndarray, level: float = 0.95, method: str = "linear") -> tuple[float, float]:
+    """The ends of the percentile interval of resamples (n,); those that are NaN are left out.
 
-
-def _ends(samples, level: float) -> tuple[float, float]:
+    method  of `numpy.quantile`: of infinite values only those that are there can be told
+    """
+    samples = samples[~np.isnan(samples)]
     if not len(samples):
         return float("nan"), float("nan")
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(samples, tails, method=method)
     return float(low), float(high)

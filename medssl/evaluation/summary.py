@@ -89,47 +89,25 @@ def resampled_differences(
     return found
 
 
-def compared(
-    arms: dict[str, list[pd.DataFrame]], figure: str = "auroc", **bootstrapped
-) -> pd.DataFrame:
-    """A figure of classification, averaged over each arm's runs, and its difference from the first arm.
+def every_figure(cases: pd.DataFrame) -> Figures:
+    """Every figure of weights (R, cases), each case where it first comes in a table."""
+    if figures := figures_of(cases):
+        return figures
+    order = cases["id"].unique()
+    values = {name: t["value"].reindex(order).to_numpy(float) for name, t in _by_class(cases)}
 
-    arms  tables of runs that differ in their seeds; all hold the same cases (ValueError otherwise)
-
-    A row an arm: the figure's and the difference's estimate, low and high, and of how many runs,
-    patients and cases. Patients are resampled, with what every run says of them. Runs are not, being too
-    few: the interval speaks of other patients. Of other seeds speak the lowest and the highest run.
-    """
-    tables = {name: [t.set_index("id") for t in runs] for name, runs in arms.items()}
-    base, *_ = tables
-    cases = tables[base][0]
-    if any(set(t.index) != set(cases.index) for runs in tables.values() for t in runs):
-        raise ValueError("the tables hold different cases")
-    scores = {name: [figures_of(t.loc[cases.index]) for t in runs] for name, runs in tables.items()}
-
-    def of(weights: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
-        means = {
-            name: np.mean([s(weights)[figure] for s in runs], axis=0)
-            for name, runs in scores.items()
-        }
-        return {(name, figure): mean for name, mean in means.items()} | {
-            (name, "difference"): mean - means[base] for name, mean in means.items()
+    def of(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {
+            name: (weights @ np.nan_to_num(v)) / (weights @ ~np.isnan(v))
+            for name, v in values.items()
         }
 
-    table = pd.DataFrame(index=pd.Index(tables, name="arm"))
-    for (name, column), interval in bootstrap_statistics(
-        of, cases["patient"], **bootstrapped
-    ).items():
-        for end in ("estimate", "low", "high"):
-            table.loc[name, f"{column} {end}"] = getattr(interval, end)
-    each = {
-        name: [float(s(np.ones((1, len(cases))))[figure][0]) for s in runs]
-        for name, runs in scores.items()
-    }
-    table["lowest run"], table["highest run"] = (pd.Series(each).map(end) for end in (min, max))
-    table["runs"] = pd.Series(each).map(len)
-    table["patients"], table["cases"] = cases["patient"].nunique(), len(cases)
-    return table
+    return of
+
+
+def figure_names(cases: pd.DataFrame) -> list[str]:
+    """The figures that a table of cases gives."""
+    return list(every_figure(cases)(np.ones((1, cases["id"].nunique()))))
 
 
 def boxes_of(cases: pd.DataFrame) -> tuple[list[Boxes], list[Boxes], dict[int, str]]:

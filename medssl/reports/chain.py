@@ -50,19 +50,19 @@ def write(
     sections = [
         _results(result, cases, card),
         *([_overlays(folder, shown, card["recipe"])] if shown else []),
-        _cohort(cohort, card),
-        *[_pretraining(p, n) for p, n in pretrained.items()],
+        cohort_section(cohort, card),
+        *[pretraining_section(p, n) for p, n in pretrained.items()],
         _training(run, card),
-        _provenance(card, commands),
+        provenance_section(card, commands),
     ]
     patients = _count(len(card["patients"]["train"]), "patient")
     trained = f"{_count(card['trained_on'], 'labelled scan')} of {patients}"
     scored = f"{_count(result['n_cases'], 'scan')} of {result['n_patients']} other patients"
     start = result["start"][0].upper() + result["start"][1:]
     subtitle = f"{start}, trained on {trained}; scored on {scored}"
-    title = f"{card['task']['name'].capitalize()}: {', '.join(card['classes'].values())}"
+    about = f"{card['task']['name'].capitalize()}: {', '.join(card['classes'].values())}"
     footer = f"Cohort {card['cohort']}, medssl {card['versions']['medssl']}."
-    return write_page(folder / "report.html", title, subtitle, sections, footer)
+    return write_page(folder / "report.html", about, subtitle, sections, footer)
 
 
 def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
@@ -111,7 +111,7 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
     if "dice" not in cases:
         words, more, pictures = answers.results(cases, list(card["classes"].values()))
         text, tables, drawn = f"{text}\n\n{words}".strip(), tables + more, drawn + pictures
-    facts = {_title(k): _words(v) for k, v in _main(found).items()}
+    facts = {title(k): _words(v) for k, v in _main(found).items()}
     return Section("Results", text, _caution(result), facts, tables, figures=drawn)
 
 
@@ -136,8 +136,8 @@ def _caution(result: dict) -> str:
     return " ".join(said)
 
 
-def _title(name: str) -> str:
-    """dice, liver -> Dice, liver; nsd -> NSD."""
+def title(name: str) -> str:
+    """The name of a figure in words: dice, liver -> Dice, liver; nsd -> NSD."""
     measure, comma, of = name.partition(", ")
     words = measure.replace("_", " ")
     words = words.replace("ap at", "AP at") if words.startswith("ap at") else words.capitalize()
@@ -159,7 +159,7 @@ def _rows(found: dict) -> list[dict]:
     """For a forest plot: the classes of a measure stand together under its name."""
     rows = []
     for name, value in found.items():
-        measure, _, of = _title(name).partition(", ")
+        measure, _, of = title(name).partition(", ")
         row = {"name": of or measure, "group": measure if of else "", "main": "mean" in of}
         rows.append({**row, **{x: value[x] for x in ("estimate", "low", "high")}})
     return rows
@@ -174,7 +174,7 @@ def _main(found: dict) -> dict:
 def _by_group(groups: dict[str, dict]) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"value": value, "score": _title(k), "estimate": float(v["estimate"]),
+            {"value": value, "score": title(k), "estimate": float(v["estimate"]),
              "95 % interval": _range(v), "patients": v["n_patients"]}
             for value, found in groups.items()
             for k, v in _main(found).items()
@@ -186,7 +186,7 @@ def _against(found: dict, other: dict, gain: dict) -> pd.DataFrame:
     """What this run scored, what the baseline did, and the difference."""
     rows = [
         {
-            "score": _title(name),
+            "score": title(name),
             "this run": float(found[name]["estimate"]),
             "baseline": float(other[name]["estimate"]),
             "difference": float(v["estimate"]),
@@ -204,7 +204,7 @@ def _intervals(found: dict) -> pd.DataFrame:
     table = pd.DataFrame(
         [
             {
-                "score": _title(name),
+                "score": title(name),
                 "estimate": float(v["estimate"]),
                 "95 % interval": _range(v),
                 "patients": v["n_patients"],
@@ -254,7 +254,7 @@ def _overlays(folder: Path, shown: list[dict], recipe: dict) -> Section:
     return Section("Predictions on truth", text, figures=drawn)
 
 
-def _cohort(cohort: pd.DataFrame, card: dict) -> Section:
+def cohort_section(cohort: pd.DataFrame, card: dict) -> Section:
     used, refused = cohort[cohort["verdict"] == "used"], cohort[cohort["verdict"] == "refused"]
     facts = {
         "scans": len(used),
@@ -267,7 +267,8 @@ def _cohort(cohort: pd.DataFrame, card: dict) -> Section:
     return Section("Cohort", f"Prepared with {recipe}.", facts=facts, tables=tables)
 
 
-def _pretraining(run: Path, last: int) -> Section:
+def pretraining_section(run: Path, last: int = 0, name: str = "") -> Section:
+    """The curve of a pretraining up to a step (0: the last one), and the newest pictures of its method."""
     config = json.loads((run / "config.json").read_text())
     method, fit = _method(run), config["fit"]
     rows = [r for r in _jsonl(run / "metrics.jsonl") if not last or r["step"] <= last]
@@ -284,7 +285,7 @@ def _pretraining(run: Path, last: int) -> Section:
     caution = ""
     if steps < fit["steps"]:
         caution = f"It was to take {fit['steps']} steps: these weights are from step {steps}."
-    return Section(f"Pretraining with {method}", text, caution, figures=drawn)
+    return Section(f"Pretraining with {name or method}", text, caution, figures=drawn)
 
 
 def _training(run: Path, card: dict) -> Section:
@@ -304,8 +305,9 @@ def _training(run: Path, card: dict) -> Section:
     return Section("Fine-tuning", text, figures=drawn)
 
 
-def _provenance(card: dict, commands: list[str]) -> Section:
-    facts = {"seed": card["config"]["fit"]["seed"], "cohort": card["cohort"], **card["versions"]}
+def provenance_section(card: dict, commands: list[str], facts: dict | None = None) -> Section:
+    facts = facts or {"seed": card["config"]["fit"]["seed"]}
+    facts = {**facts, "cohort": card["cohort"], **card["versions"]}
     text = (
         "From the prepared store; every key stands in config.json of a run's folder. Folders are "
         "given here by their last name, since this page is made to be passed on."

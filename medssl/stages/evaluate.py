@@ -107,7 +107,7 @@ def run(config: Config) -> Path:
             "choose another split=, or give splits= to `medssl index`",
         )  # fmt: skip
     remarks = truths.remarks(items, task.classes, strict=False)
-    groups = {name: _groups(manifest, items, name) for name in config.by}
+    groups = {name: groups_of(manifest, items, name) for name in config.by}
     seen = overlap(about, items)
     refuse_overlap(seen, config.run, config.allow_overlap)
     alike = look_alikes(about, items)
@@ -186,7 +186,7 @@ def run(config: Config) -> Path:
     return out
 
 
-def _groups(manifest: Manifest, items: pd.DataFrame, name: str) -> pd.Series:
+def groups_of(manifest: Manifest, items: pd.DataFrame, name: str) -> pd.Series:
     """Each item's group by a column of the manifest. Raises UserError LABELS for one that is not there, or
     that may tell who a patient is."""
     label = f"label_{name.removeprefix('label_')}"

@@ -54,6 +54,11 @@ def read_jsonl(path: Path) -> list[dict]:
     return rows
 
 
+def minutes_of(run: Path) -> float:
+    """How long a run has trained, over all its sittings."""
+    return MetricsLog(run).spent()[0] / 60
+
+
 def _short(value: float) -> float | None:
     value = float(value)
     return float(f"{value:.6g}") if math.isfinite(value) else None

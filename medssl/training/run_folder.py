@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medssl.config import flat
-from medssl.data.files import write_atomically
+from medssl.data.files import write_json
 from medssl.errors import UserError, one_line
 from medssl.progress import say
 
 # What may differ between a run and its continuation: of these only another number of threads can
 # change bits of the result, which the loop then says.
-FREE = {"out", "fit.workers", "fit.threads"}
+FREE = {"out", "fit.workers", "fit.threads", "jobs", "keep"}
 
 
 @contextmanager
@@ -35,10 +35,9 @@ def opened(folder: Path, config: dict) -> Iterator[None]:
                 "wait for it, or choose another out=",
             ) from error  # fmt: skip
         if (folder / "model").exists() or any((folder / "checkpoints").glob("step-*")):
-            _refuse_other(folder, read_config(folder), config)
+            refuse_other(folder, read_config(folder), config)
         else:  # what was asked before, if anything, has come to nothing
-            text = json.dumps(config, indent=1)
-            write_atomically(folder / "config.json", lambda p: p.write_text(text), private=True)
+            write_json(folder / "config.json", config, private=True)
         try:
             yield
         except KeyboardInterrupt:
@@ -70,7 +69,8 @@ def read_config(folder: Path) -> dict:
         ) from error
 
 
-def _refuse_other(folder: Path, old: dict, new: dict) -> None:
+def refuse_other(folder: Path, old: dict, new: dict) -> None:
+    """Raise UserError CONFIG where a folder's settings are not those that are asked for now."""
     if old.keys() != new.keys():
         cause = "is the folder of a run of another verb, or of another version of medssl"
         raise UserError("CONFIG", folder, cause, "choose another out=")

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from medssl.evaluation.summary import compared, differences, resampled_differences, summary
+from medssl.evaluation.summary import differences, figure_names, resampled_differences, summary
 
 N = {"n": 200, "seed": 1}
 
@@ -88,40 +88,6 @@ def test_differences_come_with_that_of_every_resample(kind):
         )
 
 
-def test_compared_averages_runs_and_is_paired_with_the_first_arm():
-    arms = {
-        "all": [classified(1), classified(2)],
-        "same": [classified(2), classified(1)],
-        "few": [classified(3)],
-    }
-    table = compared(arms, n=200)
-    area = {seed: summary(classified(seed), n=100)["auroc"].estimate for seed in (1, 2, 3)}
-    assert table["auroc estimate"].tolist() == pytest.approx(
-        [(area[1] + area[2]) / 2, (area[1] + area[2]) / 2, area[3]]
-    )
-    assert (table.loc[["all", "same"]].filter(like="difference") == 0).all(axis=None)
-    few = table.loc["few"]
-    assert few["difference estimate"] == pytest.approx(area[3] - (area[1] + area[2]) / 2)
-    assert few["difference low"] < few["difference estimate"] < few["difference high"]
-    assert table["auroc low"]["all"] < table["auroc estimate"]["all"] < table["auroc high"]["all"]
-    seeds = [table["lowest run"]["all"], table["highest run"]["all"]]
-    assert seeds == pytest.approx(sorted([area[1], area[2]])) and table["runs"].tolist() == [
-        2,
-        2,
-        1,
-    ]
-    patients = classified(1)["patient"].nunique()
-    assert (table["patients"] == patients).all() and (table["cases"] == len(classified(1))).all()
-
-
-def test_compared_takes_cases_in_any_order_and_refuses_other_ones():
-    turned = classified(1).iloc[::-1]
-    table = compared({"a": [classified(1)], "b": [turned]}, n=100)
-    assert table["difference high"]["b"] == 0
-    with pytest.raises(ValueError, match="different cases"):
-        compared({"a": [classified(1)], "b": [turned.iloc[1:]]}, n=100)
-
-
 def boxed(seed: int, told: float = 0.9) -> pd.DataFrame:
     """Twelve films of six patients, half of them with one or two boxes."""
     draw, rows = np.random.default_rng(seed), []
@@ -177,3 +143,8 @@ def test_boxes_of_two_runs_are_compared_film_by_film():
     assert gain.estimate == pytest.approx(alone) and gain.low > 0
     with pytest.raises(ValueError, match="different cases"):
         differences(good, bad[bad["id"] != "f3"], **N)
+
+
+def test_the_names_of_figures_are_those_of_the_summary():
+    for table in (classified(1), boxed(1)):
+        assert figure_names(table) == list(summary(table, n=100))
