@@ -25,6 +25,7 @@ VERBS = {
     "scrub": "look for what could tell who a patient is, and clean what is passed on",
     "demo": "run the whole chain on an embedded phantom cohort, in minutes",
     "doctor": "say what is installed, what is missing and the command that mends it",
+    "runs": "list runs, tell the best that can be compared, show one",
     "methods": "list the pretraining methods and the networks that each takes",
     "presets": "list the shipped presets and pipelines",
     "copy": "copy a shipped preset or pipeline to edit it",

@@ -1,5 +1,6 @@
 """Another evaluation to compare with, looked at before anything is scored."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from medssl.errors import UserError
+from medssl.evaluation.detection import EDGES
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,13 @@ class Baseline:
         """What it was and what it scored."""
         return {k: self.metrics.get(k) for k in ("run", "start", "trained_on", "metrics")}
 
+    @property
+    def question(self) -> str:
+        """Stands for what was asked: which cases, whose, what is true of them, and the tolerance."""
+        asked = truths(self.cases).to_csv(index=False)
+        more = [sorted(self.metrics.get("classes", [])), self.metrics.get("tolerance_mm")]
+        return hashlib.sha256(f"{asked}{more}".encode()).hexdigest()[:16]
+
     def check(self, ids: set[str], classes: dict[int, str], tolerance: float) -> None:
         """Raise UserError unless it scored these cases, on these classes, at this tolerance (mm)."""
         scored = set(self.cases["id"])
@@ -59,3 +68,44 @@ class Baseline:
                 f"its surface distance has a tolerance of {other:g} mm, this one {tolerance:g} mm",
                 f"evaluate with tolerance={other:g}",
             )  # fmt: skip
+
+    def check_truths(self, cases: pd.DataFrame) -> None:
+        """Raise UserError unless the same is true of the same cases in another table."""
+        ours, theirs = truths(self.cases), truths(cases)
+        if set(ours) != set(theirs):
+            raise UserError(
+                "MISMATCH", self.folder,
+                f"answers another kind of question ({', '.join(sorted(set(ours) ^ set(theirs)))})",
+                "compare runs of one task",
+            )  # fmt: skip
+        theirs = theirs[list(ours)]
+        if len(ours) == len(theirs):
+            other = ~((ours == theirs) | (ours.isna() & theirs.isna()))
+            if not other.any(axis=None):
+                return
+            columns = ", ".join(other.columns[other.any()])
+            cause = (
+                f"of {ours.loc[other.any(axis=1), 'id'].nunique()} cases it has another {columns}"
+            )
+        else:
+            cause = f"it has {len(ours)} rows that are true, not {len(theirs)}"
+        raise UserError(
+            "MISMATCH",
+            self.folder,
+            cause,
+            "evaluate both runs on the same store, with the same labels",
+        )
+
+
+def truths(cases: pd.DataFrame) -> pd.DataFrame:
+    """What a table of cases holds that no model has a say in, in an order that is its own."""
+    if "box" in cases:
+        true = cases[cases["box"] == "truth"]
+        without = cases[~cases["id"].isin(true["id"])].drop_duplicates("id")
+        told = ["id", "patient", "class", *(c for c in EDGES[3] if c in cases)]
+        table = pd.concat([true[told], without[["id", "patient"]]])
+        return table.sort_values([c for c in told if c != "patient"], ignore_index=True).round(3)
+    told = ("id", "patient", "class", "truth", "volume_ml_truth")
+    known = [c for c in cases if c in told or c.startswith("truth_")]
+    order = ["id", "class"] if "class" in cases else ["id"]
+    return cases[known].sort_values(order, ignore_index=True).round(3)

@@ -1,5 +1,7 @@
 """Which figure of a table of cases comes first, and whether higher or lower is better."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from medssl.evaluation.summary import MEASURES
@@ -18,6 +20,8 @@ BETTER = {
 }  # fmt: skip
 # Of boxes, which carry a number: "ap at IoU 0.5", "sensitivity at 0.125 false a scan".
 AT = ("ap at IoU ", "sensitivity at ")
+# Grades have figures of classes, too.
+FIRST = ("dice, mean of classes", "quadratic_kappa", "mean_absolute_error", "auroc", AT[0])
 
 
 def headline(cases: pd.DataFrame) -> tuple[str, bool]:
@@ -37,6 +41,15 @@ def headline(cases: pd.DataFrame) -> tuple[str, bool]:
     else:
         name = "auroc"
     return name, higher_is_better(name)
+
+
+def headline_among(figures: Iterable[str]) -> tuple[str, bool] | None:
+    """The same, by the names of a table's figures; None where it is none of those."""
+    for first in FIRST:
+        for name in figures:
+            if name == first or (first.endswith(" ") and name.startswith(first)):
+                return name, higher_is_better(name)
+    return None
 
 
 def higher_is_better(figure: str) -> bool:

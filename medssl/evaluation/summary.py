@@ -68,7 +68,7 @@ def resampled_differences(
         order = a.index
     if set(a.index) != set(b.index):
         raise ValueError("the tables hold different cases")
-    b = b.loc[order]
+    b = in_order_of(b.loc[order], a)
     one, two = figures_of(a), figures_of(b)
     if one:
 
@@ -108,6 +108,13 @@ def every_figure(cases: pd.DataFrame) -> Figures:
 def figure_names(cases: pd.DataFrame) -> list[str]:
     """The figures that a table of cases gives."""
     return list(every_figure(cases)(np.ones((1, cases["id"].nunique()))))
+
+
+def in_order_of(cases: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """The same table with its columns as another has them: which of two classes is the second, whose
+    figures are given, follows from it."""
+    shared = [c for c in other if c in cases]
+    return cases[shared + [c for c in cases if c not in other]]
 
 
 def boxes_of(cases: pd.DataFrame) -> tuple[list[Boxes], list[Boxes], dict[int, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 
-def call(verb: str, preset: str = "", **values: Any) -> Path | None:
+def call(verb: str, preset: str = "", /, **values: Any) -> Path | None:
     """Run a stage as the command line would: `call("prepare", "ct_body", manifest=..., out=...)`."""
     from medssl import config
 

@@ -144,6 +144,7 @@ def run(config: Config) -> Path:
         "run": scrub(config.run.resolve().name),
         "start": about["start"],
         "trained_on": about["trained_on"],
+        "weights_sha256": about["weights_sha256"],
         "classes": list(task.classes.values()),
         "split": config.split,
         "n_patients": int(items["patient"].nunique()),

@@ -1,12 +1,13 @@
 """A run's folder: which config it belongs to, and that one process at a time writes there."""
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from medssl.config import flat
-from medssl.data.files import write_json
+from medssl.data.files import NO_LOCKS, write_json
 from medssl.errors import UserError, one_line
 from medssl.progress import say
 
@@ -43,6 +44,25 @@ def opened(folder: Path, config: dict) -> Iterator[None]:
         except KeyboardInterrupt:
             say("stopped; the same command goes on from the last checkpoint")
             raise
+
+
+def held(folder: Path) -> bool:
+    """Whether another process is writing to a run; one of this process is not seen."""
+    import fcntl
+
+    path = Path(folder) / ".lock"
+    if not path.exists():
+        return False
+    with open(path) as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                return False
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            return True
+    return False
 
 
 def finished(folder: Path) -> Path:

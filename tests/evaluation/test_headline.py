@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medssl.evaluation.headline import headline, higher_is_better
+from medssl.evaluation.headline import headline, headline_among, higher_is_better
 from medssl.evaluation.summary import summary
 from tests.evaluation.test_summary import boxed, classified, segmented
 
@@ -63,6 +63,7 @@ def test_every_kind_of_table_has_a_headline_among_its_figures(kind):
     made, name, higher = KINDS[kind]
     found = summary(made(), n=100)
     assert headline(made()) == (name, higher) and name in found
+    assert headline_among(found) == (name, higher)
     assert {type(higher_is_better(figure)) for figure in found} == {bool}
 
 
@@ -93,6 +94,10 @@ def improved(cases: pd.DataFrame) -> pd.DataFrame:
     right = {f"score_{n}": (cases["truth"] == n).astype(float) for n in names}
     better = cases.assign(predicted=cases["truth"], untempered=1.0, **right)
     return better.assign(predicted_step=cases["truth_step"]) if "truth_step" in cases else better
+
+
+def test_of_other_figures_none_is_the_headline():
+    assert headline_among(["surprise", "dice, liver"]) is None and headline_among([]) is None
 
 
 def test_a_figure_that_is_not_known_is_not_guessed():

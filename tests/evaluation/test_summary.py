@@ -3,7 +3,13 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from medssl.evaluation.summary import differences, figure_names, resampled_differences, summary
+from medssl.evaluation.summary import (
+    differences,
+    figure_names,
+    in_order_of,
+    resampled_differences,
+    summary,
+)
 
 N = {"n": 200, "seed": 1}
 
@@ -69,6 +75,14 @@ def test_classification_differences_are_paired_resample_by_resample():
         assert found[name].estimate == pytest.approx(one[name].estimate - two[name].estimate)
     same = differences(a, a.sample(frac=1, random_state=0), **N)
     assert all(i.low == i.high == i.estimate == 0 for i in same.values())
+
+
+def test_of_two_classes_the_same_one_is_the_second_in_both_tables():
+    a, b = classified(0), classified(1)
+    turned = b[["id", "patient", "truth", "predicted", "score_yes", "score_no"]]
+    assert summary(turned, **N)["auprc"] != summary(b, **N)["auprc"]
+    assert differences(a, turned, **N) == differences(a, b, **N)
+    assert summary(in_order_of(turned, a), **N) == summary(b, **N)
 
 
 @pytest.mark.parametrize("kind", ["masks", "classes", "boxes"])
