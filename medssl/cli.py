@@ -20,6 +20,7 @@ VERBS = {
     "probe": "ask whether a pretrained representation is any good",
     "finetune": "train a head on labelled scans: structures, classes, labels, grades, numbers",
     "evaluate": "score a fine-tuned model on held-out patients, with intervals, and report",
+    "compare": "set evaluated runs side by side, with paired differences and p-values",
     "study": "say whether pretraining helped, and how many labels it saves",
     "predict": "predict new scans, in their own geometry",
     "scrub": "look for what could tell who a patient is, and clean what is passed on",
@@ -127,8 +128,9 @@ def help_text(verb: str, words: list[str]) -> str:
     preset, values = config.parse(stage.Config, verb, words)
     usage = [f"medssl {verb}", "[preset]" if known else ""]
     for name in stage.Config.positional:
-        required = stage.Config.model_fields[name].is_required()
-        usage.append(name.upper() if required else f"[{name.upper()}]")
+        field = stage.Config.model_fields[name]
+        word = name.upper() + (" ..." if config.takes_many(stage.Config, name) else "")
+        usage.append(word if field.is_required() else f"[{word}]")
     about, rows = stage.__doc__, describe(stage.Config, values=values)
     if hasattr(stage, "details"):
         about, rows = stage.details(values) or (about, rows)

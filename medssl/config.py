@@ -56,7 +56,8 @@ class Keys(BaseModel):
 
 
 class Config(Keys):
-    """What a stage needs to know. `positional` keys may be given without their name."""
+    """What a stage needs to know. `positional` keys may be given without their name; a list that is the
+    last of them takes all words that are left."""
 
     positional: ClassVar[tuple[str, ...]] = ()
     examples: ClassVar[tuple[str, ...]] = ()
@@ -228,6 +229,8 @@ def parse(config: type[Config], verb: str, words: list[str]) -> tuple[str, dict[
             _set(overrides, key.replace("-", "_").split("."), _parse(value))
         elif verb in presets() and not chosen and _names_preset(verb, word, bool(free)):
             chosen = word
+        elif free and takes_many(config, free[0]):
+            overrides[free[0]] = [*_as_list(overrides.get(free[0], [])), *_as_list(word)]
         elif free:
             overrides[free.pop(0)] = word
         else:
@@ -237,6 +240,12 @@ def parse(config: type[Config], verb: str, words: list[str]) -> tuple[str, dict[
         extra = {k: overrides.pop(k) for k in list(overrides) if k not in config.model_fields}
         overrides["overrides"] = extra
     return chosen, merge(values, overrides)
+
+
+def takes_many(config: type[Config], name: str) -> bool:
+    """Whether a positional key takes all words that are left."""
+    last = name == config.positional[-1]
+    return last and _wants_list(config.model_fields[name].annotation)
 
 
 def of(config: type[Config], verb: str, preset: str = "", values: dict | None = None) -> Config:

@@ -178,3 +178,17 @@ def test_none_is_a_word_where_it_can_be_chosen():
     assert config.load(Example, "nothing", ["which=none"]).which == "none"
     with pytest.raises(UserError, match="CONFIG flag"):
         config.load(Example, "nothing", ["flag=none"])
+
+
+class Several(config.Config):
+    positional: ClassVar = ("first", "rest")
+    first: str = Field("", description="one")
+    rest: list[Path] = Field([], description="all that is left")
+
+
+def test_a_list_that_is_the_last_positional_key_takes_all_words_that_are_left():
+    found = config.load(Several, "nothing", ["a", "b", "c,d", "e/f"])
+    assert found.first == "a" and found.rest == [Path("b"), Path("c"), Path("d"), Path("e/f")]
+    found = config.load(Several, "nothing", ["a", "rest=b", "c"])
+    assert found.rest == [Path("b"), Path("c")]
+    assert config.takes_many(Several, "rest") and not config.takes_many(Several, "first")

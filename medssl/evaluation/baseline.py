@@ -9,6 +9,7 @@ import pandas as pd
 
 from medssl.errors import UserError
 from medssl.evaluation.detection import EDGES
+from medssl.evaluation.headline import headline
 
 
 @dataclass(frozen=True)
@@ -69,32 +70,33 @@ class Baseline:
                 f"evaluate with tolerance={other:g}",
             )  # fmt: skip
 
-    def check_truths(self, cases: pd.DataFrame) -> None:
-        """Raise UserError unless the same is true of the same cases in another table."""
-        ours, theirs = truths(self.cases), truths(cases)
-        if set(ours) != set(theirs):
+    def check_kind(self, cases: pd.DataFrame) -> None:
+        """Raise UserError unless another table answers the same kind of question."""
+        differ = set(truths(self.cases)) ^ set(truths(cases))
+        if differ or headline(self.cases) != headline(cases):
+            what = headline(self.cases)[0], headline(cases)[0]
             raise UserError(
-                "MISMATCH", self.folder,
-                f"answers another kind of question ({', '.join(sorted(set(ours) ^ set(theirs)))})",
-                "compare runs of one task",
+                "MISMATCH", self.folder, f"its cases are scored by {what[0]}, others by {what[1]}"
+                + (f" (only one side has {', '.join(sorted(differ))})" if differ else ""),
+                "compare runs of one task, evaluated with the same iou",
             )  # fmt: skip
-        theirs = theirs[list(ours)]
-        if len(ours) == len(theirs):
-            other = ~((ours == theirs) | (ours.isna() & theirs.isna()))
-            if not other.any(axis=None):
-                return
-            columns = ", ".join(other.columns[other.any()])
-            cause = (
-                f"of {ours.loc[other.any(axis=1), 'id'].nunique()} cases it has another {columns}"
-            )
-        else:
+
+    def check_truths(self, cases: pd.DataFrame) -> None:
+        """Raise UserError unless the same is true of the same cases in another table of this kind."""
+        ours, theirs = truths(self.cases), truths(cases)
+        cause = ""
+        if len(ours) != len(theirs):
             cause = f"it has {len(ours)} rows that are true, not {len(theirs)}"
-        raise UserError(
-            "MISMATCH",
-            self.folder,
-            cause,
-            "evaluate both runs on the same store, with the same labels",
-        )
+        else:
+            theirs = theirs[list(ours)]
+            other = ~((ours == theirs) | (ours.isna() & theirs.isna()))
+            if other.any(axis=None):
+                columns = ", ".join(other.columns[other.any()])
+                n = ours.loc[other.any(axis=1), "id"].nunique()
+                cause = f"of {n} cases it has another {columns}"
+        if cause:
+            fix = "evaluate both runs on the same store, with the same labels"
+            raise UserError("MISMATCH", self.folder, cause, fix)
 
 
 def truths(cases: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def resampled_mean(
     _, cluster = np.unique(patients, return_inverse=True)
     k = cluster.max() + 1
     sums, counts = np.bincount(cluster, values, k), np.bincount(cluster, minlength=k)
-    weights = generator(seed, "bootstrap").multinomial(k, np.full(k, 1 / k), size=n)
+    weights = _drawn(seed, int(k), n)
     means = (weights @ sums) / (weights @ counts)
     return Interval(
         float(values.mean()), *ends(means, level), int(k), len(values), seed, left_out
@@ -133,7 +134,7 @@ def resampled(
         raise ValueError("no cases to score")
     k, cases = len(names), len(cluster)
     estimates = {name: float(v[0]) for name, v in statistics(np.ones((1, cases))).items()}
-    weights = generator(seed, "bootstrap").multinomial(k, np.full(k, 1 / k), size=n)
+    weights = _drawn(seed, int(k), n)
     blocks = np.array_split(weights, max(1, n * cases // BLOCK))
     drawn = [statistics(some[:, cluster].astype(float)) for some in blocks]
     return estimates, {name: np.concatenate([some[name] for some in drawn]) for name in estimates}
@@ -149,6 +150,14 @@ def intervals_of(
         name: Interval(estimate, *ends(samples[name], level), k, cases, seed)
         for name, estimate in estimates.items()
     }
+
+
+@lru_cache(maxsize=1)  # asked for again by every figure of a table
+def _drawn(seed: int, k: int, n: int) -> np.ndarray:
+    """How often each of k patients is in each of n resamples (n, k)."""
+    weights = generator(seed, "bootstrap").multinomial(k, np.full(k, 1 / k), size=n)
+    weights.flags.writeable = False
+    return weights
 
 
 def ends(samples: np.ndarray, level: float = 0.95, method: str = "linear") -> tuple[float, float]:

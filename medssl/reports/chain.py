@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from medssl.data.recipe import Recipe
 from medssl.evaluation.detection import Boxes
@@ -13,24 +12,12 @@ from medssl.reports import answers, charts, figures, method_figures
 from medssl.reports.cohort import by_split
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
+from medssl.reports.scores import between, forests, title, with_interval
 from medssl.reports.style import as_png
 
 PICTURES = 2
 HEADLINE = 4
 COLLAPSE = ("spread", "rank")
-MEASURES = {
-    "nsd": "NSD", "hd95_mm": "HD95 in mm", "lesion_sensitivity": "Sensitivity to lesions",
-    "lesion_f1": "F1 of lesions", "brier": "Brier score",
-    "auroc": "AUROC", "auprc": "AUPRC",
-    "balanced_accuracy": "Balanced accuracy", "map": "mAP at IoU 0.5 to 0.95",
-    "froc_mean": "Mean sensitivity at 1/8 to 8 false a scan",
-}  # fmt: skip
-# Of figures that are no shares.
-UNITS = {
-    "hd95_mm": "mm", "error in steps": "steps", "mean_absolute_error": "unit of the target",
-    "error of the training mean": "unit of the target", "root_mean_square": "unit of the target",
-    "gain over the training mean": "unit of the target",
-}  # fmt: skip
 
 
 def write(
@@ -85,7 +72,7 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
     tables = [(_intervals(found), "Scores with their intervals.")]
     drawn = [
         (forest, "Scores and 95 % intervals.", "forest plot of the scores")
-        for forest in _forests(found)
+        for forest in forests(found)
     ]
     if gain:
         other = result["baseline"]
@@ -99,7 +86,7 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
         words += "and errors, left of it."
         drawn += [
             (forest, words, "forest plot of the differences")
-            for forest in _forests(gain, 0, "difference to the baseline")
+            for forest in forests(gain, 0, "difference to the baseline")
         ]
     for column, groups in result.get("subgroups", {}).items():
         tables.append(
@@ -111,7 +98,7 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
     if "dice" not in cases:
         words, more, pictures = answers.results(cases, list(card["classes"].values()))
         text, tables, drawn = f"{text}\n\n{words}".strip(), tables + more, drawn + pictures
-    facts = {title(k): _words(v) for k, v in _main(found).items()}
+    facts = {title(k): with_interval(v) for k, v in _main(found).items()}
     return Section("Results", text, _caution(result), facts, tables, figures=drawn)
 
 
@@ -136,35 +123,6 @@ def _caution(result: dict) -> str:
     return " ".join(said)
 
 
-def title(name: str) -> str:
-    """The name of a figure in words: dice, liver -> Dice, liver; nsd -> NSD."""
-    measure, comma, of = name.partition(", ")
-    words = measure.replace("_", " ")
-    words = words.replace("ap at", "AP at") if words.startswith("ap at") else words.capitalize()
-    return MEASURES.get(measure, words) + comma + of
-
-
-def _forests(found: dict, reference: float | None = None, label: str = "") -> list[Figure]:
-    """A forest plot for the figures of each unit: millimetres and shares have no common axis."""
-    units: dict[str, dict] = {}
-    for name, value in found.items():
-        units.setdefault(UNITS.get(name.partition(", ")[0], ""), {})[name] = value
-    return [
-        charts.dots_with_intervals(_rows(some), reference, ", ".join(filter(None, [label, unit])))
-        for unit, some in units.items()
-    ]
-
-
-def _rows(found: dict) -> list[dict]:
-    """For a forest plot: the classes of a measure stand together under its name."""
-    rows = []
-    for name, value in found.items():
-        measure, _, of = title(name).partition(", ")
-        row = {"name": of or measure, "group": measure if of else "", "main": "mean" in of}
-        rows.append({**row, **{x: value[x] for x in ("estimate", "low", "high")}})
-    return rows
-
-
 def _main(found: dict) -> dict:
     """The figures that stand first."""
     main = {k: v for k, v in found.items() if "mean of classes" in k} or found
@@ -175,7 +133,7 @@ def _by_group(groups: dict[str, dict]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"value": value, "score": title(k), "estimate": float(v["estimate"]),
-             "95 % interval": _range(v), "patients": v["n_patients"]}
+             "95 % interval": between(v), "patients": v["n_patients"]}
             for value, found in groups.items()
             for k, v in _main(found).items()
         ]
@@ -190,7 +148,7 @@ def _against(found: dict, other: dict, gain: dict) -> pd.DataFrame:
             "this run": float(found[name]["estimate"]),
             "baseline": float(other[name]["estimate"]),
             "difference": float(v["estimate"]),
-            "95 % interval": _range(v),
+            "95 % interval": between(v),
             "patients": v["n_patients"],
             "cases": v["n_cases"],
         }
@@ -206,7 +164,7 @@ def _intervals(found: dict) -> pd.DataFrame:
             {
                 "score": title(name),
                 "estimate": float(v["estimate"]),
-                "95 % interval": _range(v),
+                "95 % interval": between(v),
                 "patients": v["n_patients"],
                 "cases": v["n_cases"],
                 "left out": v.get("n_left_out", 0),
@@ -215,18 +173,6 @@ def _intervals(found: dict) -> pd.DataFrame:
         ]
     )
     return table if table["left out"].any() else table.drop(columns="left out")
-
-
-def _range(value: dict) -> str:
-    if pd.isna(value["low"]):
-        return "not defined"
-    return f"{value['low']:z.3f} to {value['high']:z.3f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _words(value: dict) -> str:
-    if pd.isna(value["estimate"]):
-        return "not defined"
-    return f"{value['estimate']:z.3f} ({_range(value)})"
 
 
 def _overlays(folder: Path, shown: list[dict], recipe: dict) -> Section:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -14,7 +13,20 @@ from medssl.evaluation.intervals import too_few
 from medssl.reports import answers, chain, charts
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
+from medssl.reports.scores import between, probability, title, with_interval
 from medssl.reports.style import LINES, SOFT, as_png, styled
+
+
+GAINS = [
+    "arm",
+    "labelled",
+    "gain",
+    "95 % interval",
+    "p",
+    "p, corrected",
+    "lowest run",
+    "highest run",
+]
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class Told:
 def write(folder: Path, told: Told) -> Path:
     """Compose folder/report.html, and its first figure apart as folder/curve.png."""
     study = told.study
-    curve = as_png(efficiency_curves(study, chain.title(told.main)))
+    curve = as_png(efficiency_curves(study, title(told.main)))
     (folder / "curve.png").write_bytes(curve)
     sections = [
         _short(told, curve),
@@ -127,12 +139,10 @@ def _short(told: Told, curve: bytes) -> Section:
         "intervals over patients, paired between arms; they speak of other patients. How far single draws "
         "lie apart is in the tables."
     )
-    facts = {"figure": chain.title(told.main), "test patients": study.n_patients,
+    facts = {"figure": title(told.main), "test patients": study.n_patients,
              "fine-tunings scored": sum(len(r) for r in study.runs.values())}  # fmt: skip
-    words = (
-        f"{chain.title(told.main)} over the number of labelled scans, and the gain over {SCRATCH}."
-    )
-    table = _wide(study.curve(), _range)
+    words = f"{title(told.main)} over the number of labelled scans, and the gain over {SCRATCH}."
+    table = _wide(study.curve(), with_interval)
     caption = "Scores with 95 % intervals, by number of labelled scans."
     return Section(
         "In short", text, too_few(study.n_patients), facts, [(table, caption)],
@@ -166,30 +176,21 @@ def _gains(told: Told) -> Section:
         for _, r in gains.iterrows()
     ]
     better = "" if study.better > 0 else " The sign is turned: more is better."
-    table = gains.assign(**{"95 % interval": gains.apply(_between, axis=1)})
-    table = table.rename(columns={"estimate": "gain"})[
-        [
-            "arm",
-            "labelled",
-            "gain",
-            "95 % interval",
-            "p",
-            "p, corrected",
-            "lowest run",
-            "highest run",
-        ]
-    ]
+    table = gains.assign(**{"95 % interval": gains.apply(between, axis=1)})
+    for column in ("p", "p, corrected"):
+        table[column] = table[column].map(probability)
+    table = table.rename(columns={"estimate": "gain"})[GAINS]
     text = (
-        f"What every arm gains in {chain.title(told.main)} over the same network from scratch, on the same "
+        f"What every arm gains in {title(told.main)} over the same network from scratch, on the same "
         f"labelled scans and test cases.{better} P-values are two-sided, of the same resamples, and "
         f"corrected for {len(gains)} comparisons after Holm; the lowest and the highest run are differences "
         "of single fine-tunings."
     )
-    forest = charts.dots_with_intervals(rows, 0, f"gain in {chain.title(told.main)}")
+    forest = charts.dots_with_intervals(rows, 0, f"gain in {title(told.main)}")
     words = "Gains with 95 % intervals; right of the line pretraining is better."
     return Section(
         "Gain over training from scratch", text, tables=[(table, "Paired gains.")],
-        formats={"p": ".4f", "p, corrected": ".4f"}, figures=[(forest, words, "forest plot of the gains")],
+        figures=[(forest, words, "forest plot of the gains")],
     )  # fmt: skip
 
 
@@ -221,8 +222,8 @@ def _labels_saved(study: Efficiency) -> Section:
 
 def _shrinking(study: Efficiency) -> Section:
     losses = study.losses()
-    losses = losses.assign(loss=losses.apply(_range, axis=1))[["arm", "from", "to", "loss"]]
-    shares = _wide(study.shares(), lambda r: _range(r, 100, ".1f"))
+    losses = losses.assign(loss=losses.apply(with_interval, axis=1))[["arm", "from", "to", "loss"]]
+    shares = _wide(study.shares(), with_interval)
     text = (
         "How robust an arm is when labels shrink, and how near it comes with few labels to what training "
         "from scratch reaches with most."
@@ -231,14 +232,14 @@ def _shrinking(study: Efficiency) -> Section:
         "When labels are few", text,
         tables=[
             (losses, "Loss of score between most and fewest labels, with 95 % intervals."),
-            (shares, "Score in per cent of training from scratch with most labels."),
+            (shares, "Score as a share of what training from scratch reaches with most labels."),
         ],
     )  # fmt: skip
 
 
 def _subgroups(told: Told) -> Section:
     table = told.subgroups
-    table = table.assign(gain=table.apply(_range, axis=1))
+    table = table.assign(gain=table.apply(with_interval, axis=1))
     table = table[["group", "value", "patients", "arm", "labelled", "gain"]]
     return Section("Subgroups", "Gains of every group of test patients apart.",
                    tables=[(table, "Gains by group, with 95 % intervals.")])  # fmt: skip
@@ -252,8 +253,8 @@ def _other_figures(told: Told) -> Section:
         few = min(count for _, count in study.runs)
         curve = study.curve()
         curve = curve[curve["labelled"] == few]
-        scores = {r["arm"]: _range(r) for _, r in curve.iterrows()}
-        rows.append({"figure": chain.title(name), **scores})
+        scores = {r["arm"]: with_interval(r) for _, r in curve.iterrows()}
+        rows.append({"figure": title(name), **scores})
     few = min(count for _, count in told.study.runs)
     return Section(
         "Every class, every figure", "All numbers of labels are in figures.csv.",
@@ -315,14 +316,3 @@ def _wide(table: pd.DataFrame, words: Callable[[pd.Series], str]) -> pd.DataFram
     wide = told.pivot(index="labelled", columns="arm", values="told")
     wide = wide[list(dict.fromkeys(table["arm"]))].fillna("\N{EN DASH}")
     return wide.rename_axis(columns=None).reset_index()
-
-
-def _range(row: pd.Series, times: float = 1, form: str = ".3f") -> str:
-    estimate, low, high = (times * row[k] for k in ("estimate", "low", "high"))
-    if np.isnan(estimate):
-        return "not defined"
-    return f"{estimate:z{form}} ({low:z{form}} to {high:z{form}})".replace("-", "\N{MINUS SIGN}")
-
-
-def _between(row: pd.Series) -> str:
-    return _range(row).partition(" (")[2].rstrip(")")

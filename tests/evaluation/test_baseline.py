@@ -56,6 +56,7 @@ TABLES = {
 def test_of_the_same_cases_the_same_is_true_whatever_a_model_says(kind):
     one, two = (TABLES[kind](seed) for seed in (0, 1))
     mixed = two.sample(frac=1, random_state=0)
+    held(one).check_kind(mixed)
     held(one).check_truths(mixed)
     assert held(one).question == held(mixed).question
     assert held(one).question != held(one, tolerance_mm=2.0).question
@@ -84,8 +85,11 @@ def test_other_labels_of_the_same_cases_are_refused(kind, column, value, cause):
 
 
 def test_another_kind_of_table_and_a_box_more_are_refused():
-    with pytest.raises(UserError, match="another kind of question"):
-        held(TABLES["masks"](0)).check_truths(classified(0))
+    with pytest.raises(UserError, match="scored by dice, mean of classes, others by auroc"):
+        held(TABLES["masks"](0)).check_kind(classified(0))
+    with pytest.raises(UserError, match="scored by ap at IoU 0.5, others by ap at IoU 0.1"):
+        held(boxed(0)).check_kind(boxed(0).assign(iou=0.1))
+    held(boxed(0)).check_kind(boxed(1))
     cases = TABLES["boxes"](0)
     more = cases[cases["box"] == "truth"].head(1).assign(x0=1.0)
     with pytest.raises(UserError, match="rows that are true"):

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from medssl.reports.answers import results
+from medssl.reports.answers import MOST_CLASSES, overlaid, results
 
 
 def cases(n=40):
@@ -72,3 +72,30 @@ def test_boxes_have_a_table_and_curves_of_the_classes_that_were_told():
 def test_nothing_found_is_a_table_without_curves():
     _, tables, drawn = results(of_boxes(False), [])
     assert len(tables[0][0]) == 2 and not drawn
+
+
+def test_curves_of_several_runs_are_laid_over_each_other_by_class():
+    one, two = cases(), cases().assign(score_yes=lambda t: (t["truth"] == "yes") * 0.5 + 0.1)
+    [(figure, words, alt)] = overlaid({"first": one, "second": two}, ["no", "yes"])
+    assert words == "Receiver operating characteristic of yes." and alt == "ROC curves"
+    assert [t.get_text() for t in figure.axes[0].get_legend().texts] == ["first", "second"]
+    x, y = figure.axes[0].lines[2].get_data()
+    assert np.trapezoid(y, x) == 1  # that of the second run, which knows
+
+    labels = pd.DataFrame({f"{k}_{n}": (np.arange(30) % m == 0) * 1.0
+                           for m, n in enumerate("abcdef", 2) for k in ("truth", "score")})  # fmt: skip
+    drawn = overlaid({"first": labels, "second": labels}, list("abcdef"))
+    assert [words[-2] for _, words, _ in drawn] == list("abcd") and len(drawn) == MOST_CLASSES
+
+
+def test_boxes_have_froc_curves_of_those_runs_that_told_of_a_class():
+    [(figure, words, alt)] = overlaid({"first": of_boxes(True), "second": of_boxes(True)}, [])
+    assert "mass" in words and alt == "FROC curves" and len(figure.axes[0].get_legend().texts) == 2
+    [(figure, *_)] = overlaid({"first": of_boxes(True), "second": of_boxes(False)}, [])
+    assert figure.axes[0].get_legend() is None
+
+
+def test_numbers_and_masks_have_no_such_curves():
+    table = pd.DataFrame({"truth": [1.0, 2.0], "predicted": [1.1, 1.7], "usual": [1.5, 1.5]})
+    assert overlaid({"a": table, "b": table}, ["age"]) == []
+    assert overlaid({"a": pd.DataFrame({"dice": [0.5]})}, ["liver"]) == []
