@@ -17,8 +17,9 @@ OVERHANG = 1.0  # pixels that rounding may push a box over the edge
 
 @dataclass
 class CocoImage:
-    """One image; `boxes` are {"box": [x0, y0, x1, y1], "class": name} in (column, row) pixels, and
-    `sources` what each is called in the file."""
+    """One image; `boxes` are {"box": [x0, y0, x1, y1], "class": name} in (column, row) pixels, with
+    "ignored" where something is that is neither to be found nor false (COCO's iscrowd), and `sources`
+    what each is called in the file."""
 
     file_name: str
     width: int
@@ -42,7 +43,8 @@ def read_coco(path: Path) -> list[CocoImage]:
         image = _known(entry, "image_id", found, where, path)
         where += f" (on {image.file_name})"
         name = _known(entry, "category_id", names, where, path)
-        image.boxes.append({"box": _box(entry.get("bbox"), image, where, path), "class": name})
+        box = {"box": _box(entry.get("bbox"), image, where, path), "class": name}
+        image.boxes.append(box | ({"ignored": True} if _is_crowd(entry, where, path) else {}))
         image.sources.append(where)
     return list(found.values())
 
@@ -141,6 +143,15 @@ def _known(entry: dict, key: str, known: dict, where: str, path: Path):
             fix += f" (there are {listed([f'{k}: {name}' for k, name in known.items()], 5)})"
         raise UserError("LABELS", path, f"{where} has {said}", fix)
     return known[id]
+
+
+def _is_crowd(entry: dict, where: str, path: Path) -> bool:
+    crowd = entry.get("iscrowd", 0)
+    if crowd not in (0, 1, None):
+        cause = f"{where} has the iscrowd {_said(crowd)}, expected 0 or 1"
+        fix = "write 1 for a region that is to be ignored, 0 for a box"
+        raise UserError("LABELS", path, cause, fix)
+    return bool(crowd)
 
 
 def _is_id(value: object) -> bool:

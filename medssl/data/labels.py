@@ -245,7 +245,7 @@ def _mask_paths(values: pd.Series, source: Path, outside: bool, *folders: str) -
 
 
 def _from_coco(manifest: Manifest, source: Path) -> _Found:
-    found = _Found("images")
+    found, ignored = _Found("images"), 0
     places = Places(manifest, source.parent)
     for image in boxes.read_coco(source):
         rows = places.at(image.file_name) or places.named(image.file_name)
@@ -261,6 +261,7 @@ def _from_coco(manifest: Manifest, source: Path) -> _Found:
                 boxes.check_inside(box, manifest.table.loc[row], source, where)
             found.scans.add(row)
             found.put("boxes", row, json.dumps(image.boxes))
+            ignored += sum("ignored" in box for box in image.boxes)
             if image.split is not None:
                 name = split_names(
                     pd.Series([image.split], pd.Index([image.file_name], name="image")), source
@@ -268,6 +269,11 @@ def _from_coco(manifest: Manifest, source: Path) -> _Found:
                 found.put("split", row, name)
             if image.patient:
                 found.put("patient", row, pseudonym(image.patient, "p"))
+    if ignored:
+        manifest.notes.append(
+            f"{source.name}: {ignored} regions are to be ignored (iscrowd=1): neither learnt as a box or as "
+            "background, nor is what is found there right or false"
+        )
     if not found.scans:
         cause = "no file_name is a scan of the manifest"
         raise UserError(

@@ -171,13 +171,14 @@ class Store:
             )  # fmt: skip
         return self._read(item, "mask", low, high, fill=0)
 
-    def boxes(self, item: str) -> tuple[np.ndarray, list[str]]:
-        """Boxes given of an item, (n, 2 d) float64 in its prepared voxels (they may reach outside), and
-        what is in each."""
+    def boxes(self, item: str) -> tuple[np.ndarray, list[str], np.ndarray]:
+        """Boxes given of an item, (n, 2 d) float64 in its prepared voxels (they may reach outside), what
+        is in each, and whether it is a region to be ignored, bool (n,)."""
         of_scan = self.scan_boxes(item)
         to_prepared = np.linalg.inv(self.affine(item)) @ self.affine(item, of_scan=True)
         given = json.loads(self.items.at[item, "boxes"] or "[]")
-        return moved(of_scan, to_prepared), [each["class"] for each in given]
+        ignored = np.array([each.get("ignored", False) for each in given], bool)
+        return moved(of_scan, to_prepared), [each["class"] for each in given], ignored
 
     def scan_boxes(self, item: str) -> np.ndarray:
         """The same boxes in voxels of the scan as it was. Raises UserError LABELS if one lies outside."""

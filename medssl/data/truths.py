@@ -112,7 +112,8 @@ class Answers(Truths):
 
 
 class BoxLists(Truths):
-    """Boxes of classes; a target is float32 (n, 2 d + 1): prepared voxels, and the class."""
+    """Boxes of classes; a target is float32 (n, 2 d + 2): prepared voxels, the class, and 1 for a region
+    that is to be ignored, 0 for a box."""
 
     def labelled(self) -> pd.DataFrame:
         if self.of_masks:
@@ -130,7 +131,7 @@ class BoxLists(Truths):
     def classes(self, train: pd.DataFrame) -> dict[int, str]:
         if self.of_masks:
             return mask_classes(self.store, train, self.names, self.others)
-        there = sorted({name for i in train.index for name in self.store.boxes(i)[1]})
+        there = sorted({name for i in train.index for name in self._names(i)})
         if not there:
             raise UserError(
                 "LABELS", self.store.folder, "no training scan has a box",
@@ -152,12 +153,19 @@ class BoxLists(Truths):
             if self.of_masks:
                 mask = self.store.read_mask(item)[0]
                 boxes, labels, self._left[item] = parts(mask, classes, self.smallest)
+                ignored = np.zeros(len(boxes), bool)
             else:
-                boxes, names = self.store.boxes(item)
+                boxes, names, ignored = self.store.boxes(item)
                 kept = [i for i, name in enumerate(names) if name in number]
-                self._left[item] = len(names) - len(kept)
-                boxes, labels = boxes[kept], np.array([number[names[i]] for i in kept])
-            self.targets[item] = np.column_stack([boxes, labels]).astype(np.float32)
+                self._left[item] = sum(name not in number for name in self._names(item))
+                boxes, ignored = boxes[kept], ignored[kept]
+                labels = np.array([number[names[i]] for i in kept])
+            self.targets[item] = np.column_stack([boxes, labels, ignored]).astype(np.float32)
+
+    def _names(self, item: str) -> list[str]:
+        """What is in each box of an item; regions that are to be ignored are none."""
+        _, names, ignored = self.store.boxes(item)
+        return [name for name, out in zip(names, ignored, strict=True) if not out]
 
     def for_crops(self) -> dict[str, np.ndarray]:
         """Targets of equal length, filled with NaN, as batches need them."""
@@ -169,19 +177,26 @@ class BoxLists(Truths):
 
     def points(self) -> dict[str, np.ndarray]:
         """The class and the middle voxel of every box."""
-        d = self.store.ndim
-        return {
-            item: np.column_stack([t[:, -1], (t[:, :d] + t[:, d:-1]) / 2]).astype(int)
-            for item, t in self.targets.items()
-        }
+        d, found = self.store.ndim, {}
+        for item, target in self.targets.items():
+            t = _learnt(target)
+            found[item] = np.column_stack([t[:, -2], (t[:, :d] + t[:, d : 2 * d]) / 2]).astype(int)
+        return found
 
     def remarks(self, items: pd.DataFrame, classes: dict[int, str], strict: bool) -> list[str]:
-        n = sum(len(self.targets[i]) for i in items.index)
-        none = sum(not len(self.targets[i]) for i in items.index)
+        counts = [len(_learnt(self.targets[i])) for i in items.index]
+        none = counts.count(0)
         left = sum(self._left[i] for i in items.index)
-        words = [f"{n} boxes on {len(items) - none} scans, none on {none}"]
+        words = [f"{sum(counts)} boxes on {len(items) - none} scans, none on {none}"]
+        if ignored := sum(len(self.targets[i]) for i in items.index) - sum(counts):
+            words.append(f"{ignored} regions are ignored: neither a box nor background")
         why = f"parts under {self.smallest} voxels" if self.of_masks else "boxes of other classes"
         return words + ([f"left out: {left} {why}"] if left else [])
+
+
+def _learnt(target: np.ndarray) -> np.ndarray:
+    """The rows that are boxes, not regions to be ignored."""
+    return target[target[:, -1] == 0]
 
 
 TRUTHS = {"masks": Masks, "answers": Answers, "boxes": BoxLists}

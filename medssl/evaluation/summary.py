@@ -8,11 +8,13 @@ classification  a row a case: `truth`, `predicted`, `score_<class>`; maybe `unte
                 and `predicted_step`
 labels          a row a case: `truth_<label>` (0, 1 or NaN), `score_<label>`
 numbers         a row a case: `truth`, `predicted`, and `usual`, the mean of the training scans
-boxes           a row a box: `box` (truth, found, or empty of a case without any), `class`, `score`, `iou`
-                (from which on a box counts as found), and its edges, x0 to y1 or z1
+boxes           a row a box: `box` (truth, found, ignored of a region that is, or empty of a case without
+                any), `class`, `score`, `iou` (from which on a box counts as found), and its edges, x0 to
+                y1 or z1
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -120,22 +122,23 @@ def in_order_of(cases: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 def boxes_of(cases: pd.DataFrame) -> tuple[list[Boxes], list[Boxes], dict[int, str]]:
     """(found, true) boxes of each case of a table, in the order in which they come, and the classes: those
     that there are to find."""
-    of_kind = {kind: cases[cases["box"] == kind] for kind in ("found", "truth")}
+    of_kind = {kind: cases[cases["box"] == kind] for kind in ("found", "truth", "ignored")}
     named = of_kind["truth"] if len(of_kind["truth"]) else of_kind["found"]
     classes = dict(enumerate(sorted(named["class"].unique())))
     number, edges = {name: k for k, name in classes.items()}, list(EDGES[3 if "z0" in cases else 2])
-    both = []
+    each = []
     for rows in of_kind.values():
         rows = rows[rows["class"].isin(number)]
         of_case = {i: t for i, t in rows.groupby("id")}
         empty = rows.iloc[:0]
-        both.append([
+        each.append([
             Boxes(
                 t[edges].to_numpy(float), t["class"].map(number).to_numpy(int), t["score"].to_numpy(float)
             )
             for t in (of_case.get(i, empty) for i in cases["id"].unique())
         ])  # fmt: skip
-    return *both, classes
+    found, true, ignored = each
+    return found, [replace(t, ignored=i) for t, i in zip(true, ignored, strict=True)], classes
 
 
 def _once(cases: pd.DataFrame) -> pd.DataFrame:

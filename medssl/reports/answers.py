@@ -93,6 +93,11 @@ def _of_boxes(cases: pd.DataFrame) -> tuple[str, list, list]:
         f"A box counts as found where it overlaps a true one of its class by an IoU of at least {least:g}; "
         "each true box is found once, what else is found is false."
     )
+    if ignored := int((cases["box"] == "ignored").sum()):
+        words += (
+            f" What is found on one of the {ignored} regions that are to be ignored is neither right nor "
+            "false, and not counted."
+        )
     counts = pd.DataFrame([
         {"class": name, "true boxes": int(d.true.sum()), "scans with one": int((d.true > 0).sum()),
          "told at any score": len(d.scores), "of them right": int(d.hit.sum())}

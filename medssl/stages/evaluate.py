@@ -290,13 +290,14 @@ def _detections(
         found[item] = task.predict(store.read(item))
         to_scan = np.linalg.inv(store.affine(item, of_scan=True)) @ store.affine(item)
         about = {"id": item, "patient": items.at[item, "patient"]}
-        both = {"truth": as_boxes(truths.targets[item]), "found": found[item]}
+        truth = as_boxes(truths.targets[item])
+        told = {"truth": truth, "found": found[item], "ignored": truth.ignored}
         rows += [
             {**about, "box": kind, **row, "iou": least}
-            for kind, boxes in both.items()
+            for kind, boxes in told.items()
             for row in boxes.rows(task.classes, as_in_files(moved(boxes.box, to_scan)))
         ]
-        if not any(len(boxes.box) for boxes in both.values()):
+        if not any(len(boxes.box) for boxes in told.values()):
             rows.append({**about, "box": "empty", "class": "", "iou": least})
     return pd.DataFrame(rows), found
 
@@ -313,21 +314,25 @@ def _found_examples(
     least, rows = float(cases["iou"].iloc[0]) if len(cases) else 0.0, []
     for item in cases.loc[cases["box"] == "truth", "id"].unique():
         truth, called = as_boxes(truths.targets[item]), found[item].above(float(task.threshold))
-        right = sum(int(hits(called, truth, label, least)[1].sum()) for label in task.classes)
-        rows.append((2 * right / (len(called.box) + len(truth.box)), right, item, truth, called))
+        counted = np.concatenate([hits(called, truth, label, least)[1] for label in task.classes])
+        right, false = int(counted.sum()), int((~counted).sum())
+        f1 = 2 * right / (len(counted) + len(truth.box))
+        beside = len(called.box) - len(counted)
+        words = f"{right} of {len(truth.box)} found, {false} false"
+        words += f", {beside} where it is to be ignored" * bool(beside)
+        rows.append((f1, right, item, words, truth, called))
     ranked = sorted(rows, key=lambda row: (-row[0], -row[1], row[2]))
     return [
         {
             "id": item,
-            "caption": f"{right} of {len(truth.box)} found, {len(called.box) - right} false. Truth solid, "
-            "what was called dashed, with its score.",
+            "caption": f"{words}. Truth solid, what was called dashed, with its score.",
             "image": store.read(item)[0],
             "truth": truth,
             "prediction": called,
             "classes": task.classes,
             "spacing": store.spacing(item),
         }
-        for _, right, item, truth, called in _spread(ranked, config.examples_shown)
+        for *_, item, words, truth, called in _spread(ranked, config.examples_shown)
     ]
 
 

@@ -104,6 +104,8 @@ def spoilt(part: str, **changes):
         (spoilt("annotations", bbox=...), r"annotation 5 \(on a.png\) has no bbox, expected four"),
         (spoilt("annotations", bbox={"x": 1}), r"annotation 5 \(on a.png\) has the bbox "),
         (spoilt("annotations", bbox=[1, 2, 3, 10**400]), "annotation 5 .* expected four numbers"),
+        (spoilt("annotations", iscrowd=2), r"annotation 5 \(on a.png\) has the iscrowd 2, expected 0 or 1"),
+        (spoilt("annotations", iscrowd="yes"), 'has the iscrowd "yes", expected 0 or 1'),
         (spoilt("annotations", bbox=[1, 2, 3, 40]), r"outside the image \(9 x 9\)"),
     ],
 )  # fmt: skip
@@ -117,6 +119,16 @@ def test_what_is_no_coco_is_refused_by_its_entry(tmp_path, spoil, said):
         read_coco(path)
     for word in ("Error", "NoneType", "object is not", "list index", "dict"):
         assert word not in str(error.value)
+
+
+@pytest.mark.parametrize("crowd", [1, True, 1.0])
+def test_a_crowd_is_a_region_to_be_ignored(tmp_path, crowd):
+    content = json.loads(json.dumps(CONTENT))
+    content["annotations"][0]["iscrowd"] = crowd
+    content["annotations"].append({**CONTENT["annotations"][0], "iscrowd": 0})
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    box = {"box": [1, 1, 3, 3], "class": "n"}
+    assert read_coco(tmp_path / "c.json")[0].boxes == [{**box, "ignored": True}, box]
 
 
 @pytest.mark.parametrize(

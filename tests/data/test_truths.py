@@ -17,14 +17,14 @@ class Shelf:
             "id", drop=False
         )
         self.items["label_sex"] = ["F", "M", "F", ""]
+        self.given = {
+            "a": ([[0, 0, 4, 4], [2, 2, 9, 9]], ["mass", "cyst"], [0, 0]),
+            "c": ([[1, 1, 3, 3]], ["cyst"], [0]),
+        }
 
     def boxes(self, item):
-        found = {
-            "a": ([[0, 0, 4, 4], [2, 2, 9, 9]], ["mass", "cyst"]),
-            "c": ([[1, 1, 3, 3]], ["cyst"]),
-        }
-        box, names = found.get(item, ([], []))
-        return np.array(box, float).reshape(-1, 4), names
+        box, names, ignored = self.given.get(item, ([], [], []))
+        return np.array(box, float).reshape(-1, 4), names, np.array(ignored, bool)
 
     def read_mask(self, item):
         mask = np.zeros((1, 8, 8), np.uint8)
@@ -47,9 +47,9 @@ def test_boxes_are_read_with_their_classes_and_films_without_any_count():
     classes = truths.classes(labelled)
     assert classes == {1: "cyst", 2: "mass"}
     truths.read(classes)
-    assert truths.targets["a"].tolist() == [[0, 0, 4, 4, 2], [2, 2, 9, 9, 1]]
-    assert truths.targets["b"].shape == (0, 5)
-    assert truths.for_crops()["c"].shape == (2, 5) and np.isnan(truths.for_crops()["c"][1]).all()
+    assert truths.targets["a"].tolist() == [[0, 0, 4, 4, 2, 0], [2, 2, 9, 9, 1, 0]]
+    assert truths.targets["b"].shape == (0, 6)
+    assert truths.for_crops()["c"].shape == (2, 6) and np.isnan(truths.for_crops()["c"][1]).all()
     assert truths.points()["a"].tolist() == [[2, 2, 2], [1, 5, 5]]
     assert truths.remarks(labelled, classes, True) == ["3 boxes on 2 scans, none on 1"]
     assert [len(t) for _, t in truths.held_out(labelled)] == [2, 0, 1]
@@ -60,8 +60,27 @@ def test_classes_can_be_chosen_if_others_are_left_out_knowingly():
         BoxLists(Shelf(), names={5: "cyst"}).classes(Shelf().items)
     truths = BoxLists(Shelf(), names={5: "cyst"}, others=True)
     truths.read(truths.classes(Shelf().items))
-    assert truths.targets["a"].tolist() == [[2, 2, 9, 9, 5]]
+    assert truths.targets["a"].tolist() == [[2, 2, 9, 9, 5, 0]]
     assert "left out: 1 boxes of other classes" in truths.remarks(truths.labelled(), {}, True)
+
+
+def test_regions_to_be_ignored_are_no_boxes_and_bring_no_class():
+    shelf = Shelf()
+    shelf.given = {
+        "a": ([[0, 0, 4, 4], [2, 2, 9, 9]], ["cyst", "cyst"], [0, 1]),
+        "b": ([[1, 1, 3, 3], [5, 5, 8, 8]], ["mass", "cyst"], [1, 1]),
+    }
+    truths = BoxLists(shelf)
+    labelled = truths.labelled()
+    classes = truths.classes(labelled)
+    assert classes == {1: "cyst"}
+    truths.read(classes)
+    assert truths.targets["a"].tolist() == [[0, 0, 4, 4, 1, 0], [2, 2, 9, 9, 1, 1]]
+    assert truths.targets["b"].tolist() == [[5, 5, 8, 8, 1, 1]]
+    assert truths.points()["a"].tolist() == [[1, 2, 2]] and not len(truths.points()["b"])
+    assert truths.remarks(labelled, classes, True) == [
+        "1 boxes on 1 scans, none on 2", "2 regions are ignored: neither a box nor background",
+    ]  # fmt: skip
 
 
 def test_boxes_around_parts_of_masks():
@@ -69,7 +88,7 @@ def test_boxes_around_parts_of_masks():
     labelled = truths.labelled()
     assert list(labelled.index) == ["a", "c"]
     truths.read(truths.classes(labelled))
-    assert truths.targets["a"].tolist() == [[1, 1, 3, 4, 1]]
+    assert truths.targets["a"].tolist() == [[1, 1, 3, 4, 1, 0]]
     assert truths.remarks(labelled, {}, True)[1] == "left out: 2 parts under 2 voxels"
 
 

@@ -150,6 +150,14 @@ def test_boxes_are_counted_over_all_films_those_without_any_too():
     assert found["ap at IoU 0.5"].estimate == pytest.approx(true / (true + 1))
 
 
+def test_what_is_found_in_a_region_to_be_ignored_is_not_counted():
+    cases = boxed(0, told=1.0)
+    region = {**cases.iloc[-1].to_dict(), "box": "ignored", "x1": 99, "score": np.nan}
+    found = summary(pd.concat([cases, pd.DataFrame([region])]), **N)
+    assert found["ap at IoU 0.5"].estimate == 1 and found["froc_mean"].n_cases == 12
+    assert found["sensitivity at 0.125 false a scan"].estimate == 1
+
+
 def test_boxes_of_two_runs_are_compared_film_by_film():
     good, bad = boxed(0, told=1.0), boxed(1, told=0.4).sample(frac=1, random_state=0)
     gain = differences(good, bad, **N)["froc_mean"]
