@@ -16,17 +16,9 @@ from medssl.reports.html import write as write_page
 from medssl.reports.scores import between, probability, title, with_interval
 from medssl.reports.style import LINES, SOFT, as_png, styled
 
-
 GAINS = [
-    "arm",
-    "labelled",
-    "gain",
-    "95 % interval",
-    "p",
-    "p, corrected",
-    "lowest run",
-    "highest run",
-]
+    "arm", "labelled", "gain", "95 % interval", "p", "p, corrected", "lowest run", "highest run"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

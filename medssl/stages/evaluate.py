@@ -107,6 +107,11 @@ def run(config: Config) -> Path:
             "choose another split=, or give splits= to `medssl index`",
         )  # fmt: skip
     remarks = truths.remarks(items, task.classes, strict=False)
+    remarks += [
+        f"{n} scans are of {name}, which the model has not learnt: they are left out"
+        for name, n in sorted(truths.holding(asked[asked.index.isin(labelled.index)]).items())
+        if name not in task.classes.values()
+    ]
     groups = {name: groups_of(manifest, items, name) for name in config.by}
     seen = overlap(about, items)
     refuse_overlap(seen, config.run, config.allow_overlap)

@@ -115,6 +115,7 @@ def run(config: Config) -> Path:
     truths.read(classes)
     remarks = [f"training: {r}" for r in truths.remarks(train, classes, strict=True)]
     remarks += [f"validation: {r}" for r in truths.remarks(validation, classes, strict=True)]
+    remarks += truths.gaps(train, validation)
     _refuse_leaks(parent, labelled, train, config)
     task = config.task.build(
         TASKS, "task", backbone, config.augment, classes, store.recipe.value_range

@@ -165,7 +165,8 @@ def oddly_told(films):
     boxes = content["annotations"]
     split = {image["id"]: image["split"] for image in content["images"]}
     of_test = next(a for a in boxes if split[a["image_id"]] == "test")
-    extra = [{**of_test, "bbox": [0, 0, 99, 99], "iscrowd": 1}]
+    of_train = next(a for a in boxes if split[a["image_id"]] == "train")
+    extra = [{**of_test, "bbox": [0, 0, 99, 99], "iscrowd": 1}, dict(of_train)]
     for number, annotation in enumerate(extra):
         annotation["id"] = 1000 + number
     (films / "p/film/odd.json").write_text(json.dumps({**content, "annotations": boxes + extra}))
@@ -176,13 +177,17 @@ def oddly_told(films):
     return films / "odd_s"
 
 
-def test_crowds_of_coco_are_ignored_from_the_file_to_the_report(oddly_told, tmp_path):
+def test_crowds_of_coco_are_ignored_from_the_file_to_the_report(oddly_told, tmp_path, capsys):
     notes = Manifest.read(oddly_told.parent / "odd_m").notes
     assert any("1 regions are to be ignored (iscrowd=1)" in note for note in notes)
     run = call(
         "finetune", "detection", store=oddly_told, task={**TASK, "size": [64, 64]},
         arch={**NET, "ndim": 2}, fit={**FAST, "steps": 1, "every": 1}, out=tmp_path / "run",
+        classes={1: "opacity", 2: "mass"},
     )  # fmt: skip
+    said = capsys.readouterr().err
+    assert "remark: training: 1 boxes repeat another of their scan and class" in said
+    assert "remark: mass is asked for, and no scan to learn from holds it" in said
     out = call("evaluate", run=run)
     cases = pd.read_csv(out / "cases.csv")
     assert (cases["box"] == "ignored").sum() == 1
