@@ -99,6 +99,7 @@ for _verb, _summary in VERBS.items():
 def execute(verb: str, words: list[str]) -> None:
     """Run one verb with the words behind it. Raises UserError for anything the user can mend."""
     from medssl import config
+    from medssl.stages import start
 
     stage = importlib.import_module(f"medssl.stages.{verb}")
     if "--help" in words or "-h" in words:
@@ -113,7 +114,7 @@ def execute(verb: str, words: list[str]) -> None:
                 "CONFIG", word, "options are written key=value, without dashes",
                 f"try {word.lstrip('-').split('=')[0]}=...; medssl {verb} --help lists the keys",
             )  # fmt: skip
-    result = stage.run(config.load(stage.Config, verb, words, getattr(stage, "TABLES", None)))
+    result = start(verb, config.load(stage.Config, verb, words, getattr(stage, "TABLES", None)))
     if result is not None:
         typer.echo(result)
 

@@ -48,16 +48,6 @@ def write_json(path: Path, values: dict, private: bool = False) -> None:
     write_atomically(path, lambda p: p.write_text(text), private)
 
 
-def refuse_inside(out: Path, scans: Path) -> None:
-    """Raise UserError if `out` is `scans`, lies inside it, or is the folder of a single scan."""
-    real, source = Path(out).resolve(), Path(scans).resolve()
-    if real.is_relative_to(source) if source.is_dir() else real == source.parent:
-        raise UserError(
-            "CONFIG", f"out={out}", f"lies among the scans {scans}, which are never written to",
-            "choose a folder elsewhere",
-        )  # fmt: skip
-
-
 def write_atomically(path: Path, write: Callable[[Path], object], private: bool = False) -> None:
     """Call `write(temporary path)`, flush it to disk, then give it its name.
 

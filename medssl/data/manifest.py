@@ -3,7 +3,7 @@
 import html
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,22 +49,16 @@ class Manifest:
     @classmethod
     def read(cls, path: Path) -> "Manifest":
         """Open a manifest's folder or file. Raises UserError if there is none of this schema."""
-        path = Path(path) / NAME if Path(path).is_dir() else Path(path)
-        fix = "make one with `medssl index`"
-        if not path.exists():
-            raise UserError("MANIFEST", path.parent, f"there is no {path.name}", fix)
-        try:
-            table = pyarrow.parquet.read_table(path)
-        except PermissionError as error:
-            cause, mend = f"cannot be opened ({error.strerror})", "mend its permissions"
-            raise UserError("MANIFEST", path, cause, mend) from error
-        except (OSError, pyarrow.ArrowInvalid) as error:
-            raise UserError("MANIFEST", path, f"is damaged ({one_line(error)})", fix) from error
-        about = checked_about((table.schema.metadata or {}).get(b"medssl", b"{}"), SCHEMA, path)
-        root = Path(os.path.normpath(path.resolve().parent / about["root"]))
+        path, table = _opened(path, pyarrow.parquet.read_table)
+        root, about = _root(path, table.schema)
         table = table.to_pandas()
         check_table(table, COLUMNS, path)
         return cls(root, table, about["notes"])
+
+    @classmethod
+    def root_of(cls, path: Path) -> Path:
+        """The folder of the scans, without reading the table. Raises UserError as `read` does."""
+        return _root(*_opened(path, pyarrow.parquet.read_schema))[0]
 
     def write(self, folder: Path) -> Path:
         """Write `manifest.parquet` and, to be looked at, `manifest.csv`. Returns the folder.
@@ -197,6 +191,27 @@ class Manifest:
         shown = self.used.drop(columns=["files", "code", "reason", "verdict"]).head(10)
         text = html.escape(self.summary()).replace("\n", "<br>")
         return f"<p>{text}</p>{shown.to_html(index=False, escape=True)}"
+
+
+def _opened(path: Path, read: Callable) -> tuple[Path, object]:
+    """A manifest's file, and what is read of it."""
+    path = Path(path) / NAME if Path(path).is_dir() else Path(path)
+    fix = "make one with `medssl index`"
+    if not path.exists():
+        raise UserError("MANIFEST", path.parent, f"there is no {path.name}", fix)
+    try:
+        return path, read(path)
+    except PermissionError as error:
+        cause, mend = f"cannot be opened ({error.strerror})", "mend its permissions"
+        raise UserError("MANIFEST", path, cause, mend) from error
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise UserError("MANIFEST", path, f"is damaged ({one_line(error)})", fix) from error
+
+
+def _root(path: Path, schema: pyarrow.Schema) -> tuple[Path, dict]:
+    """The folder of the scans, and all that a manifest's file says of itself."""
+    about = checked_about((schema.metadata or {}).get(b"medssl", b"{}"), SCHEMA, path)
+    return Path(os.path.normpath(path.resolve().parent / about["root"])), about
 
 
 def _labels(array: np.ndarray, film: bool, path: Path) -> np.ndarray:

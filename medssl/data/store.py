@@ -77,15 +77,7 @@ class Store:
     def read_from(cls, folder: Path) -> "Store":
         """Open a store. Raises UserError when there is none or it has another format."""
         folder = Path(folder)
-        try:
-            about = json.loads((folder / "store.json").read_text())
-            known = about["format"], about["manifest"], about["recipe"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                "STORE", folder, f"holds no readable store.json ({one_line(error)})",
-                "make a store with `medssl prepare`",
-            ) from error  # fmt: skip
-        version, manifest, recipe = known
+        version, manifest, recipe = _about(folder)
         if version != FORMAT:
             raise UserError(
                 "STORE", folder, f"format {version}, this version reads {FORMAT}",
@@ -95,12 +87,17 @@ class Store:
             items = pd.read_parquet(folder / "items.parquet")
             _check_items(items)
             items = items.set_index("id", drop=False).rename_axis(None)
-            return cls(folder, Recipe(**recipe), (folder / manifest).resolve(), items)
+            return cls(folder, Recipe(**recipe), manifest, items)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 "STORE", folder, f"its recipe or items.parquet is damaged ({one_line(error)})",
                 "prepare the scans again; what is there already is kept",
             ) from error  # fmt: skip
+
+    @staticmethod
+    def manifest_of(folder: Path) -> Path:
+        """Where the manifest lies that a store was made from. Raises UserError STORE."""
+        return _about(Path(folder))[1]
 
     def write_about(self) -> None:
         about = {
@@ -278,6 +275,18 @@ class Store:
             return read_box(open_packed(path), low, high, fill)
         except (OSError, RuntimeError, ValueError) as error:
             raise _damaged(item, path, error) from error
+
+
+def _about(folder: Path) -> tuple[int, Path, dict]:
+    """Format, manifest and recipe, as store.json has them."""
+    try:
+        about = json.loads((folder / "store.json").read_text())
+        return about["format"], (folder / about["manifest"]).resolve(), about["recipe"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            "STORE", folder, f"holds no readable store.json ({one_line(error)})",
+            "make a store with `medssl prepare`",
+        ) from error  # fmt: skip
 
 
 def _check_items(items: pd.DataFrame) -> None:
