@@ -8,7 +8,7 @@ import pandas as pd
 from medssl.data.recipe import Recipe
 from medssl.evaluation.detection import Boxes
 from medssl.evaluation.intervals import too_few
-from medssl.reports import answers, charts, figures, method_figures
+from medssl.reports import answers, boxes, charts, figures, method_figures
 from medssl.reports.cohort import by_split
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
@@ -182,21 +182,28 @@ def _overlays(folder: Path, shown: list[dict], recipe: dict) -> Section:
         image, spacing = figures.to_ras(case["image"], codes), list(case["spacing"])
         if len(spacing) == 3:
             spacing = [spacing[i] for i in figures.axis_order(codes)]
+        caption = f"{case['id']}: {case['caption']}"
         if isinstance(case["truth"], Boxes):
             shape = case["image"].shape
-            both = (figures.boxes_to_ras(case[k], shape, codes) for k in ("truth", "prediction"))
-            picture = figures.boxes_overlay(image, *both, case["classes"], spacing=spacing)
+            both = [boxes.boxes_to_ras(case[k], shape, codes) for k in ("truth", "prediction")]
+            picture = boxes.boxes_overlay(image, *both, case["classes"], spacing=spacing)
+            if image.ndim == 3:
+                _, true, called = boxes.views(*both, image.shape)
+                caption += f" In view: {true.sum()} of {len(true)} true boxes"
+                caption += f", {called.sum()} of {len(called)} called ones."
         else:
             both = (figures.to_ras(case[k], codes) for k in ("truth", "prediction"))
             picture = figures.overlay(image, *both, case["classes"], spacing=spacing)
         png = as_png(picture)
         (folder / f"pictures/{case['id']}.png").write_bytes(png)
-        caption = f"{case['id']}: {case['caption']}"
         drawn.append((png, caption, f"prediction laid over truth, {case['id']}"))
     text = "The best, the middle and the worst case of the split"
     if len(shown) != 3:
         text = "Cases of the split, from the best to the worst"
-    text += ", in the planes with most truth." if shown[0]["image"].ndim == 3 else "."
+    which = "in the planes with most truth"
+    if isinstance(shown[0]["truth"], Boxes):
+        which = f"in up to {boxes.VIEWS} sets of planes, which bring most boxes into view"
+    text += f", {which}." if shown[0]["image"].ndim == 3 else "."
     return Section("Predictions on truth", text, figures=drawn)
 
 
