@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from medssl.evaluation.titles import title
 from medssl.seeding import generator
 
 # Of 95 % percentile intervals, simulated: 73 % cover the truth with 3 patients, 88 % with 8, 94 %
@@ -29,9 +30,10 @@ def without_spread(figures: "dict[str, Interval]") -> list[str]:
     ]
     if not names:
         return []
-    n, more = figures[names[0]].n_patients, ", ..." if len(names) > 2 else ""
+    n, more = figures[names[0]].n_patients, "; ..." if len(names) > 2 else ""
+    shown = "; ".join(map(title, names[:2])) + more
     return [
-        f"{len(names)} figures ({', '.join(names[:2])}{more}) are the same in every resample, which is no "
+        f"{len(names)} figures ({shown}) are the same in every resample, which is no "
         f"proof: what goes wrong in {1 - 0.05 ** (1 / n):.0%} of patients is not among {n} one time in twenty"
     ]
 

@@ -8,11 +8,12 @@ import pandas as pd
 from medssl.data.recipe import Recipe
 from medssl.evaluation.detection import Boxes
 from medssl.evaluation.intervals import too_few
+from medssl.evaluation.titles import title
 from medssl.reports import answers, boxes, charts, figures, method_figures
 from medssl.reports.cohort import by_split
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
-from medssl.reports.scores import between, forests, title, with_interval
+from medssl.reports.scores import between, forests, with_interval
 from medssl.reports.style import as_png
 
 PICTURES = 2
@@ -47,9 +48,9 @@ def write(
     scored = f"{_count(result['n_cases'], 'scan')} of {result['n_patients']} other patients"
     start = result["start"][0].upper() + result["start"][1:]
     subtitle = f"{start}, trained on {trained}; scored on {scored}"
-    about = f"{card['task']['name'].capitalize()}: {', '.join(card['classes'].values())}"
+    heading = f"{card['task']['name'].capitalize()}: {', '.join(card['classes'].values())}"
     footer = f"Cohort {card['cohort']}, medssl {card['versions']['medssl']}."
-    return write_page(folder / "report.html", about, subtitle, sections, footer)
+    return write_page(folder / "report.html", heading, subtitle, sections, footer)
 
 
 def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:

@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from medssl.describe import plain
 from medssl.evaluation.comparison import BETTER, WORSE
 from medssl.evaluation.headline import higher_is_better
+from medssl.evaluation.titles import title
 from medssl.reports import answers, charts
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
-from medssl.reports.scores import UNITS, probability, title, with_interval
+from medssl.reports.scores import UNITS, probability, with_interval
 from medssl.reports.style import LINES
 
 MOST_ROWS = 30  # of a table of figures on the page

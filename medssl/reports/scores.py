@@ -1,31 +1,17 @@
-"""How figures are called and written: names, units, intervals, and forest plots of them."""
+"""How figures are written: units, intervals, and forest plots of them."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from medssl.evaluation.titles import title
 from medssl.reports import charts
 
-MEASURES = {
-    "nsd": "NSD", "hd95_mm": "HD95 in mm", "lesion_sensitivity": "Sensitivity to lesions",
-    "lesion_f1": "F1 of lesions", "brier": "Brier score",
-    "auroc": "AUROC", "auprc": "AUPRC",
-    "balanced_accuracy": "Balanced accuracy", "map": "mAP at IoU 0.5 to 0.95",
-    "froc_mean": "Mean sensitivity at 1/8 to 8 false a scan",
-}  # fmt: skip
 # Of figures that are no shares.
 UNITS = {
     "hd95_mm": "mm", "error in steps": "steps", "mean_absolute_error": "unit of the target",
     "error of the training mean": "unit of the target", "root_mean_square": "unit of the target",
     "gain over the training mean": "unit of the target",
 }  # fmt: skip
-
-
-def title(name: str) -> str:
-    """dice, liver -> Dice, liver; nsd -> NSD."""
-    measure, comma, of = name.partition(", ")
-    words = measure.replace("_", " ")
-    words = words.replace("ap at", "AP at") if words.startswith("ap at") else words.capitalize()
-    return MEASURES.get(measure, words) + comma + of
 
 
 def between(value: dict) -> str:

@@ -10,10 +10,11 @@ from matplotlib.ticker import NullLocator
 
 from medssl.evaluation.efficiency import Efficiency
 from medssl.evaluation.intervals import too_few
+from medssl.evaluation.titles import title
 from medssl.reports import answers, chain, charts
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
-from medssl.reports.scores import between, probability, title, with_interval
+from medssl.reports.scores import between, probability, with_interval
 from medssl.reports.style import LINES, SOFT, as_png, styled
 
 GAINS = [

@@ -35,6 +35,7 @@ from medssl.evaluation.intervals import without_spread
 from medssl.evaluation.metrics import segmentation_scores
 from medssl.evaluation.subgroups import by_group, grouped
 from medssl.evaluation.summary import differences, summary
+from medssl.evaluation.titles import title
 from medssl.privacy import scrub
 from medssl.progress import say, track
 from medssl.reports import chain
@@ -178,9 +179,9 @@ def run(config: Config) -> Path:
     if result["n_unlabelled"]:
         say(f"left out: {result['n_unlabelled']} scans of the split, without a label that is known")
     for name, interval in metrics.items():
-        say(f"{name}: {interval}")
+        say(f"{title(name)}: {interval}")
     for name, interval in compared.items():
-        say(f"{name}, difference to {config.baseline}: {interval}")
+        say(f"{title(name)}, difference to {config.baseline}: {interval}")
     pretrained = {path: 0 for path in config.also}
     if about.get("parent"):
         pretrained = {Path(of_run["backbone"]): about["parent"]["steps"], **pretrained}

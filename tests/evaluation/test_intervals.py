@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 
 from medssl.evaluation.intervals import (
+    Interval,
     bootstrap,
     bootstrap_statistics,
     paired_difference,
     resampled,
     resampled_mean,
+    without_spread,
 )
 from medssl.seeding import generator
 
@@ -118,3 +120,12 @@ def test_lengths_must_agree_and_there_must_be_cases():
         bootstrap(np.ones(3), np.array(list("ab")))
     with pytest.raises(ValueError, match="no cases"):
         bootstrap_statistics(lambda w: {"m": w.sum(1)}, np.array([]))
+
+
+def test_figures_without_spread_are_remarked_by_their_readable_names():
+    same, other = Interval(1.0, 1.0, 1.0, 5, 5, 0), Interval(0.5, 0.4, 0.6, 5, 5, 0)
+    (said,) = without_spread({"hd95_mm, a": same, "dice, a": other, "froc_mean": same, "map": same})
+    assert said.startswith(
+        "3 figures (HD95 in mm, a; Mean sensitivity at 1/8 to 8 false a scan; ...)"
+    )
+    assert without_spread({"dice, a": other}) == []

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 
 from medssl.evaluation.comparison import compare
+from medssl.evaluation.titles import title
 from medssl.reports import comparison
 from medssl.reports.comparison import Compared
-from medssl.reports.scores import between, probability, title, with_interval
+from medssl.reports.scores import between, probability, with_interval
 from tests.evaluation.test_summary import segmented
 
 

@@ -185,6 +185,16 @@ def test_figures_of_groups_stand_in_the_report_and_unknown_columns_are_told(segm
         call("evaluate", run=segmented / "scratch", by=["sex"], out=tmp_path / "no")
 
 
+def test_figures_are_printed_by_the_names_of_the_report(segmented, tmp_path, capsys):
+    out = call("evaluate", run=segmented / "tuned", out=tmp_path / "e",
+               baseline=segmented / "scratch/evaluation")  # fmt: skip
+    said, page = capsys.readouterr().err, (out / "report.html").read_text()
+    for name in ("Dice, ball", "NSD, mean of classes", "HD95 in mm, ball"):
+        assert f"{name}: " in said and f"{name}, difference to" in said and name in page
+    assert "hd95_mm" not in said and "nsd" not in said
+    assert "hd95_mm, ball" in json.loads((out / "metrics.json").read_text())["metrics"]
+
+
 def test_lesions_are_of_masks(cohort, tmp_path):
     out = cohort / "out"
     call("finetune", "classification", store=out / "store", target="odd", arch=TINY,
