@@ -15,7 +15,7 @@ MOST_CLASSES = 4  # panels in which those of several runs are laid over each oth
 def results(cases: pd.DataFrame, names: list[str]) -> tuple[str, list, list]:
     """Words, tables and figures as a section takes them, for a table of cases with a row a case."""
     if "box" in cases:
-        return _of_boxes(cases)
+        return _of_boxes(cases, names)
     if "usual" in cases:
         drawn = draw.truth_and_prediction(cases["truth"], cases["predicted"], names[0])
         words = "What was predicted over what is true; the dashed line is a perfect prediction."
@@ -83,12 +83,15 @@ def _found(cases: pd.DataFrame) -> draw.Curves:
     return {name: d.curve() for name, d in of_class.items() if d.true.sum() and len(d.scores)}
 
 
-def _of_boxes(cases: pd.DataFrame) -> tuple[str, list, list]:
+def _of_boxes(cases: pd.DataFrame, names: list[str]) -> tuple[str, list, list]:
     found, true, classes = boxes_of(cases)
     least = float(cases["iou"].iloc[0])
-    of_class = {name: Detections(found, true, k, least) for k, name in classes.items()}
+    number = {name: k for k, name in classes.items()}
+    there = [name for name in names if name in number]
+    there += [name for name in number if name not in names]
+    of_class = {name: Detections(found, true, number[name], least) for name in there}
     shown = {name: d for name, d in of_class.items() if d.true.sum() and len(d.scores)}
-    shown = dict(sorted(shown.items(), key=lambda each: -each[1].true.sum())[:MOST_CURVES])
+    shown = _frequent(shown, {name: d.true.sum() for name, d in shown.items()})
     words = (
         f"A box counts as found where it overlaps a true one of its class by an IoU of at least {least:g}; "
         "each true box is found once, what else is found is false."
@@ -116,11 +119,17 @@ def _of_boxes(cases: pd.DataFrame) -> tuple[str, list, list]:
     ]  # fmt: skip
 
 
+def _frequent(curves: dict, counts: dict[str, int]) -> dict:
+    """The MOST_CURVES with most cases, in the order in which all came."""
+    kept = sorted(curves, key=lambda name: -counts[name])[:MOST_CURVES]
+    return {name: curve for name, curve in curves.items() if name in kept}
+
+
 def _curves(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> list:
     """ROC, precision and recall, and reliability of each class or label."""
     if not curves:
         return []
-    shown = dict(sorted(curves.items(), key=lambda c: -c[1][0].sum())[:MOST_CURVES])
+    shown = _frequent(curves, {name: truth.sum() for name, (truth, _) in curves.items()})
     of = f"for {', '.join(shown)}" + (" (the most frequent)" if len(curves) > len(shown) else "")
     return [
         (draw.roc(shown), f"Receiver operating characteristic {of}.", "ROC curve"),

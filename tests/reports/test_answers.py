@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from medssl.reports.answers import MOST_CLASSES, overlaid, results
+from medssl.reports.answers import MOST_CLASSES, MOST_CURVES, overlaid, results
 
 
 def cases(n=40):
@@ -67,6 +67,43 @@ def test_boxes_have_a_table_and_curves_of_the_classes_that_were_told():
         0,
     ]
     assert "for mass" in drawn[0][1] and "cyst" not in drawn[0][1]
+
+
+def legend_of(figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_legends_and_tables_have_the_order_of_the_classes():
+    names = ["mass", "cyst", "node"]  # neither by letters nor by how many there are
+    rows, counts = [], {"mass": 2, "cyst": 3, "node": 1}
+    for name, n in counts.items():
+        for k in range(n):
+            box = {"id": f"{name}{k}", "class": name, "x0": 0.0, "y0": 0.0, "x1": 9.0, "y1": 9.0}
+            rows += [{**box, "box": "truth"}, {**box, "box": "found", "score": 0.5}]
+    table = pd.DataFrame(rows).assign(patient=lambda t: t["id"], iou=0.5)
+    _, tables, drawn = results(table, names)
+    assert tables[0][0]["class"].tolist() == names
+    assert [legend_of(figure) for figure, *_ in drawn] == [names] * 2
+    assert all(f"for {', '.join(names)}" in caption for _, caption, _ in drawn)
+
+    rng = np.random.default_rng(0)
+    truth = [name for name, n in counts.items() for _ in range(10 * n)]
+    table = pd.DataFrame({"truth": truth, "predicted": truth}).assign(
+        **{f"score_{name}": rng.random(len(truth)) for name in names}
+    )
+    _, _, drawn = results(table, names)
+    assert [legend_of(figure) for figure, *_ in drawn] == [names] * 3
+
+
+def test_of_many_classes_the_most_frequent_are_drawn_in_their_order():
+    names = [f"class {k}" for k in range(MOST_CURVES + 2)]
+    truth = [name for k, name in enumerate(names) for _ in range(k + 2)]
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"truth": truth, "predicted": truth}).assign(
+        **{f"score_{name}": rng.random(len(truth)) for name in names}
+    )
+    _, _, drawn = results(table, names)
+    assert legend_of(drawn[0][0]) == names[2:] and "(the most frequent)" in drawn[0][1]
 
 
 def test_nothing_found_is_a_table_without_curves():
