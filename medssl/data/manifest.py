@@ -1,6 +1,5 @@
 """What there is: one row a scan and one a refused file, on disk as Parquet, beside it as CSV."""
 
-import html
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -12,6 +11,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
+from medssl.data import display
 from medssl.data.files import write_atomically, write_csv
 from medssl.data.index import Row, identify, image2d_labels, read
 from medssl.data.index.ids import neutral_id
@@ -170,16 +170,16 @@ class Manifest:
         kinds = (
             used["format"] + " " + used["modality"].where(used["modality"] != "", "(no modality)")
         )
-        lines.append("formats: " + _counts(kinds))
+        lines.append("formats: " + display.counts(kinds))
         if (used["split"] != "").any():
-            lines.append("splits: " + _counts(used["split"].where(used["split"] != "", "none")))
+            lines.append("splits: " + display.counts(used["split"].replace("", "none")))
         labels = {c: used[c].notna() & (used[c].astype("str") != "") for c in self.label_columns}
         labels = {c.removeprefix("label_"): int(given.sum()) for c, given in labels.items()}
         labels["mask"], labels["boxes"] = [(used[c] != "").sum() for c in ("label_mask", "boxes")]
         if any(labels.values()):
             lines.append("labels: " + ", ".join(f"{k} {v}" for k, v in labels.items() if v))
         if len(refused):
-            lines.append("refused: " + _counts(refused["code"]))
+            lines.append("refused: " + display.counts(refused["code"]))
         return "\n".join(lines + self.notes)
 
     @property
@@ -188,9 +188,7 @@ class Manifest:
         return [c for c in self.table if c.startswith("label_") and c != "label_mask"]
 
     def _repr_html_(self) -> str:
-        shown = self.used.drop(columns=["files", "code", "reason", "verdict"]).head(10)
-        text = html.escape(self.summary()).replace("\n", "<br>")
-        return f"<p>{text}</p>{shown.to_html(index=False, escape=True)}"
+        return display.of_manifest(self)
 
 
 def _opened(path: Path, read: Callable) -> tuple[Path, object]:
@@ -228,7 +226,3 @@ def _labels(array: np.ndarray, film: bool, path: Path) -> np.ndarray:
     if film and array.max() == 255 and np.isin(array, (0, 255)).all():
         array = array // 255
     return array
-
-
-def _counts(values: pd.Series) -> str:
-    return ", ".join(f"{name} {count}" for name, count in values.value_counts().items())

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from medssl.config import Keys
+from medssl.data import display
 from medssl.data.files import write_atomically, write_json
 from medssl.data.index.row import BURNED_IN
 from medssl.data.located import located, moved
@@ -138,6 +139,12 @@ class Store:
     def channels(self) -> int:
         return int(self.items["channels"].iloc[0])
 
+    @property
+    def burned_in(self) -> pd.Series:
+        """By item, whether text is burned into its pixels: such scans are not drawn."""
+        known = "burned_in" in self.items
+        return self.items["burned_in"] if known else pd.Series(False, self.items.index)
+
     def shape(self, item: str) -> tuple[int, ...]:
         """Spatial shape of a prepared item."""
         return tuple(json.loads(self.items.at[item, "shape"]))
@@ -259,8 +266,7 @@ class Store:
         }
 
     def _repr_html_(self) -> str:
-        shown = self.items[["id", "patient", "modality", "split", "shape", "spacing", "has_mask"]]
-        return f"<p>{len(self.items)} prepared items</p>{shown.head(10).to_html(index=False)}"
+        return display.of_store(self)
 
     def _path(self, key: str, ending: str) -> Path:
         return self.folder / "arrays" / f"{key}.{ending}"

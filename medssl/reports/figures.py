@@ -55,7 +55,7 @@ def overlay(
     counted alike. `spacing` in mm gives slices their true proportions; none: cubic voxels.
     """
     marked = truth if (truth > 0).any() else prediction
-    at = _fullest(marked) if image.ndim == 3 and (marked > 0).any() else None
+    at = fullest(marked) if image.ndim == 3 and (marked > 0).any() else None
     panels = [planes(a, at) for a in (image, truth, prediction)]
     aspects = aspects_of(image.ndim, spacing)
     figure, (axes,) = rows_of([p.shape for p in panels[0]], aspects)
@@ -110,7 +110,7 @@ def legend(figure: Figure, classes: dict[int, str], ndim: int) -> None:
                   columnspacing=1.3)  # fmt: skip
 
 
-def _fullest(labels: np.ndarray) -> list[int]:
+def fullest(labels: np.ndarray) -> list[int]:
     """Along each axis the slice with the largest shares of the structures, each counted alike."""
     masks = [labels == k for k in np.unique(labels[labels > 0])]
     shares = []
