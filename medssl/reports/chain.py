@@ -99,7 +99,7 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
     if "dice" not in cases:
         words, more, pictures = answers.results(cases, list(card["classes"].values()))
         text, tables, drawn = f"{text}\n\n{words}".strip(), tables + more, drawn + pictures
-    facts = {title(k): with_interval(v) for k, v in _main(found).items()}
+    facts = {title(k): with_interval(v) for k, v in main_figures(found).items()}
     return Section("Results", text, _caution(result), facts, tables, figures=drawn)
 
 
@@ -124,7 +124,7 @@ def _caution(result: dict) -> str:
     return " ".join(said)
 
 
-def _main(found: dict) -> dict:
+def main_figures(found: dict) -> dict:
     """The figures that stand first."""
     main = {k: v for k, v in found.items() if "mean of classes" in k} or found
     return dict(list(main.items())[:HEADLINE])
@@ -136,7 +136,7 @@ def _by_group(groups: dict[str, dict]) -> pd.DataFrame:
             {"value": value, "score": title(k), "estimate": float(v["estimate"]),
              "95 % interval": between(v), "patients": v["n_patients"]}
             for value, found in groups.items()
-            for k, v in _main(found).items()
+            for k, v in main_figures(found).items()
         ]
     )  # fmt: skip
 
@@ -225,7 +225,7 @@ def pretraining_section(run: Path, last: int = 0, name: str = "") -> Section:
     """The curve of a pretraining up to a step (0: the last one), and the newest pictures of its method."""
     config = json.loads((run / "config.json").read_text())
     method, fit = _method(run), config["fit"]
-    rows = [r for r in _jsonl(run / "metrics.jsonl") if not last or r["step"] <= last]
+    rows = [r for r in jsonl(run / "metrics.jsonl") if not last or r["step"] <= last]
     steps = last or max((r["step"] for r in rows), default=0)
     curve = charts.loss_curve(rows, ["loss", *COLLAPSE], from_zero=COLLAPSE)
     words = "Loss while pretraining"
@@ -244,7 +244,7 @@ def pretraining_section(run: Path, last: int = 0, name: str = "") -> Section:
 
 def _training(run: Path, card: dict) -> Section:
     fit = card["config"]["fit"]
-    rows = _jsonl(run / "metrics.jsonl")
+    rows = jsonl(run / "metrics.jsonl")
     words = "Training loss"
     if any(row.get("validation") is not None for row in rows):
         words += ", and the score on validation patients"
@@ -280,5 +280,7 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}" + ("" if n == 1 else "s")
 
 
-def _jsonl(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def jsonl(path: Path) -> list[dict]:
+    """The complete lines of a log, which may be being written; none if there is no log."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
