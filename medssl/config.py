@@ -236,9 +236,7 @@ def parse(config: type[Config], verb: str, words: list[str]) -> tuple[str, dict[
         else:
             raise UserError("CONFIG", word, "is one word too many", "write key=value; see --help")
     values = read_yaml(find_preset(verb, chosen)) if chosen else {}
-    if "overrides" in config.model_fields:
-        extra = {k: overrides.pop(k) for k in list(overrides) if k not in config.model_fields}
-        overrides["overrides"] = extra
+    overrides = _handed_on(config, overrides)
     return chosen, merge(values, overrides)
 
 
@@ -253,7 +251,16 @@ def of(config: type[Config], verb: str, preset: str = "", values: dict | None = 
     base, over = read_yaml(find_preset(verb, preset)) if preset else {}, {}
     for key, value in (values or {}).items():  # "fit.steps" as on the command line, or fit={...}
         _set(over, key.split("."), value)
-    return _validated(config, merge(base, over))
+    return _validated(config, merge(base, _handed_on(config, over)))
+
+
+def _handed_on(config: type[Config], values: dict) -> dict:
+    """Keys that a stage hands on, such as a pipeline's own, under its key `overrides` if it has one."""
+    if "overrides" not in config.model_fields:
+        return values
+    own = {k: v for k, v in values.items() if k in config.model_fields}
+    extra = {k: v for k, v in values.items() if k not in config.model_fields}
+    return {**own, "overrides": {**own.get("overrides", {}), **extra}}
 
 
 def _names_preset(verb: str, word: str, may_be_positional: bool) -> bool:

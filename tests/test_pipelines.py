@@ -2,12 +2,15 @@
 
 import json
 import math
+import shutil
 
 import pandas as pd
 import pytest
 
 from medssl import shipped
 from medssl.data.phantom import make
+from medssl.data.store import Store
+from medssl.errors import UserError
 from medssl.stages import call
 
 
@@ -122,6 +125,26 @@ def test_nodule_detection(tmp_path, phantom):
         modality="MR", preset="mr_brain", spacing="6,6,6", out=tmp_path, steps=2)  # fmt: skip
     found = json.loads((tmp_path / "run/evaluation/metrics.json").read_text())
     assert {"ap at IoU 0.1", "froc_mean"} <= set(found["metrics"]) and found["n_patients"] == 1
+
+
+def test_scans_to_store(tmp_path, phantom):
+    store = Store.read_from(
+        run("scans_to_store", out=tmp_path / "ours", patients=4, spacing="9,9,9")
+    )
+    assert store.folder == tmp_path / "ours/store" and len(store.items) == 4
+    assert store.recipe.intensity == "hu" and store.recipe.spacing == [9, 9, 9]
+    scans = tmp_path / "mr"
+    shutil.copytree(phantom / "mr/images", scans / "images")
+    shutil.copytree(phantom / "mr/labels", scans / "labels")
+    keys = {"scans": scans, "modality": "MR", "out": tmp_path / "own", "spacing": "9,9,9"}
+    store = Store.read_from(run("scans_to_store", **keys))
+    assert store.recipe.modality == "MR" and store.items["has_mask"].all()
+    assert store.items["split"].value_counts().to_dict() == {"train": 3, "val": 1, "test": 1}
+    written = (store.folder / "items.parquet").stat().st_mtime_ns
+    assert run("scans_to_store", **keys) == store.folder  # as it is
+    assert (store.folder / "items.parquet").stat().st_mtime_ns == written
+    with pytest.raises(UserError, match="EXISTS .*holds a store of other scans"):
+        run("scans_to_store", out=tmp_path / "own", patients=1)
 
 
 @pytest.fixture(scope="module")
