@@ -18,7 +18,7 @@ from medssl.data.index.ids import neutral_id
 from medssl.data.index.row import relative, stamp
 from medssl.data.manifest_checks import check_table, checked_about
 from medssl.data.patients import pseudonym
-from medssl.data.volume import Volume, differences, same_grid
+from medssl.data.volume import Volume, differences, reorient, same_grid
 from medssl.errors import UserError, one_line
 
 SCHEMA = 1
@@ -142,7 +142,8 @@ class Manifest:
     def mask(self, id: str, scan: Volume | None = None) -> Volume | None:
         """The integer label mask (1, *shape) on the scan's grid, or None if the scan has none.
 
-        `scan` spares reading the scan again. A film's mask needs the same rows and columns only,
+        `scan` spares reading the scan again. Axes in another order or direction are turned to the
+        scan's, as of a NIfTI mask beside a DICOM series. A film's mask needs the same rows and columns only,
         its palette indices count as labels, and 255 as the only label becomes 1. Raises UserError
         GEOMETRY if the grids differ and LABELS if the mask holds no whole numbers.
         """
@@ -155,6 +156,8 @@ class Manifest:
         mask = image2d_labels(path) if film else read([path])
         if scan.ndim == 2 and mask.shape == scan.shape:
             mask = replace(mask, affine=scan.affine)
+        if scan.ndim == mask.ndim == 3:
+            mask = reorient(mask, scan.orientation)
         if not same_grid(scan, mask):
             cause = f"its mask lies on another grid than the scan: {differences(scan, mask)}"
             raise UserError("GEOMETRY", id, cause, "resample the mask onto the scan's grid")
