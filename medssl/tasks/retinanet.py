@@ -28,10 +28,9 @@ class Detector(RetinaNetDetector):
     def compute_cls_loss(
         self, cls_logits: Tensor, targets: list[dict[str, Tensor]], matched_idxs: list[Tensor]
     ) -> Tensor:
+        # Of nothing but regions to be ignored there is no loss; MONAI's would be the mean of nothing.
         if all((m == self.proposal_matcher.BETWEEN_THRESHOLDS).all() for m in matched_idxs):
-            return (
-                cls_logits.sum() * 0
-            )  # nothing but regions to be ignored, and the mean of nothing
+            return cls_logits.sum() * 0
         return super().compute_cls_loss(cls_logits, targets, matched_idxs)
 
 
