@@ -72,6 +72,26 @@ def test_mr_segmentation_then_label_efficiency(tmp_path, mr):
     assert gains.sort_values("labelled")["estimate"].to_list() == pytest.approx(expected)
 
 
+def test_ct_segmentation(tmp_path):
+    scans = make(tmp_path / "scans", ct=4, scans_per_patient=1) / "ct"
+    splits = pd.DataFrame(
+        {"id": sorted(p.name.split(".")[0] for p in (scans / "labels").iterdir())}
+    )
+    splits.assign(split=["train", "train", "val", "test"]).to_csv(
+        tmp_path / "splits.csv", index=False
+    )
+    report = run("ct_segmentation", scans=scans / "images", masks=scans / "labels", small=True,
+                 splits=tmp_path / "splits.csv", out=tmp_path / "ct", labelled="1,0", draws=1,
+                 pretraining=2, steps=2)  # fmt: skip
+    assert report == tmp_path / "ct/study/report.html"
+    table = pd.read_csv(tmp_path / "ct/study/table.csv")
+    assert table.groupby("arm")["labelled"].apply(list).to_dict() == {
+        "from scratch": [1, 2], "voco_small": [1, 2],
+    }  # fmt: skip
+    card = json.loads((tmp_path / "ct/study/pretrain/voco_small/model/card.json").read_text())
+    assert card["selection"]["kept"] == 2
+
+
 def test_global_local(tmp_path, mr):
     run("global_local", store=mr / "store", out=tmp_path, labelled=1, pretraining=1, steps=1)
     about = json.loads((tmp_path / "finetuned/model/card.json").read_text())
@@ -119,9 +139,9 @@ def test_cross_validation(tmp_path, films, capsys):
     assert pd.concat(told)["id"].is_unique
 
 
-def test_nodule_detection(tmp_path, phantom):
+def test_lesion_detection(tmp_path, phantom):
     scans = phantom / "mr"
-    run("nodule_detection", scans=scans / "images", boxes=scans / "labels", splits=scans / "scans.csv",
+    run("lesion_detection", scans=scans / "images", boxes=scans / "labels", splits=scans / "scans.csv",
         modality="MR", preset="mr_brain", spacing="6,6,6", out=tmp_path, steps=2)  # fmt: skip
     found = json.loads((tmp_path / "run/evaluation/metrics.json").read_text())
     assert {"ap at IoU 0.1", "froc_mean"} <= set(found["metrics"]) and found["n_patients"] == 1

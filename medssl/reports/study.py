@@ -33,6 +33,7 @@ class Told:
     cases        by arm the test cases with fewest labels, all draws
     pretrained   by arm the folder of its pretraining
     pictures     (PNG, caption, alternative text) of single cases
+    cautions     what a reader must not miss
     card         of one fine-tuning
     """
 
@@ -45,6 +46,7 @@ class Told:
     cases: dict[str, pd.DataFrame]
     pretrained: dict[str, Path]
     pictures: list[tuple[bytes, str, str]]
+    cautions: list[str]
     cohort: pd.DataFrame
     card: dict
     commands: list[str]
@@ -137,8 +139,9 @@ def _short(told: Told, curve: bytes) -> Section:
     words = f"{title(told.main)} over the number of labelled scans, and the gain over {SCRATCH}."
     table = _wide(study.curve(), with_interval)
     caption = "Scores with 95 % intervals, by number of labelled scans."
+    cautions = " ".join(filter(None, [*told.cautions, too_few(study.n_patients)]))
     return Section(
-        "In short", text, too_few(study.n_patients), facts, [(table, caption)],
+        "In short", text, cautions, facts, [(table, caption)],
         figures=[(curve, words, "label-efficiency curves")],
     )  # fmt: skip
 

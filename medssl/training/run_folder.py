@@ -2,7 +2,7 @@
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from medssl.progress import say
 
 # What may differ between a run and its continuation: of these only another number of threads can
 # change bits of the result, which the loop then says.
-FREE = {"out", "fit.workers", "fit.threads", "jobs", "keep"}
+FREE = {"out", "fit.workers", "fit.threads"}
 
 
 @contextmanager
@@ -89,13 +89,14 @@ def read_config(folder: Path) -> dict:
         ) from error
 
 
-def refuse_other(folder: Path, old: dict, new: dict) -> None:
-    """Raise UserError CONFIG where a folder's settings are not those that are asked for now."""
+def refuse_other(folder: Path, old: dict, new: dict, free: Set[str] = FREE) -> None:
+    """Raise UserError CONFIG where a folder's settings are not those that are asked for now, but for the
+    keys that are `free` to differ."""
     if old.keys() != new.keys():
         cause = "is the folder of a run of another verb, or of another version of medssl"
         raise UserError("CONFIG", folder, cause, "choose another out=")
     a, b = flat(old), flat(new)
-    different = sorted(k for k in set(a) | set(b) if a.get(k) != b.get(k) and k not in FREE)
+    different = sorted(k for k in set(a) | set(b) if a.get(k) != b.get(k) and k not in free)
     if different:
         k = different[0]
         raise UserError(

@@ -11,7 +11,7 @@ once, on one machine (`jobs=4` does so) or on a cluster whose nodes share the fo
 others have not. On Slurm: sbatch --array=1-8 --wrap "medssl study ... out=study".
 """
 
-import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,32 +20,23 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import pandas as pd
+import torch
 from pydantic import Field
 
 from medssl.config import Config as Base
 from medssl.config import Count, merge
-from medssl.data.files import write_csv, write_json
-from medssl.data.manifest import Manifest
-from medssl.data.store import Store
-from medssl.describe import words
+from medssl.data.files import write_json
 from medssl.errors import UserError
-from medssl.evaluation.efficiency import efficiency, gains_by_group
-from medssl.evaluation.headline import headline, higher_is_better
-from medssl.evaluation.summary import figure_names
 from medssl.reports import study as report
-from medssl.stages import pretrain
-from medssl.stages.evaluate import groups_of
 from medssl.stages.study import arms as of_arms
 from medssl.stages.study import cells as of_cells
 from medssl.stages.study.arms import SCRATCH, Arm, Start
 from medssl.stages.study.cells import Cell
+from medssl.stages.study.telling import tell
 from medssl.training import run_folder
-from medssl.training.checkpoint import read_card
 from medssl.training.claims import Job, claimed, work_off
 
-SHOWN = 3  # cases drawn of every first run
-WRITTEN = ("curve", "differences", "needed", "shares", "losses")
+FREE = {"out", "jobs", "keep", "figure", "by", "resamples"}  # what may differ when a study goes on
 
 
 class Config(Base):
@@ -115,12 +106,13 @@ def run(config: Config) -> Path:
         best = {at: max(scores, key=scores.get) for at, scores in validations.items()}
         chosen = [c for c in cells if c.trial == best.get(c.at, 0)]
         work_off([
-            Job(c.folder / "scored.json", partial(of_cells.score, c, config.split, _shown(c), config.keep))
+            Job(c.folder / "scored.json", partial(of_cells.score, c, config.split, config.keep))
             for c in chosen
         ])  # fmt: skip
     with claimed(config.out / "report.html") as mine:
         if mine:  # else another of the same study is writing it
-            _tell(config, starts, baselines, chains, chosen, validations)
+            told = tell(config, starts, baselines, chains, chosen, validations)
+            report.write(config.out, told)
     return config.out / "report.html"
 
 
@@ -131,10 +123,6 @@ def _cells(config: Config, starts: list[Start]) -> list[Cell]:
         starts, config.labelled, config.draws, config.seeds, keys, trials,
         config.scratch_trials or trials, config.out / "finetune",
     )  # fmt: skip
-
-
-def _shown(cell: Cell) -> int:
-    return SHOWN if cell.draw == cell.seed == 0 else 0
 
 
 def _check(config: Config, arms: dict[str, Arm], chains: dict[str, of_arms.Chain]) -> None:
@@ -157,23 +145,25 @@ def _hold(config: Config) -> None:
     """Keep the folder to this study. Raises UserError CONFIG if it is another's."""
     told = config.model_dump(mode="json")
     if (config.out / "config.json").exists():
-        run_folder.refuse_other(config.out, run_folder.read_config(config.out), told)
+        run_folder.refuse_other(config.out, run_folder.read_config(config.out), told, FREE)
     else:
         write_json(config.out / "config.json", told, private=True)
 
 
 @contextmanager
 def _others(config: Config) -> Iterator[None]:
-    """The same study in `jobs` - 1 processes more, while a block runs."""
-    processes, folder = [], config.out / "jobs"
+    """The same study in `jobs` - 1 processes more, while a block runs; all share the processors."""
+    processes, folder, threads = [], config.out / "jobs", torch.get_num_threads()
     if config.jobs > 1:
         folder.mkdir(exist_ok=True)
         asked = folder / "study.yaml"  # JSON is YAML
         write_json(asked, {**config.model_dump(mode="json"), "jobs": 1}, private=True)
+        torch.set_num_threads(max(1, threads // config.jobs))
+    each = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     for number in range(1, config.jobs):
         with open(folder / f"{number}.log", "a") as log:
             command = [sys.executable, "-m", "medssl", "study", str(asked)]
-            processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+            processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=each))
     try:
         yield
     except BaseException:
@@ -183,88 +173,4 @@ def _others(config: Config) -> Iterator[None]:
     finally:
         for process in processes:
             process.wait()
-
-
-def _tell(
-    config: Config, starts: list[Start], baselines: dict[str, str],
-    chains: dict[str, of_arms.Chain], chosen: list[Cell], validations: dict,
-) -> None:  # fmt: skip
-    """Write every table, and the report."""
-    tables, rows, every = {}, [], []
-    for cell in chosen:
-        told = cell.told
-        cases = pd.read_parquet(cell.folder / "evaluation/cases.parquet")
-        every.append(cases)
-        tables.setdefault((cell.arm, told["labelled"]), []).append(cases)
-        rows.append({
-            "arm": cell.arm, "labelled": told["labelled"], "draw": cell.draw, "seed": cell.seed,
-            "trial": cell.trial, "validation": told["validation"],
-        })  # fmt: skip
-    main = config.figure or headline(every[0])[0]
-    better = {name: 1 if higher_is_better(name) else -1 for name in figure_names(every[0])}
-    if main not in better:
-        cause = f"found {main!r}, there are {', '.join(better)}"
-        raise UserError("CONFIG", "figure", cause, "name one of them")
-    store = Store.read_from(config.store)
-    manifest = Manifest.read(store.manifest)
-    groups = {name: groups_of(manifest, store.items, name) for name in config.by}
-    bootstrapped = {"n": config.resamples, "seed": config.seed}
-    figures = efficiency(tables, baselines, better, **bootstrapped)
-    subgroups = gains_by_group(tables, baselines, {main: better[main]}, groups, **bootstrapped)
-    of_cell = {cell: iter(runs) for cell, runs in figures[main].runs.items()}
-    table = pd.DataFrame([r | {"score": next(of_cell[r["arm"], r["labelled"]])} for r in rows])
-    spent = {name: json.loads(of_arms.mark_of(c).read_text()) for name, c in chains.items()}
-    written = {
-        "table": table,
-        **{name: getattr(figures[main], name)() for name in WRITTEN},
-        "figures": pd.concat([f.curve().assign(figure=name) for name, f in figures.items()]),
-        "subgroups": subgroups,
-        "cost": of_cells.costs(chosen, spent),
-    }
-    for name, of in written.items():
-        write_csv(config.out / f"{name}.csv", of)
-    about = ["arm", "labelled", "draw", "seed"]
-    pd.concat(
-        [
-            cases.assign(**row)
-            for cases, row in zip(every, table[about].to_dict("records"), strict=True)
-        ]
-    ).to_parquet(config.out / "cases.parquet", index=False)
-
-    few = min(count for _, count in tables)
-    first = [c for c in chosen if _shown(c) and c.told["labelled"] == few]
-    report.write(
-        config.out,
-        report.Told(
-            figures, main, written["cost"], subgroups, validations,
-            trials=(config.trials, config.scratch_trials or config.trials),
-            cases={arm: pd.concat(runs) for (arm, count), runs in tables.items() if count == few},
-            pretrained={s.name: s.backbone for s in starts if not s.from_scratch},
-            pictures=[picture for cell in first for picture in _pictures(cell)],
-            cohort=manifest.table, card=read_card(first[0].folder), commands=_commands(config, chains),
-            facts={"seed": config.seed, "resamples": config.resamples},
-        ),
-    )  # fmt: skip
-
-
-def _pictures(cell: Cell) -> list[tuple[bytes, str, str]]:
-    """What an evaluation drew: best, middle and worst case."""
-    folder, drawn = cell.folder / "evaluation", []
-    cases = pd.read_parquet(folder / "cases.parquet")
-    dice = cases.groupby("id")["dice"].mean() if "dice" in cases else {}
-    for path in (folder / "pictures").glob("*.png"):
-        score = dice.get(path.stem, float("nan"))
-        words = f", mean Dice {score:.3f}" if score == score else ""
-        caption = f"{cell.arm}, {path.stem}{words}. Truth solid, prediction dashed."
-        drawn.append((score, (path.read_bytes(), caption, f"prediction of {path.stem}")))
-    return [picture for _, picture in sorted(drawn, key=lambda each: -each[0])]
-
-
-def _commands(config: Config, chains: dict[str, of_arms.Chain]) -> list[str]:
-    """The command of the study, and those of its pretrainings, which it gives itself."""
-    parts = [part for chain in chains.values() for part in chain]
-    lines = [
-        " ".join(["medssl", "pretrain", preset, *words(pretrain.Config, keys)])
-        for preset, keys in parts
-    ]
-    return [" ".join(["medssl", "study", *words(Config, config.model_dump(mode="json"))]), *lines]
+        torch.set_num_threads(threads)

@@ -20,6 +20,7 @@ from medssl.training.energy import metered
 from medssl.training.log import minutes_of
 
 PRESET = "few_labels"
+SHOWN = 3  # cases drawn of each first run
 OWN = {"store", "out", "backbone", "from_scratch", "labelled", "draw", "fit.seed"}
 EQUAL = {"fit.steps", "fit.batch_size", "fit.accumulate"}  # in all arms
 
@@ -43,6 +44,11 @@ class Cell:
     @property
     def at(self) -> tuple[str, int]:
         return self.arm, self.labelled
+
+    @property
+    def first(self) -> bool:
+        """Whether its cases are drawn."""
+        return self.draw == self.seed == 0
 
     @property
     def folder(self) -> Path:
@@ -108,11 +114,16 @@ def train(cell: Cell) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def score(cell: Cell, split: str, shown: int, keep: bool) -> None:
+def score(cell: Cell, split: str, keep: bool) -> None:
     """Fine-tune, unless that was done on trial, and evaluate."""
     if not (cell.folder / "trained.json").exists():
         train(cell)
-    evaluate.run(evaluate.Config(run=cell.folder, split=split, examples_shown=shown))
+    evaluate.run(
+        evaluate.Config(
+            run=cell.folder, split=split, examples_shown=SHOWN if cell.first else 0,
+            allow_overlap=cell.settings().allow_overlap,
+        )
+    )  # fmt: skip
     write_json(cell.folder / "scored.json", cell.told)
     if not keep:
         (cell.folder / "model/weights.safetensors").unlink(missing_ok=True)
