@@ -27,6 +27,8 @@ class Baseline:
         try:
             cases = pd.read_parquet(folder / "cases.parquet")
             metrics = json.loads((folder / "metrics.json").read_text())
+            if not isinstance(metrics, dict) or not isinstance(metrics.get("metrics", {}), dict):
+                raise ValueError("no mapping")
         except (OSError, ValueError) as error:
             raise UserError(
                 "EMPTY", folder, "holds no readable cases.parquet and metrics.json",

@@ -66,7 +66,7 @@ def run(config: Config) -> Path:
         )  # fmt: skip
         scored.check_truths(first.cases)
     cases = {name: scored.cases for name, (scored, _) in given.items()}
-    known = set(first.metrics["metrics"])
+    known = set(first.metrics.get("metrics", {}))
     if config.figure and config.figure not in known:
         raise UserError(
             "CONFIG", f"figure={config.figure}", "is no figure of these evaluations",

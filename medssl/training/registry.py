@@ -167,8 +167,9 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Done: where it would go on from, or while it runs and where no checkpoint is kept, logged."""
-        if self.running or self.ended_early or not self.saved:
+        """Done: where it would go on from; while it runs, and of a model whose checkpoints were deleted,
+        as the log says."""
+        if self.running or self.ended_early or (self.card and not self.saved):
             return self.logged
         return self.saved
 
@@ -179,7 +180,8 @@ class Run:
             return "damaged"
         if self.running:
             return "running"
-        return "finished" if self.ended_early or 0 < self.asked <= self.steps else "stopped"
+        ended = self.card and 0 < self.asked <= self.steps
+        return "finished" if self.ended_early or ended else "stopped"
 
     @property
     def origin(self) -> str:
@@ -304,17 +306,20 @@ def read(folder: Path) -> Run:
         read_as = TypeAdapter(dict[str, Probe])
         found["probe"] = _checked(read_as, probes, "probe/probe.json", faults) or {}
     try:
-        found["running"] = held(folder)
         found["logged"] = _last(folder / "metrics.jsonl")
         found["saved"] = _newest(folder / "checkpoints")
         if config and config.patience and card:
             found["ended_early"] = _stalled(folder) >= config.patience
+        run = Run(folder, config, values, card, **found)
+        # Whoever asks for a lock has it for a moment: of a run that has finished nobody needs to ask.
+        if run.state != "finished":
+            run = replace(run, running=held(folder))
     except OSError as error:
         faults.append(f"{Path(error.filename or folder).name} cannot be read ({one_line(error)})")
-    run = Run(folder, config, values, card, **found)
+        run = Run(folder, config, values, card, **found)
     if config and not run.verb:
         faults.append("config.json names neither a method nor a task")
-    if not card and not (folder / "model/card.json").exists() and run.state == "finished":
+    if not card and not (folder / "model/card.json").exists() and 0 < run.asked <= run.saved:
         faults.append("training has ended, and model/ is not there")
     if not values and not faults:
         faults.append("there is no config.json that says what was asked")

@@ -37,6 +37,11 @@ def test_a_folder_without_an_evaluation_is_refused(tmp_path):
     (tmp_path / "metrics.json").write_text("{}")
     with pytest.raises(UserError, match="no readable"):
         Baseline.read(tmp_path)
+    written(tmp_path)
+    for text in ("[1]", '{"metrics": 3}'):
+        (tmp_path / "metrics.json").write_text(text)
+        with pytest.raises(UserError, match="no readable"):
+            Baseline.read(tmp_path)
 
 
 def held(cases, **metrics):
@@ -94,3 +99,26 @@ def test_another_kind_of_table_and_a_box_more_are_refused():
     more = cases[cases["box"] == "truth"].head(1).assign(x0=1.0)
     with pytest.raises(UserError, match="rows that are true"):
         held(cases).check_truths(pd.concat([cases, more]))
+
+
+def test_a_scan_without_a_box_stays_one_when_a_model_finds_some_there():
+    cases = boxed(0)
+    empty = cases["box"] == "empty"
+    found = cases.copy()
+    first = cases[cases["box"] == "found"].iloc[0]
+    for column in ("box", "class", "score", "x0", "y0", "x1", "y1"):
+        found.loc[empty, column] = first[column]
+    held(cases).check_truths(found)
+    assert held(cases).question == held(found).question
+    with pytest.raises(UserError, match="MISMATCH"):
+        held(cases).check_truths(found[~empty])
+
+
+def test_a_label_that_only_one_side_knows_is_another_truth():
+    known = pd.DataFrame({"id": ["a", "b"], "patient": ["a", "b"], "truth_x": [1.0, 0.0],
+                          "score_x": [0.5, 0.5]})  # fmt: skip
+    unknown = known.assign(truth_x=[1.0, None])
+    held(unknown).check_truths(unknown)
+    for ours, theirs in ((known, unknown), (unknown, known)):
+        with pytest.raises(UserError, match="of 1 cases it has another truth_x"):
+            held(ours).check_truths(theirs)

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -92,11 +93,16 @@ def test_a_run_that_another_process_holds_is_running(tmp_path):
         (folder / "checkpoints/step-00000005").mkdir(parents=True)
         run = registry.read(folder)
         assert (run.state, run.steps) == ("running", 7)
+        # All steps are done, and the model is about to be written for the first time.
+        (folder / "metrics.jsonl").write_text('{"step": 20, "loss": 1}\n')
+        shutil.rmtree(folder / "checkpoints")
+        assert registry.read(folder).state == "running"
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
-    assert registry.read(folder).state == "stopped"
+    run = registry.read(folder)  # killed before it was: there is nothing to go on from
+    assert (run.state, run.steps) == ("stopped", 0)
 
 
 DAMAGE = {
