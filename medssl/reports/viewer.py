@@ -159,10 +159,11 @@ def _on_one_grid(volume: Volume, mask) -> tuple[Volume, np.ndarray | None]:
                 "give a mask on the scan's grid",
             )  # fmt: skip
         mask = Volume(array, volume.affine)
+    volume, mask = reorient(volume, "RAS"), reorient(mask, "RAS")
     if not same_grid(volume, mask):
         cause = f"lies on another grid than the scan: {differences(volume, mask)}"
         raise UserError("GEOMETRY", "mask", cause, "resample the mask onto the scan's grid")
-    return reorient(volume, "RAS"), reorient(mask, "RAS").array[0].astype(np.int64)
+    return volume, mask.array[0].astype(np.int64)
 
 
 def _grey_scale(image: np.ndarray, hu: bool, window) -> tuple[list[float], tuple[float, float]]:
@@ -210,12 +211,12 @@ def _page(shown, classes, knots, window, hu: bool, title: str, words: str) -> st
     )  # fmt: skip
     named = [(COLOURS[j % len(COLOURS)], name) for j, name in enumerate(classes.values())]
     script = {
-        "planes": [{k: p[k] for k in ("images", "masks", "numbers", "of", "first")} for p in shown],
+        "planes": [{k: p[k] for k in ("name", "images", "masks", "numbers", "first")} for p in shown],
         "knots": knots, "window": window, "windows": WINDOWS if hu else {},
         "unit": "HU" if hu else "",
     }  # fmt: skip
     text = json.dumps(script).replace("<", "\\u003c")  # ends no script element
     return environment.get_template("viewer.html.j2").render(
         id="medssl-" + hashlib.sha256(text.encode()).hexdigest()[:12], title=title, planes=shown,
-        classes=named[:LISTED], more=max(0, len(named) - LISTED), words=words, data=text, hu=hu,
+        classes=named[:LISTED], more=max(0, len(named) - LISTED), words=words, data=text,
     )  # fmt: skip
