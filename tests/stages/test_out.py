@@ -16,8 +16,10 @@ READ_NO_SCANS = {"demo", "methods", "scrub"}
 
 
 @pytest.mark.parametrize("verb", WRITING)
-def test_a_verb_writes_neither_among_scans_nor_into_a_store(cohort, segmented, verb):
-    fields = importlib.import_module(f"medssl.stages.{verb}").Config.model_fields
+def test_a_verb_writes_neither_among_scans_nor_into_a_store(cohort, segmented, verb, monkeypatch):
+    stage = importlib.import_module(f"medssl.stages.{verb}")
+    monkeypatch.setattr(stage, "run", lambda config: pytest.fail(f"{verb} began"))
+    fields = stage.Config.model_fields
     known = {
         "scans": cohort / "images", "source": cohort / "out/m", "manifest": cohort / "out/m",
         "store": cohort / "out/store", "run": segmented / "tuned", "folder": segmented / "tuned",
