@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all bench mutants lint
+.PHONY: help demo notebooks test test-all bench mutants lint
 
 help: ## list the targets
 	@echo "make <target>; PYTHON=python3.12 chooses another interpreter (3.11 or newer)"
@@ -20,6 +20,9 @@ help: ## list the targets
 
 demo: $(READY) ## run the whole chain on phantom patients, into demo/
 	$(BIN)/medssl demo out=demo
+
+notebooks: $(READY) ## execute the notebooks, with outputs, into build/notebooks/
+	$(BIN)/python -m notebooks.execute build/notebooks
 
 test: export OMP_NUM_THREADS := 1
 test: $(READY) ## run the tests, except the slow ones

@@ -20,11 +20,14 @@ VERBS = {
     "probe": "ask whether a pretrained representation is any good",
     "finetune": "train a head on labelled scans: structures, classes, labels, grades, numbers",
     "evaluate": "score a fine-tuned model on held-out patients, with intervals, and report",
+    "compare": "set evaluated runs side by side, with paired differences and p-values",
+    "study": "say whether pretraining helped, and how many labels it saves",
     "predict": "predict new scans, in their own geometry",
     "plan": "say how long a command will take, how much memory and disk, before it is given",
     "scrub": "look for what could tell who a patient is, and clean what is passed on",
     "demo": "run the whole chain on an embedded phantom cohort, in minutes",
     "doctor": "say what is installed, what is missing and the command that mends it",
+    "runs": "list runs, tell the best that can be compared, show one",
     "methods": "list the pretraining methods and the networks that each takes",
     "presets": "list the shipped presets and pipelines",
     "copy": "copy a shipped preset or pipeline to edit it",
@@ -96,13 +99,12 @@ for _verb, _summary in VERBS.items():
 
 def execute(verb: str, words: list[str]) -> None:
     """Run one verb with the words behind it. Raises UserError for anything the user can mend."""
-    from medssl import stages
+    from medssl.stages import asked, start
 
-    stage = importlib.import_module(f"medssl.stages.{verb}")
     if "--help" in words or "-h" in words:
         typer.echo(help_text(verb, [w for w in words if not w.startswith("-")]))
         return
-    result = stage.run(stages.asked(verb, words))
+    result = start(verb, asked(verb, words))
     if result is not None:
         typer.echo(result)
 
@@ -117,8 +119,9 @@ def help_text(verb: str, words: list[str]) -> str:
     preset, values = config.parse(stage.Config, verb, words)
     usage = [f"medssl {verb}", "[preset]" if known else ""]
     for name in stage.Config.positional:
-        required = stage.Config.model_fields[name].is_required()
-        usage.append(name.upper() if required else f"[{name.upper()}]")
+        field = stage.Config.model_fields[name]
+        word = name.upper() + (" ..." if config.takes_many(stage.Config, name) else "")
+        usage.append(word if field.is_required() else f"[{word}]")
     about, rows = stage.__doc__, describe(stage.Config, values=values)
     if hasattr(stage, "details"):
         about, rows = stage.details(values) or (about, rows)

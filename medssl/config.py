@@ -56,7 +56,8 @@ class Keys(BaseModel):
 
 
 class Config(Keys):
-    """What a stage needs to know. `positional` keys may be given without their name.
+    """What a stage needs to know. `positional` keys may be given without their name; a list that is the
+    last of them takes all words that are left.
 
     `rest` names a key that takes all words behind the positional ones, as they stand.
     """
@@ -236,14 +237,14 @@ def parse(config: type[Config], verb: str, words: list[str]) -> tuple[str, dict[
             _set(overrides, key.replace("-", "_").split("."), _parse(value))
         elif verb in presets() and not chosen and _names_preset(verb, word, bool(free)):
             chosen = word
+        elif free and takes_many(config, free[0]):
+            overrides[free[0]] = [*_as_list(overrides.get(free[0], [])), *_as_list(word)]
         elif free:
             overrides[free.pop(0)] = word
         else:
             raise UserError("CONFIG", word, "is one word too many", "write key=value; see --help")
     values = read_yaml(find_preset(verb, chosen)) if chosen else {}
-    if "overrides" in config.model_fields:
-        extra = {k: overrides.pop(k) for k in list(overrides) if k not in config.model_fields}
-        overrides["overrides"] = extra
+    overrides = _handed_on(config, overrides)
     return chosen, merge(values, overrides)
 
 
@@ -261,12 +262,27 @@ def _without_dashes(config: type[Config], verb: str, word: str) -> str:
     return word
 
 
+def takes_many(config: type[Config], name: str) -> bool:
+    """Whether a positional key takes all words that are left."""
+    last = name == config.positional[-1]
+    return last and _wants_list(config.model_fields[name].annotation)
+
+
 def of(config: type[Config], verb: str, preset: str = "", values: dict | None = None) -> Config:
     """The config that a pipeline or a notebook asks for: defaults, preset, then `values`."""
     base, over = read_yaml(find_preset(verb, preset)) if preset else {}, {}
     for key, value in (values or {}).items():  # "fit.steps" as on the command line, or fit={...}
         _set(over, key.split("."), value)
-    return _validated(config, merge(base, over))
+    return _validated(config, merge(base, _handed_on(config, over)))
+
+
+def _handed_on(config: type[Config], values: dict) -> dict:
+    """Keys that a stage hands on, such as a pipeline's own, under its key `overrides` if it has one."""
+    if "overrides" not in config.model_fields:
+        return values
+    own = {k: v for k, v in values.items() if k in config.model_fields}
+    extra = {k: v for k, v in values.items() if k not in config.model_fields}
+    return {**own, "overrides": {**own.get("overrides", {}), **extra}}
 
 
 def _names_preset(verb: str, word: str, may_be_positional: bool) -> bool:
@@ -300,7 +316,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             found |= flat(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = value
+            found[f"{prefix}{key}"] = value
     return found
 
 

@@ -5,13 +5,16 @@ import os
 import shlex
 import types
 import typing
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from medssl.config import Config, Keys, Part, flat
+from medssl.config import Config, Keys, Part, checked_parts, flat, load, of
+from medssl.errors import UserError
 from medssl.privacy import scrub
+from medssl.shipped import presets
 
 # Folders that say nothing without the one above.
 PARTS_OF_A_RUN = ("evaluation", "model")
@@ -77,14 +80,58 @@ def type_name(kind: Any) -> str:
     return names.get(kind, getattr(kind, "__name__", str(kind)))
 
 
-def words(config: type[Config], values: dict[str, Any]) -> list[str]:
-    """What to write behind a verb to get `values`, a resolved config: all that is not the default."""
-    default = flat(config.model_construct().model_dump(mode="json"))
+def words(
+    config: type[Config],
+    values: dict[str, Any],
+    base: dict[str, Any] | None = None,
+    shared: bool = True,
+) -> list[str]:
+    """What to write behind a verb to get `values`, a resolved config: all that is not the default.
+
+    base    values to differ from in place of the defaults, a preset's
+    shared  give files and folders by their last name
+    """
+    default = config.model_construct().model_dump(mode="json") if base is None else base
+    asked = _keys(config, values)
+    if shared:
+        default, asked = shareable(config, default), shareable(config, asked)
+    default = flat(default)
     return [
-        f"{key.removesuffix('.name')}={shlex.quote(plain(value))}"
-        for key, value in flat(shareable(config, _keys(config, values))).items()
-        if value != default.get(key)
+        f"{key.removesuffix('.name')}={shlex.quote('' if value == [] else plain(value))}"
+        for key, value in flat(asked).items()
+        if key not in default or value != default[key]
     ]
+
+
+def command(
+    config: type[Config],
+    verb: str,
+    values: dict[str, Any],
+    tables: dict[str, dict[str, str]] | None = None,
+) -> tuple[str, list[str]] | None:
+    """The preset, "" for none, and the fewest words behind it that give a resolved config again; None
+    where no words do, as for a config of another version. `out` is left out.
+    """
+    asked = {key: value for key, value in _keys(config, values).items() if key != "out"}
+    found = []
+    for preset in ["", *presets(verb).get(verb, [])]:
+        base = of(config, verb, preset)
+        with suppress(UserError):  # the defaults alone may lack options that must be given
+            base = checked_parts(base, tables or {})
+        found.append((preset, words(config, asked, base.model_dump(mode="json"), shared=False)))
+    for preset, said in sorted(found, key=lambda each: len(each[1])):
+        try:
+            again = load(config, verb, [*filter(None, [preset]), *map(_unquoted, said)], tables)
+        except UserError:
+            continue  # it has keys that this version does not take, or not with this preset
+        again = checked_parts(again, tables or {}).model_dump(mode="json")
+        if flat({**again, "out": None}) == flat({**asked, "out": None}):
+            return preset, said
+    return None
+
+
+def _unquoted(word: str) -> str:
+    return "".join(shlex.split(word))
 
 
 def _keys(config: type[Config], values: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ class UserError(Exception):
 
     `code` is a stable upper-case word (`CONFIG`, `CUT`, `GEOMETRY`, ...), `where` the file, key,
     case or patient concerned, `cause` says what was found and what was expected, `fix` the way out.
-    The command line prints the message without a traceback and leaves with the exit status.
+    The command line prints the message without a traceback and leaves with the exit status; Jupyter
+    prints it without one, too (`%debug` still goes to the place).
     """
 
     status = 2
@@ -17,6 +18,9 @@ class UserError(Exception):
         self.code, self.where, self.cause, self.fix = code, str(where), cause.rstrip("."), fix
         where = printable(self.where)  # a file's name may hold line breaks or steer a terminal
         super().__init__(f"{code} {where}: {printable(self.cause)}. Fix: {printable(fix)}")
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
 
     def __reduce__(self):
         return type(self), (self.code, self.where, self.cause, self.fix)

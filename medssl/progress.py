@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
+"""Progress of long work: a bar on a terminal or in Jupyter, plain lines elsewhere."""
 
 import sys
 import time
@@ -18,8 +18,12 @@ _onlooker: ContextVar[Onlooker] = ContextVar("onlooker", default=lambda what, do
 
 
 def say(text: str) -> None:
-    """One line to standard error, where progress and remarks go."""
-    print(printable(text), file=sys.stderr, flush=True)
+    """One line to standard error, where progress and remarks go; Jupyter sets that on red, as a fault."""
+    print(printable(text), file=sys.stdout if _in_jupyter() else sys.stderr, flush=True)
+
+
+def _in_jupyter() -> bool:
+    return type(sys.stderr).__module__.startswith("ipykernel")
 
 
 def duration(seconds: float) -> str:
@@ -75,15 +79,17 @@ class _Line:
     def __init__(self, what, total, unit, start, note):
         self.what, self.total, self.unit, self.start, self.note = what, total, unit, start, note
         self.terminal = sys.stderr.isatty()
+        self.jupyter, self.handle = _in_jupyter(), None  # handle: of the line that is there already
+        self.pause = 0.2 if self.terminal or self.jupyter else PLAIN_SECONDS
         self.began = time.monotonic()
-        self.shown = self.began + QUIET_SECONDS - (0.2 if self.terminal else PLAIN_SECONDS)
+        self.shown = self.began + QUIET_SECONDS - self.pause
         self.visible = False
         self.warm: tuple[int, float] | None = None  # items done, and when, once the first was
 
     def show(self, done: int) -> None:
         now = time.monotonic()
         self.warm = self.warm or (done, now)
-        if now - self.shown < (0.2 if self.terminal else PLAIN_SECONDS):
+        if now - self.shown < self.pause:
             return
         self.shown, self.visible = now, True
         self._print(self._text(done, now - self.began), end="" if self.terminal else "\n")
@@ -101,7 +107,7 @@ class _Line:
             return self._noted(f"{self.what}: {done} {self.unit}, {rate:.1f}/s")
         left = self._left(done)
         bar = ""
-        if self.terminal:
+        if self.terminal or self.jupyter:
             filled = int(24 * done / max(self.total, 1))
             bar = f"[{'#' * filled}{'.' * (24 - filled)}] "
         words = f"{self.what}: {bar}{done}/{self.total} {self.unit}, {rate:.1f}/s"
@@ -119,4 +125,16 @@ class _Line:
 
     def _print(self, text: str, end: str = "\n") -> None:
         text = printable(text)
+        if self.jupyter:
+            self._display({"text/plain": text})
+            return
         print(f"\r\x1b[K{text}" if self.terminal else text, end=end, file=sys.stderr, flush=True)
+
+    def _display(self, shown: dict[str, str]) -> None:
+        """In place of what was shown of this work before."""
+        from IPython.display import display
+
+        if self.handle is None:
+            self.handle = display(shown, raw=True, display_id=True)
+        else:
+            self.handle.update(shown, raw=True)

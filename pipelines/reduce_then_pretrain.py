@@ -4,8 +4,7 @@ medssl run reduce_then_pretrain store=heads labelled=films target=label_class ou
 
 After Wolf et al. 2024, "Less is More": on all, on the kept ones as many passes, on them as many steps;
 then fine-tuning on a few films of another store, also from scratch. Every seed draws weights, order and
-labels. Expect, for three seeds and 6,677 slices of 60 heads, three hours on two cores; less/summary.csv:
-AUROC (mean of seeds) and its difference from all slices, with intervals; slices, steps and hours.
+labels. Expect, for 6,677 slices of 60 heads, three hours on two cores, summary.csv and differences.csv.
 """
 
 import json
@@ -15,9 +14,9 @@ from typing import Annotated
 
 import pandas as pd
 
-from medssl.evaluation.summary import compared
+from medssl.evaluation.efficiency import efficiency
 from medssl.stages import call
-from medssl.training.log import read_jsonl
+from medssl.training.log import minutes_of
 
 
 def main(
@@ -43,18 +42,19 @@ def main(
         shared = {"seed": seed, "threads": threads}
         for arm, n in arms.items():
             fit = shared | {"steps": n, "every": ceil(n / 4), "batch_size": batch}
-            run, selection = out / f"{arm}-{seed}", None if arm == "all" else kept
-            call("pretrain", preset, store=store, selection=selection, fit=fit, out=run)
-            hours[arm].append(read_jsonl(run / "timing.jsonl")[-1]["seconds"] / 3600)
+            run, of = out / f"{arm}-{seed}", None if arm == "all" else kept
+            call("pretrain", preset, store=store, selection=of, fit=fit, out=run)
+            hours[arm].append(minutes_of(run) / 60)
         for arm in cases:  # scratch takes the architecture of the last run
             run = out / f"{arm}-{seed}" if arm in arms else run
-            tuned = call(
-                "finetune", "classification", store=labelled, target=target, labelled=few, draw=seed,
-                backbone=run, from_scratch=arm not in arms, task={"size": [size, size]},
-                fit=shared | {"steps": steps}, out=out / f"{arm}-{seed}-{few}",
-            )  # fmt: skip
+            tuned = call("finetune", "classification", store=labelled, target=target, labelled=few,
+                         draw=seed, backbone=run, from_scratch=arm not in arms, task={"size": [size] * 2},
+                         fit=shared | {"steps": steps}, out=out / f"{arm}-{seed}-{few}")  # fmt: skip
             cases[arm].append(pd.read_parquet(call("evaluate", run=tuned) / "cases.parquet"))
     read = pd.Series({arm: about["items" if arm == "all" else "kept"] for arm in arms})
-    table = compared(cases).assign(slices=read, steps=pd.Series(arms)).convert_dtypes()
-    table.assign(hours=pd.DataFrame(hours).mean()).round(4).to_csv(out / "summary.csv")
+    tables, others = {(arm, few): cases[arm] for arm in cases}, ["scratch", *list(arms)[1:]]
+    found = efficiency(tables, dict.fromkeys(others, "all"), {"auroc": 1})["auroc"]
+    found.differences().to_csv(out / "differences.csv", index=False)
+    more = {"slices": read, "steps": pd.Series(arms), "hours": pd.DataFrame(hours).mean()}
+    found.curve().set_index("arm").assign(**more).convert_dtypes().to_csv(out / "summary.csv")
     return out / "summary.csv"

@@ -48,6 +48,11 @@ def test_help_of_a_preset_shows_its_values_and_the_options_of_its_parts(verb, pr
         assert f"of the {name} chosen" not in result.output
 
 
+def test_help_says_where_many_words_may_stand():
+    assert "medssl compare RUNS ... key=value" in medssl("compare", "--help").output
+    assert "medssl runs [WHAT] [FOLDER] key=value" in medssl("runs", "--help").output
+
+
 def test_help_of_reduce_shows_the_options_of_the_signature_chosen():
     assert "signature.bins" in medssl("reduce", "signature=nmi", "--help").output
 

@@ -195,3 +195,17 @@ def test_words_behind_the_positional_ones_are_left_as_they_stand():
     assert config.load(Before, "nothing", ["run"]).command == []
     with pytest.raises(UserError, match="without dashes"):
         config.load(Before, "nothing", ["--command", "x"])
+
+
+class Several(config.Config):
+    positional: ClassVar = ("first", "rest")
+    first: str = Field("", description="one")
+    rest: list[Path] = Field([], description="all that is left")
+
+
+def test_a_list_that_is_the_last_positional_key_takes_all_words_that_are_left():
+    found = config.load(Several, "nothing", ["a", "b", "c,d", "e/f"])
+    assert found.first == "a" and found.rest == [Path("b"), Path("c"), Path("d"), Path("e/f")]
+    found = config.load(Several, "nothing", ["a", "rest=b", "c"])
+    assert found.rest == [Path("b"), Path("c")]
+    assert config.takes_many(Several, "rest") and not config.takes_many(Several, "first")

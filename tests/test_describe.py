@@ -1,9 +1,11 @@
+import importlib
 from pathlib import Path
 
+import pytest
 from pydantic import Field
 
-from medssl import config
-from medssl.describe import describe, shareable, words
+from medssl import config, shipped
+from medssl.describe import command, describe, shareable, words
 
 
 class Group(config.Keys):
@@ -33,6 +35,39 @@ def test_words_ask_for_the_same_config_and_name_no_folder_above():
     again = config.load(Example, "nothing", [w.replace("'", "") for w in found])
     assert again.group == asked.group and again.part.name == "other"
     assert words(Example, {"store": "s", "labels": ["/a/b", "c"]}) == ["store=s", "labels=b,c"]
+
+
+def test_words_give_whole_paths_where_they_stay_here_and_differ_from_what_is_given():
+    values = {"store": "/home/me/s", "labels": [], "group": {"lr": 0.2}}
+    assert words(Example, values, shared=False) == ["store=/home/me/s", "group.lr=0.2"]
+    base = {"store": "/home/me/s", "labels": ["a"], "group": {"lr": 0.2}}
+    assert words(Example, values, base) == ["labels=''"]
+
+
+@pytest.mark.parametrize(
+    "verb, preset",
+    [(v, p) for v in ("pretrain", "finetune") for p in shipped.presets(v)[v]],
+)
+def test_a_command_gives_the_config_of_every_preset_again(verb, preset):
+    stage = importlib.import_module(f"medssl.stages.{verb}")
+    asked = {"store": "/a/my store", "out": "/r", "fit": {"steps": 7}}
+    values = config.checked_parts(config.of(stage.Config, verb, preset, asked), stage.TABLES)
+    values = {**values.model_dump(mode="json"), "scans": {"noted": "beside it"}}
+    found, said = command(stage.Config, verb, values, stage.TABLES)
+    given = [w.replace("'", "") for w in said]
+    again = config.load(
+        stage.Config, verb, [w for w in [found, *given, "out=/r"] if w], stage.TABLES
+    )
+    again = config.checked_parts(again, stage.TABLES).model_dump(mode="json")
+    assert {**again, "scans": values["scans"]} == values
+    assert len(said) <= 2  # the store, and the steps where another preset has not as many
+
+
+def test_of_a_config_that_no_words_give_there_is_no_command():
+    stage = importlib.import_module("medssl.stages.finetune")
+    values = config.of(stage.Config, "finetune", "segmentation").model_dump(mode="json")
+    values["task"]["colour"] = "red"
+    assert command(stage.Config, "finetune", values, stage.TABLES) is None
 
 
 def test_what_is_shared_names_no_folder():

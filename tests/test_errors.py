@@ -21,3 +21,7 @@ def test_one_line_cuts_no_word_in_two():
     assert one_line(ValueError("a name"), limit=4) == "a"
     assert one_line(ValueError("a name"), limit=6) == "a name"
     assert one_line(ValueError("/patients/Doe_John"), limit=15) == "<long text>"
+
+
+def test_jupyter_prints_it_without_a_traceback():
+    assert UserError("A", "b", "c", "d")._render_traceback_() == ["A b: c. Fix: d"]

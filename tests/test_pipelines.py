@@ -2,12 +2,15 @@
 
 import json
 import math
+import shutil
 
 import pandas as pd
 import pytest
 
 from medssl import shipped
 from medssl.data.phantom import make
+from medssl.data.store import Store
+from medssl.errors import UserError
 from medssl.stages import call
 
 
@@ -58,12 +61,35 @@ def mr(tmp_path_factory, phantom):
 def test_mr_segmentation_then_label_efficiency(tmp_path, mr):
     found = json.loads((mr / "run/evaluation/metrics.json").read_text())
     assert found["n_patients"] == 1 and "dice, mean of classes" in found["metrics"]
-    summary = run("label_efficiency", store=mr / "store", backbone=mr / "run", out=tmp_path, labelled=1,
-                  draws=2, steps=2)  # fmt: skip
-    table = pd.read_csv(tmp_path / "paired.csv")
-    difference = json.loads(summary.read_text())["difference"]["estimate"]
-    assert set(table["draw"]) == {0, 1}
-    assert difference == pytest.approx((table["pretrained"] - table["scratch"]).mean(), abs=1e-6)
+    report = run("label_efficiency", store=mr / "store", backbone=mr / "run", out=tmp_path / "study",
+                 labelled="1,2", draws=2, steps=2)  # fmt: skip
+    assert report == tmp_path / "study/report.html"
+    table = pd.read_csv(tmp_path / "study/table.csv")
+    assert len(table) == 8 and set(table["arm"]) == {"from scratch", "run"}
+    gains = pd.read_csv(tmp_path / "study/differences.csv")
+    scores = table.groupby(["labelled", "arm"])["score"].mean().unstack()
+    expected = (scores["run"] - scores["from scratch"]).to_list()
+    assert gains.sort_values("labelled")["estimate"].to_list() == pytest.approx(expected)
+
+
+def test_ct_segmentation(tmp_path):
+    scans = make(tmp_path / "scans", ct=4, scans_per_patient=1) / "ct"
+    splits = pd.DataFrame(
+        {"id": sorted(p.name.split(".")[0] for p in (scans / "labels").iterdir())}
+    )
+    splits.assign(split=["train", "train", "val", "test"]).to_csv(
+        tmp_path / "splits.csv", index=False
+    )
+    report = run("ct_segmentation", scans=scans / "images", masks=scans / "labels", small=True,
+                 splits=tmp_path / "splits.csv", out=tmp_path / "ct", labelled="1,0", draws=1,
+                 pretraining=2, steps=2)  # fmt: skip
+    assert report == tmp_path / "ct/study/report.html"
+    table = pd.read_csv(tmp_path / "ct/study/table.csv")
+    assert table.groupby("arm")["labelled"].apply(list).to_dict() == {
+        "from scratch": [1, 2], "voco_small": [1, 2],
+    }  # fmt: skip
+    card = json.loads((tmp_path / "ct/study/pretrain/voco_small/model/card.json").read_text())
+    assert card["selection"]["kept"] == 2
 
 
 def test_global_local(tmp_path, mr):
@@ -113,12 +139,32 @@ def test_cross_validation(tmp_path, films, capsys):
     assert pd.concat(told)["id"].is_unique
 
 
-def test_nodule_detection(tmp_path, phantom):
+def test_lesion_detection(tmp_path, phantom):
     scans = phantom / "mr"
-    run("nodule_detection", scans=scans / "images", boxes=scans / "labels", splits=scans / "scans.csv",
+    run("lesion_detection", scans=scans / "images", boxes=scans / "labels", splits=scans / "scans.csv",
         modality="MR", preset="mr_brain", spacing="6,6,6", out=tmp_path, steps=2)  # fmt: skip
     found = json.loads((tmp_path / "run/evaluation/metrics.json").read_text())
     assert {"ap at IoU 0.1", "froc_mean"} <= set(found["metrics"]) and found["n_patients"] == 1
+
+
+def test_scans_to_store(tmp_path, phantom):
+    store = Store.read_from(
+        run("scans_to_store", out=tmp_path / "ours", patients=4, spacing="9,9,9")
+    )
+    assert store.folder == tmp_path / "ours/store" and len(store.items) == 4
+    assert store.recipe.intensity == "hu" and store.recipe.spacing == [9, 9, 9]
+    scans = tmp_path / "mr"
+    shutil.copytree(phantom / "mr/images", scans / "images")
+    shutil.copytree(phantom / "mr/labels", scans / "labels")
+    keys = {"scans": scans, "modality": "MR", "out": tmp_path / "own", "spacing": "9,9,9"}
+    store = Store.read_from(run("scans_to_store", **keys))
+    assert store.recipe.modality == "MR" and store.items["has_mask"].all()
+    assert store.items["split"].value_counts().to_dict() == {"train": 3, "val": 1, "test": 1}
+    written = (store.folder / "items.parquet").stat().st_mtime_ns
+    assert run("scans_to_store", **keys) == store.folder  # as it is
+    assert (store.folder / "items.parquet").stat().st_mtime_ns == written
+    with pytest.raises(UserError, match="EXISTS .*holds a store of other scans"):
+        run("scans_to_store", out=tmp_path / "own", patients=1)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +187,7 @@ def test_reduce_then_pretrain(tmp_path, mr, films):
     about = json.loads((out / "kept/selection.json").read_text())
     assert table["slices"].dropna().tolist() == [about["items"], about["kept"], about["kept"]]
     assert f",{about['items']}," in (out / "summary.csv").read_text()  # a whole number
-    assert (table["runs"] == 2).all() and (table["lowest run"] <= table["auroc estimate"]).all()
+    assert (table["runs"] == 2).all() and (table["lowest run"] <= table["estimate"]).all()
     assert table["steps"]["kept_passes"] == math.ceil(0.1 * about["kept"] / 32)
     assert (
         table["steps"]["all"]
@@ -159,10 +205,10 @@ def test_reduce_then_pretrain(tmp_path, mr, films):
         for a in ("all", "scratch")
     ]
     assert starts == ["pretrained with simclr", "from scratch"]
-    assert table["difference estimate"]["all"] == 0
     means = [_auroc(out, "scratch"), _auroc(out, "all")]
-    assert table["auroc estimate"]["scratch"] == pytest.approx(means[0], abs=1e-4)
-    assert table["difference estimate"]["scratch"] == pytest.approx(means[0] - means[1], abs=2e-4)
+    assert table["estimate"]["scratch"] == pytest.approx(means[0], abs=1e-4)
+    gains = pd.read_csv(out / "differences.csv", index_col="arm")
+    assert gains["estimate"]["scratch"] == pytest.approx(means[0] - means[1], abs=2e-4)
 
 
 def _auroc(out, arm):

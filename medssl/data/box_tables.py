@@ -68,11 +68,14 @@ def taken(table: pd.DataFrame, source: Path) -> tuple[pd.DataFrame, list[dict | 
         cause = f"line {lines[line]} holds no box of a class: {said}"
         fix = "give every number, the lower edges first, and a class; or none for a scan without a finding"
         raise UserError("LABELS", source, cause, fix)
-    space = {"space": FORMS[form]} if FORMS[form] else {}
     boxes = [
-        None if none else {"box": [float(v) for v in box], "class": str(name), **space}
+        None if none else {"box": [float(v) for v in box], "class": str(name)}
         for none, box, name in zip(empty, values, kind, strict=True)
     ]
+    if FORMS[form]:  # whether it lies in the scan can only be told later, and then by its line
+        for line, box in zip(lines, boxes, strict=True):
+            if box is not None:
+                box |= {"space": FORMS[form], "line": int(line)}
     used = [*columns, *([plain["class"]] if "class" in plain else [])]
     if "called" in plain:
         used += [column for name, column in plain.items() if PREDICTED.fullmatch(name)]

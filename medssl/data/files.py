@@ -1,6 +1,7 @@
 """Writing files so that a reader sees the old one or the new one, never half of it."""
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -42,14 +43,9 @@ def write_csv(path: Path, table: pd.DataFrame, private: bool = False) -> None:
     write_atomically(path, lambda p: safe.to_csv(p, index=False), private)
 
 
-def refuse_inside(out: Path, scans: Path) -> None:
-    """Raise UserError if `out` is `scans`, lies inside it, or is the folder of a single scan."""
-    real, source = Path(out).resolve(), Path(scans).resolve()
-    if real.is_relative_to(source) if source.is_dir() else real == source.parent:
-        raise UserError(
-            "CONFIG", f"out={out}", f"lies among the scans {scans}, which are never written to",
-            "choose a folder elsewhere",
-        )  # fmt: skip
+def write_json(path: Path, values: dict, private: bool = False) -> None:
+    text = json.dumps(values, indent=1)
+    write_atomically(path, lambda p: p.write_text(text), private)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], private: bool = False) -> None:

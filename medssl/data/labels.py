@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -202,20 +202,24 @@ def _from_table(manifest: Manifest, source: Path, outside: bool = False) -> _Fou
             if line in mask_of:
                 found.masks[mask_of[line]] = row
                 found.put("label_mask", row, relative(Path(mask_of[line]), manifest.root))
-    for row, of_scan in _gathered(found_boxes, matched).items():
-        boxes.check_inside(of_scan, manifest.table.loc[row], source)
-        found.put("boxes", row, json.dumps(of_scan))
+    if found_boxes is not None:
+        lines = zip(table.index, found_boxes, matched, strict=True)
+        for row, of_scan in _gathered(lines, manifest, source).items():
+            found.put("boxes", row, json.dumps(of_scan))
     found.scans = {row for rows in matched for row in rows}
     found.lost = [str(n) for n, rows in zip(table.index, matched, strict=True) if not rows]
     return found
 
 
-def _gathered(of_lines: list[dict | None] | None, matched: list[list[int]]) -> dict[int, list]:
-    """The boxes of each scan out of those of lines."""
+def _gathered(lines: Iterable[tuple], manifest: Manifest, source: Path) -> dict[int, list]:
+    """The boxes of each scan out of (line, box or None, scans). Raises UserError LABELS for one outside."""
     gathered: dict[int, list] = {}
-    for box, rows in zip(of_lines or [], matched, strict=False):
+    for line, box, rows in lines:
         for row in rows:
-            gathered.setdefault(row, []).extend([] if box is None else [box])
+            of_scan = gathered.setdefault(row, [])
+            if box is not None:
+                boxes.check_inside(box, manifest.table.loc[row], source, f"line {line}")
+                of_scan.append(box)
     return gathered
 
 
@@ -241,7 +245,7 @@ def _mask_paths(values: pd.Series, source: Path, outside: bool, *folders: str) -
 
 
 def _from_coco(manifest: Manifest, source: Path) -> _Found:
-    found = _Found("images")
+    found, ignored = _Found("images"), 0
     places = Places(manifest, source.parent)
     for image in boxes.read_coco(source):
         rows = places.at(image.file_name) or places.named(image.file_name)
@@ -253,8 +257,11 @@ def _from_coco(manifest: Manifest, source: Path) -> _Found:
         found.lost += [] if rows else [image.file_name]
         for row in rows:
             boxes.check_size(image, manifest.table.loc[row], source)
+            for box, where in zip(image.boxes, image.sources, strict=True):
+                boxes.check_inside(box, manifest.table.loc[row], source, where)
             found.scans.add(row)
             found.put("boxes", row, json.dumps(image.boxes))
+            ignored += sum("ignored" in box for box in image.boxes)
             if image.split is not None:
                 name = split_names(
                     pd.Series([image.split], pd.Index([image.file_name], name="image")), source
@@ -262,6 +269,11 @@ def _from_coco(manifest: Manifest, source: Path) -> _Found:
                 found.put("split", row, name)
             if image.patient:
                 found.put("patient", row, pseudonym(image.patient, "p"))
+    if ignored:
+        manifest.notes.append(
+            f"{source.name}: {ignored} regions are to be ignored (iscrowd=1): neither learnt as a box or as "
+            "background, nor is what is found there right or false"
+        )
     if not found.scans:
         cause = "no file_name is a scan of the manifest"
         raise UserError(

@@ -24,8 +24,9 @@ def located(text: str, scan: np.ndarray, shape: tuple[int, ...], name: str) -> n
     found = np.zeros((0, 2 * d))
     for number, each in enumerate(json.loads(text), 1):
         box = np.array(each["box"], float)
+        where = f"line {each['line']} of the table of boxes" if "line" in each else f"box {number}"
         if len(box) != 2 * d:
-            cause = f"box {number} has {len(box) // 2} axes, the scan {d}"
+            cause = f"{where} has {len(box) // 2} axes, the scan {d}"
             raise UserError(
                 "LABELS", name, cause, "give x0, y0, x1, y1 for films, and z0, z1 for volumes"
             )
@@ -36,7 +37,7 @@ def located(text: str, scan: np.ndarray, shape: tuple[int, ...], name: str) -> n
             box = as_in_files(box[None])[0]
         if (box[d:] <= 0).any() or (box[:d] >= shape).any():
             space = f" ({each['space']} mm)" if each.get("space") else ""
-            cause = f"box {number}, {each['box']}{space}, lies outside the scan"
+            cause = f"{where}, {each['box']}{space}, lies outside the scan"
             fix = "check which axes and units the boxes are in; see `medssl index --help` on labels"
             raise UserError("LABELS", name, cause, fix)
         found = np.vstack([found, box])

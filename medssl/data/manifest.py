@@ -1,9 +1,8 @@
 """What there is: one row a scan and one a refused file, on disk as Parquet, beside it as CSV."""
 
-import html
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +11,14 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
+from medssl.data import display
 from medssl.data.files import write_atomically, write_csv
 from medssl.data.index import Row, identify, image2d_labels, read
 from medssl.data.index.ids import neutral_id
 from medssl.data.index.row import relative, stamp
 from medssl.data.manifest_checks import check_table, checked_about
 from medssl.data.patients import pseudonym
-from medssl.data.volume import Volume, differences, same_grid
+from medssl.data.volume import Volume, differences, reorient, same_grid
 from medssl.errors import UserError, one_line
 
 SCHEMA = 1
@@ -49,22 +49,16 @@ class Manifest:
     @classmethod
     def read(cls, path: Path) -> "Manifest":
         """Open a manifest's folder or file. Raises UserError if there is none of this schema."""
-        path = Path(path) / NAME if Path(path).is_dir() else Path(path)
-        fix = "make one with `medssl index`"
-        if not path.exists():
-            raise UserError("MANIFEST", path.parent, f"there is no {path.name}", fix)
-        try:
-            table = pyarrow.parquet.read_table(path)
-        except PermissionError as error:
-            cause, mend = f"cannot be opened ({error.strerror})", "mend its permissions"
-            raise UserError("MANIFEST", path, cause, mend) from error
-        except (OSError, pyarrow.ArrowInvalid) as error:
-            raise UserError("MANIFEST", path, f"is damaged ({one_line(error)})", fix) from error
-        about = checked_about((table.schema.metadata or {}).get(b"medssl", b"{}"), SCHEMA, path)
-        root = Path(os.path.normpath(path.resolve().parent / about["root"]))
+        path, table = _opened(path, pyarrow.parquet.read_table)
+        root, about = _root(path, table.schema)
         table = table.to_pandas()
         check_table(table, COLUMNS, path)
         return cls(root, table, about["notes"])
+
+    @classmethod
+    def root_of(cls, path: Path) -> Path:
+        """The folder of the scans, without reading the table. Raises UserError as `read` does."""
+        return _root(*_opened(path, pyarrow.parquet.read_schema))[0]
 
     def write(self, folder: Path) -> Path:
         """Write `manifest.parquet` and, to be looked at, `manifest.csv`. Returns the folder.
@@ -148,7 +142,8 @@ class Manifest:
     def mask(self, id: str, scan: Volume | None = None) -> Volume | None:
         """The integer label mask (1, *shape) on the scan's grid, or None if the scan has none.
 
-        `scan` spares reading the scan again. A film's mask needs the same rows and columns only,
+        `scan` spares reading the scan again. Axes in another order or direction are turned to the
+        scan's, as of a NIfTI mask beside a DICOM series. A film's mask needs the same rows and columns only,
         its palette indices count as labels, and 255 as the only label becomes 1. Raises UserError
         GEOMETRY if the grids differ and LABELS if the mask holds no whole numbers.
         """
@@ -161,6 +156,8 @@ class Manifest:
         mask = image2d_labels(path) if film else read([path])
         if scan.ndim == 2 and mask.shape == scan.shape:
             mask = replace(mask, affine=scan.affine)
+        if scan.ndim == mask.ndim == 3:
+            mask = reorient(mask, scan.orientation)
         if not same_grid(scan, mask):
             cause = f"its mask lies on another grid than the scan: {differences(scan, mask)}"
             raise UserError("GEOMETRY", id, cause, "resample the mask onto the scan's grid")
@@ -176,16 +173,16 @@ class Manifest:
         kinds = (
             used["format"] + " " + used["modality"].where(used["modality"] != "", "(no modality)")
         )
-        lines.append("formats: " + _counts(kinds))
+        lines.append("formats: " + display.counts(kinds))
         if (used["split"] != "").any():
-            lines.append("splits: " + _counts(used["split"].where(used["split"] != "", "none")))
+            lines.append("splits: " + display.counts(used["split"].replace("", "none")))
         labels = {c: used[c].notna() & (used[c].astype("str") != "") for c in self.label_columns}
         labels = {c.removeprefix("label_"): int(given.sum()) for c, given in labels.items()}
         labels["mask"], labels["boxes"] = [(used[c] != "").sum() for c in ("label_mask", "boxes")]
         if any(labels.values()):
             lines.append("labels: " + ", ".join(f"{k} {v}" for k, v in labels.items() if v))
         if len(refused):
-            lines.append("refused: " + _counts(refused["code"]))
+            lines.append("refused: " + display.counts(refused["code"]))
         return "\n".join(lines + self.notes)
 
     @property
@@ -194,9 +191,28 @@ class Manifest:
         return [c for c in self.table if c.startswith("label_") and c != "label_mask"]
 
     def _repr_html_(self) -> str:
-        shown = self.used.drop(columns=["files", "code", "reason", "verdict"]).head(10)
-        text = html.escape(self.summary()).replace("\n", "<br>")
-        return f"<p>{text}</p>{shown.to_html(index=False, escape=True)}"
+        return display.of_manifest(self)
+
+
+def _opened(path: Path, read: Callable) -> tuple[Path, object]:
+    """A manifest's file, and what is read of it."""
+    path = Path(path) / NAME if Path(path).is_dir() else Path(path)
+    fix = "make one with `medssl index`"
+    if not path.exists():
+        raise UserError("MANIFEST", path.parent, f"there is no {path.name}", fix)
+    try:
+        return path, read(path)
+    except PermissionError as error:
+        cause, mend = f"cannot be opened ({error.strerror})", "mend its permissions"
+        raise UserError("MANIFEST", path, cause, mend) from error
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise UserError("MANIFEST", path, f"is damaged ({one_line(error)})", fix) from error
+
+
+def _root(path: Path, schema: pyarrow.Schema) -> tuple[Path, dict]:
+    """The folder of the scans, and all that a manifest's file says of itself."""
+    about = checked_about((schema.metadata or {}).get(b"medssl", b"{}"), SCHEMA, path)
+    return Path(os.path.normpath(path.resolve().parent / about["root"])), about
 
 
 def _labels(array: np.ndarray, film: bool, path: Path) -> np.ndarray:
@@ -213,7 +229,3 @@ def _labels(array: np.ndarray, film: bool, path: Path) -> np.ndarray:
     if film and array.max() == 255 and np.isin(array, (0, 255)).all():
         array = array // 255
     return array
-
-
-def _counts(values: pd.Series) -> str:
-    return ", ".join(f"{name} {count}" for name, count in values.value_counts().items())

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
+from medssl.data.delimited import text_of
 from medssl.errors import UserError
 
 SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")
@@ -37,6 +38,14 @@ def located(names: Iterable[str], base: Path, source: Path, outside: bool = Fals
         fix = "give paths below the folder; if you trust the file, allow them by outside=true"
         raise UserError("PATH", source, cause, fix)
     return found
+
+
+def scan_list(path: Path) -> list[Path]:
+    """The paths that a .txt names, one a line, as seen from its own folder; any other path itself."""
+    if path.suffix.lower() != ".txt" or not path.is_file():
+        return [path]
+    lines = [line.strip() for line in text_of(path).splitlines()]
+    return [path.parent / line for line in lines if line]
 
 
 def unsafe(name: str, outside: bool = False) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from medssl.data.crops import SLICE_AXIS
-from medssl.data.files import write_atomically
+from medssl.data.files import write_atomically, write_json
 from medssl.data.store import Store
 from medssl.errors import UserError, one_line
 
@@ -36,8 +36,7 @@ class Selection:
         write_atomically(
             folder / "selection.parquet", lambda p: self.table.to_parquet(p, index=False)
         )
-        text = json.dumps(about, indent=1)
-        write_atomically(folder / "selection.json", lambda p: p.write_text(text))
+        write_json(folder / "selection.json", about)
 
     @classmethod
     def read(cls, folder: Path, store: Store) -> "Selection":

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from medssl.config import Keys
-from medssl.data.files import write_atomically
+from medssl.data import display
+from medssl.data.files import write_atomically, write_json
 from medssl.data.index.row import BURNED_IN
 from medssl.data.located import located, moved
 from medssl.data.manifest import Manifest
@@ -77,15 +78,7 @@ class Store:
     def read_from(cls, folder: Path) -> "Store":
         """Open a store. Raises UserError when there is none or it has another format."""
         folder = Path(folder)
-        try:
-            about = json.loads((folder / "store.json").read_text())
-            known = about["format"], about["manifest"], about["recipe"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                "STORE", folder, f"holds no readable store.json ({one_line(error)})",
-                "make a store with `medssl prepare`",
-            ) from error  # fmt: skip
-        version, manifest, recipe = known
+        version, manifest, recipe = _about(folder)
         if version != FORMAT:
             raise UserError(
                 "STORE", folder, f"format {version}, this version reads {FORMAT}",
@@ -95,12 +88,17 @@ class Store:
             items = pd.read_parquet(folder / "items.parquet")
             _check_items(items)
             items = items.set_index("id", drop=False).rename_axis(None)
-            return cls(folder, Recipe(**recipe), (folder / manifest).resolve(), items)
+            return cls(folder, Recipe(**recipe), manifest, items)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 "STORE", folder, f"its recipe or items.parquet is damaged ({one_line(error)})",
                 "prepare the scans again; what is there already is kept",
             ) from error  # fmt: skip
+
+    @staticmethod
+    def manifest_of(folder: Path) -> Path:
+        """Where the manifest lies that a store was made from. Raises UserError STORE."""
+        return _about(Path(folder))[1]
 
     def write_about(self) -> None:
         about = {
@@ -110,8 +108,7 @@ class Store:
         }
         items = self.items.reset_index(drop=True)
         write_atomically(self.folder / "items.parquet", lambda p: items.to_parquet(p, index=False))
-        text = json.dumps(about, indent=1)  # says where the scans are
-        write_atomically(self.folder / "store.json", lambda p: p.write_text(text), private=True)
+        write_json(self.folder / "store.json", about, private=True)  # says where the scans are
 
     def check_current(self, manifest: Manifest) -> None:
         """Raise UserError STALE if patients, splits or labels were indexed anew since."""
@@ -141,6 +138,12 @@ class Store:
     @property
     def channels(self) -> int:
         return int(self.items["channels"].iloc[0])
+
+    @property
+    def burned_in(self) -> pd.Series:
+        """By item, whether text is burned into its pixels: such scans are not drawn."""
+        known = "burned_in" in self.items
+        return self.items["burned_in"] if known else pd.Series(False, self.items.index)
 
     def shape(self, item: str) -> tuple[int, ...]:
         """Spatial shape of a prepared item."""
@@ -176,13 +179,14 @@ class Store:
             )  # fmt: skip
         return self._read(item, "mask", low, high, fill=0)
 
-    def boxes(self, item: str) -> tuple[np.ndarray, list[str]]:
-        """Boxes given of an item, (n, 2 d) float64 in its prepared voxels (they may reach outside), and
-        what is in each."""
+    def boxes(self, item: str) -> tuple[np.ndarray, list[str], np.ndarray]:
+        """Boxes given of an item, (n, 2 d) float64 in its prepared voxels (they may reach outside), what
+        is in each, and whether it is a region to be ignored, bool (n,)."""
         of_scan = self.scan_boxes(item)
         to_prepared = np.linalg.inv(self.affine(item)) @ self.affine(item, of_scan=True)
         given = json.loads(self.items.at[item, "boxes"] or "[]")
-        return moved(of_scan, to_prepared), [each["class"] for each in given]
+        ignored = np.array([each.get("ignored", False) for each in given], bool)
+        return moved(of_scan, to_prepared), [each["class"] for each in given], ignored
 
     def scan_boxes(self, item: str) -> np.ndarray:
         """The same boxes in voxels of the scan as it was. Raises UserError LABELS if one lies outside."""
@@ -265,8 +269,7 @@ class Store:
         }
 
     def _repr_html_(self) -> str:
-        shown = self.items[["id", "patient", "modality", "split", "shape", "spacing", "has_mask"]]
-        return f"<p>{len(self.items)} prepared items</p>{shown.head(10).to_html(index=False)}"
+        return display.of_store(self)
 
     def _path(self, key: str, ending: str) -> Path:
         return self.folder / "arrays" / f"{key}.{ending}"
@@ -281,6 +284,18 @@ class Store:
             return read_box(open_packed(path), low, high, fill)
         except (OSError, RuntimeError, ValueError) as error:
             raise _damaged(item, path, error) from error
+
+
+def _about(folder: Path) -> tuple[int, Path, dict]:
+    """Format, manifest and recipe, as store.json has them."""
+    try:
+        about = json.loads((folder / "store.json").read_text())
+        return about["format"], (folder / about["manifest"]).resolve(), about["recipe"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            "STORE", folder, f"holds no readable store.json ({one_line(error)})",
+            "make a store with `medssl prepare`",
+        ) from error  # fmt: skip
 
 
 def _check_items(items: pd.DataFrame) -> None:

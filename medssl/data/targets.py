@@ -1,5 +1,7 @@
 """What a head is to learn: which items carry what is asked for, and its classes."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 
@@ -64,6 +66,22 @@ def mask_classes(
             "LABELS", "classes", "no mask holds a value that it names", "name values that are there"
         )
     return dict(sorted(names.items()))
+
+
+def in_masks(store: Store, items: pd.DataFrame, names: dict[int, str], others: bool) -> Counter:
+    """On how many masks each class is, by name; where `others` are background, of those named alone."""
+    found = (k for i in items.index for k in {int(k) for k in store.foreground(i)[:, 0]})
+    return Counter(names.get(k, f"class_{k}") for k in found if k in names or not others)
+
+
+def in_columns(reads: str, items: pd.DataFrame, columns: list[str]) -> Counter:
+    """How many of the items are of each class or grade, or have each label; nothing of a number."""
+    if reads in ("class", "grades"):
+        return Counter(items[columns[0]].map(_word))
+    if reads == "labels":
+        there = {c: int((_numbers(items[c], binary=True) == 1).sum()) for c in columns}
+        return Counter({c.removeprefix("label_"): n for c, n in there.items()})
+    return Counter()
 
 
 def mask_remarks(

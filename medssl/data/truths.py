@@ -1,5 +1,6 @@
 """What is known of a store's scans, in the form in which a head learns it: masks, answers or boxes."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -8,9 +9,12 @@ import numpy as np
 import pandas as pd
 
 from medssl.data.located import parts
+from medssl.data.paths import listed
 from medssl.data.store import Store
 from medssl.data.targets import (
     answers,
+    in_columns,
+    in_masks,
     mask_classes,
     mask_remarks,
     read_targets,
@@ -18,6 +22,8 @@ from medssl.data.targets import (
     with_target,
 )
 from medssl.errors import UserError
+
+SHOWN = 5  # ids in a remark
 
 
 @dataclass
@@ -61,6 +67,31 @@ class Truths:
         """What is odd about labels, in words; `strict` raises UserError for it where classes are given."""
         return []
 
+    def holding(self, items: pd.DataFrame) -> Counter:
+        """On how many of the items each class is, by its name, be it asked for or not."""
+        return Counter()
+
+    @property
+    def asked(self) -> list[str]:
+        """Classes that the user has named, be there any or not."""
+        return list(self.names.values())
+
+    def gaps(self, train: pd.DataFrame, validation: pd.DataFrame) -> list[str]:
+        """What is to be said, in words, of classes that no training item holds."""
+        learnt, chosen = self.holding(train), self.holding(validation)
+        missed = {name: n for name, n in sorted(chosen.items()) if n and not learnt[name]}
+        words = [
+            f"{n} of {len(validation)} validation scans hold {name}, which no training scan does: it is not "
+            "learnt. Put some of them into training (splits=, labelled=), or take it out of the labels"
+            for name, n in missed.items()
+        ]
+        return words + [
+            f"{name} is asked for, and no scan to learn from holds it: it is not learnt. Check how it is "
+            "written, or put scans with it into training"
+            for name in self.asked
+            if not learnt[name] and name not in missed
+        ]
+
     def for_crops(self) -> dict[str, object] | None:
         """The targets as samples carry them."""
         return self.targets
@@ -85,6 +116,9 @@ class Masks(Truths):
     def classes(self, train: pd.DataFrame) -> dict[int, str]:
         return mask_classes(self.store, train, self.names, self.others)
 
+    def holding(self, items: pd.DataFrame) -> Counter:
+        return in_masks(self.store, items, self.names, self.others)
+
     def remarks(self, items: pd.DataFrame, classes: dict[int, str], strict: bool) -> list[str]:
         strict = strict and bool(self.names) and not self.others
         return mask_remarks(self.store, items, classes, strict)
@@ -107,12 +141,21 @@ class Answers(Truths):
     def classes(self, train: pd.DataFrame) -> dict[int, str]:
         return answers(self.reads, train, self.columns, self.names)
 
+    def holding(self, items: pd.DataFrame) -> Counter:
+        return in_columns(self.reads, items, self.columns)
+
+    @property
+    def asked(self) -> list[str]:
+        labels = [c.removeprefix("label_") for c in self.columns if self.reads == "labels"]
+        return labels or super().asked
+
     def read(self, classes: dict[int, str]) -> None:
         self.targets = read_targets(self.reads, self.store.items, self.columns, classes)
 
 
 class BoxLists(Truths):
-    """Boxes of classes; a target is float32 (n, 2 d + 1): prepared voxels, and the class."""
+    """Boxes of classes; a target is float32 (n, 2 d + 2): prepared voxels, the class, and 1 for a region
+    that is to be ignored, 0 for a box."""
 
     def labelled(self) -> pd.DataFrame:
         if self.of_masks:
@@ -130,7 +173,7 @@ class BoxLists(Truths):
     def classes(self, train: pd.DataFrame) -> dict[int, str]:
         if self.of_masks:
             return mask_classes(self.store, train, self.names, self.others)
-        there = sorted({name for i in train.index for name in self.store.boxes(i)[1]})
+        there = sorted({name for i in train.index for name in self._names(i)})
         if not there:
             raise UserError(
                 "LABELS", self.store.folder, "no training scan has a box",
@@ -146,18 +189,38 @@ class BoxLists(Truths):
             )  # fmt: skip
         return classes
 
+    def holding(self, items: pd.DataFrame) -> Counter:
+        if self.of_masks:
+            return in_masks(self.store, items, self.names, self.others)
+        asked = set(self.names.values()) if self.others else None
+        found = (set(self._names(i)) for i in items.index)
+        return Counter(name for names in found for name in (names & asked if asked else names))
+
     def read(self, classes: dict[int, str]) -> None:
-        self.targets, self._left, number = {}, {}, {name: k for k, name in classes.items()}
+        self.targets, self._left, self._twice = {}, {}, {}
+        number = {name: k for k, name in classes.items()}
         for item in self.labelled().index:
             if self.of_masks:
                 mask = self.store.read_mask(item)[0]
-                boxes, labels, self._left[item] = parts(mask, classes, self.smallest)
+                boxes, labels, left = parts(mask, classes, self.smallest)
+                self._left[item] = {f"parts under {self.smallest} voxels": left}
+                ignored = np.zeros(len(boxes), bool)
             else:
-                boxes, names = self.store.boxes(item)
+                boxes, names, ignored = self.store.boxes(item)
                 kept = [i for i, name in enumerate(names) if name in number]
-                self._left[item] = len(names) - len(kept)
-                boxes, labels = boxes[kept], np.array([number[names[i]] for i in kept])
-            self.targets[item] = np.column_stack([boxes, labels]).astype(np.float32)
+                others = Counter(name for name in self._names(item) if name not in number)
+                self._left[item] = {f"boxes of {name}": n for name, n in others.items()}
+                boxes, ignored = boxes[kept], ignored[kept]
+                labels = np.array([number[names[i]] for i in kept])
+            rows = np.column_stack([boxes, labels, ignored])
+            _, first = np.unique(rows, axis=0, return_index=True)
+            self._twice[item] = len(rows) - len(first)
+            self.targets[item] = rows[np.sort(first)].astype(np.float32)
+
+    def _names(self, item: str) -> list[str]:
+        """What is in each box of an item; regions that are to be ignored are none."""
+        _, names, ignored = self.store.boxes(item)
+        return [name for name, out in zip(names, ignored, strict=True) if not out]
 
     def for_crops(self) -> dict[str, np.ndarray]:
         """Targets of equal length, filled with NaN, as batches need them."""
@@ -169,19 +232,29 @@ class BoxLists(Truths):
 
     def points(self) -> dict[str, np.ndarray]:
         """The class and the middle voxel of every box."""
-        d = self.store.ndim
-        return {
-            item: np.column_stack([t[:, -1], (t[:, :d] + t[:, d:-1]) / 2]).astype(int)
-            for item, t in self.targets.items()
-        }
+        d, found = self.store.ndim, {}
+        for item, target in self.targets.items():
+            t = _learnt(target)
+            found[item] = np.column_stack([t[:, -2], (t[:, :d] + t[:, d : 2 * d]) / 2]).astype(int)
+        return found
 
     def remarks(self, items: pd.DataFrame, classes: dict[int, str], strict: bool) -> list[str]:
-        n = sum(len(self.targets[i]) for i in items.index)
-        none = sum(not len(self.targets[i]) for i in items.index)
-        left = sum(self._left[i] for i in items.index)
-        words = [f"{n} boxes on {len(items) - none} scans, none on {none}"]
-        why = f"parts under {self.smallest} voxels" if self.of_masks else "boxes of other classes"
-        return words + ([f"left out: {left} {why}"] if left else [])
+        counts = [len(_learnt(self.targets[i])) for i in items.index]
+        none = counts.count(0)
+        words = [f"{sum(counts)} boxes on {len(items) - none} scans, none on {none}"]
+        if twice := [i for i in items.index if self._twice[i]]:
+            n = sum(self._twice[i] for i in twice)
+            words.append(f"{n} boxes repeat another of their scan and class, and are taken once "
+                         f"({listed(twice, SHOWN)})")  # fmt: skip
+        if ignored := sum(len(self.targets[i]) for i in items.index) - sum(counts):
+            words.append(f"{ignored} regions are ignored: neither a box nor background")
+        left = sum((Counter(self._left[i]) for i in items.index), Counter())
+        return words + [f"left out: {n} {why}" for why, n in sorted(left.items())]
+
+
+def _learnt(target: np.ndarray) -> np.ndarray:
+    """The rows that are boxes, not regions to be ignored."""
+    return target[target[:, -1] == 0]
 
 
 TRUTHS = {"masks": Masks, "answers": Answers, "boxes": BoxLists}

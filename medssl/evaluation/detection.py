@@ -2,7 +2,9 @@
 
 Boxes are (n, 2 d): low corner, then high corner, in voxels or mm. A detection hits the true box of its
 class with which it overlaps most, among those that no surer detection has hit, if they overlap by at
-least the IoU asked for. Every figure takes weights (R, cases), as those of `classification` do.
+least the IoU asked for. One that hits none, and of which at least such a share lies in a region of its
+class that is to be ignored, counts neither as right nor as false, as COCO has it. Every figure takes
+weights (R, cases), as those of `classification` do.
 """
 
 from dataclasses import dataclass
@@ -16,11 +18,13 @@ FALSE_A_SCAN = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes of one case: `box` (n, 2 d), `label` int (n,), and of predictions `score` (n,)."""
+    """Boxes of one case: `box` (n, 2 d), `label` int (n,), of predictions `score` (n,), and beside true
+    ones the regions that are to be `ignored`."""
 
     box: np.ndarray
     label: np.ndarray
     score: np.ndarray | None = None
+    ignored: "Boxes | None" = None
 
     def above(self, score: float) -> "Boxes":
         """Those with at least so high a score."""
@@ -41,18 +45,21 @@ class Boxes:
 
 
 def as_boxes(target: np.ndarray) -> Boxes:
-    """True boxes from rows (n, 2 d + 1) of corners and class."""
-    return Boxes(target[:, :-1], target[:, -1].astype(int))
+    """True boxes from rows (n, 2 d + 2) of corners, class, and 1 for a region that is to be ignored."""
+    box, label, ignored = target[:, :-2], target[:, -2].astype(int), target[:, -1] > 0
+    regions = Boxes(box[ignored], label[ignored])
+    return Boxes(box[~ignored], label[~ignored], ignored=regions)
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union (n, m) of boxes (n, 2 d) and (m, 2 d); 0 where both are empty."""
-    d = a.shape[1] // 2
-    low = np.maximum(a[:, None, :d], b[None, :, :d])
-    high = np.minimum(a[:, None, d:], b[None, :, d:])
-    both = np.clip(high - low, 0, None).prod(2)
-    union = _size(a)[:, None] + _size(b)[None] - both
-    return np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+    both = _shared(a, b)
+    return _share(both, _size(a)[:, None] + _size(b)[None] - both)
+
+
+def covered(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Which share of each of the boxes `a` (n, 2 d) lies in one of `b` (m, 2 d) at most (n,)."""
+    return _share(_shared(a, b), _size(a)[:, None]).max(1, initial=0)
 
 
 def merged(members: list[Boxes], least: float) -> tuple[Boxes, np.ndarray]:
@@ -90,17 +97,22 @@ def merged(members: list[Boxes], least: float) -> tuple[Boxes, np.ndarray]:
 
 
 def hits(found: Boxes, truth: Boxes, label: int, least: float) -> tuple[np.ndarray, np.ndarray]:
-    """(scores, hit or not) of a case's detections of one class, surest first."""
+    """(scores, hit or not) of a case's detections of one class, surest first, without those that count
+    for nothing."""
     mine = np.flatnonzero(found.label == label)
     mine = mine[np.argsort(-found.score[mine], kind="stable")]
     wanted = truth.box[truth.label == label]
     overlap = iou(found.box[mine], wanted)
+    counts, beside = np.ones(len(mine), bool), truth.ignored
+    if beside is not None:
+        counts = covered(found.box[mine], beside.box[beside.label == label]) < least
     hit, free = np.zeros(len(mine), bool), np.ones(len(wanted), bool)
     for row, each in enumerate(overlap):
         each = np.where(free, each, -1)
         if len(each) and each.max() >= least:
             hit[row], free[each.argmax()] = True, False
-    return found.score[mine], hit
+    counts |= hit
+    return found.score[mine][counts], hit[counts]
 
 
 class Detections:
@@ -218,6 +230,19 @@ def _mean(values: np.ndarray) -> np.ndarray:
     """Over classes that have something to find; NaN where none has."""
     known = ~np.isnan(values)
     return np.where(known, values, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
+
+
+def _shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The size (n, m) of what boxes (n, 2 d) and (m, 2 d) have in common."""
+    d = a.shape[1] // 2
+    low = np.maximum(a[:, None, :d], b[None, :, :d])
+    high = np.minimum(a[:, None, d:], b[None, :, d:])
+    return np.clip(high - low, 0, None).prod(2)
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    whole = np.broadcast_to(whole, part.shape)
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 def _size(boxes: np.ndarray) -> np.ndarray:

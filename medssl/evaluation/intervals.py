@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from medssl.evaluation.titles import title
 from medssl.seeding import generator
 
 # Of 95 % percentile intervals, simulated: 73 % cover the truth with 3 patients, 88 % with 8, 94 %
@@ -28,9 +30,10 @@ def without_spread(figures: "dict[str, Interval]") -> list[str]:
     ]
     if not names:
         return []
-    n, more = figures[names[0]].n_patients, ", ..." if len(names) > 2 else ""
+    n, more = figures[names[0]].n_patients, "; ..." if len(names) > 2 else ""
+    shown = "; ".join(map(title, names[:2])) + more
     return [
-        f"{len(names)} figures ({', '.join(names[:2])}{more}) are the same in every resample, which is no "
+        f"{len(names)} figures ({shown}) are the same in every resample, which is no "
         f"proof: what goes wrong in {1 - 0.05 ** (1 / n):.0%} of patients is not among {n} one time in twenty"
     ]
 
@@ -66,6 +69,13 @@ def bootstrap(
     values    one value a case; cases that are NaN are left out, and counted
     patients  one id a case
     """
+    return resampled_mean(values, patients, n=n, seed=seed, level=level)[0]
+
+
+def resampled_mean(
+    values: np.ndarray, patients: np.ndarray, *, n: int = 2000, seed: int = 0, level: float = 0.95
+) -> tuple[Interval, np.ndarray]:
+    """The same, and the means (n,) of the resamples; none where there is no value."""
     patients = np.asarray(patients)
     values = np.asarray(values, float)
     if values.shape != patients.shape:
@@ -73,14 +83,15 @@ def bootstrap(
     known = ~np.isnan(values)
     values, patients, left_out = values[known], patients[known], int((~known).sum())
     if not len(values):
-        return Interval(np.nan, np.nan, np.nan, 0, 0, seed, left_out)
+        return Interval(np.nan, np.nan, np.nan, 0, 0, seed, left_out), np.zeros(0)
     _, cluster = np.unique(patients, return_inverse=True)
     k = cluster.max() + 1
     sums, counts = np.bincount(cluster, values, k), np.bincount(cluster, minlength=k)
-    weights = generator(seed, "bootstrap").multinomial(k, np.full(k, 1 / k), size=n)
+    weights = _drawn(seed, int(k), n)
     means = (weights @ sums) / (weights @ counts)
-    ends = _ends(means, level)
-    return Interval(float(values.mean()), *ends, int(k), len(values), seed, left_out)
+    return Interval(
+        float(values.mean()), *ends(means, level), int(k), len(values), seed, left_out
+    ), means
 
 
 def paired_difference(
@@ -108,27 +119,57 @@ def bootstrap_statistics(
 
     Resamples in which a figure is NaN (one class only, say) are left out of its interval.
     """
+    estimates, samples = resampled(statistics, patients, n=n, seed=seed)
+    return intervals_of(estimates, samples, patients, seed=seed, level=level)
+
+
+def resampled(
+    statistics: Callable[[np.ndarray], dict[str, np.ndarray]], patients: np.ndarray, *,
+    n: int = 2000, seed: int = 0,
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:  # fmt: skip
+    """Every figure of all cases, and of each resample of patients (n,), NaN where it has no value there.
+
+    Resample i holds the same patients for every figure, and for every call with as many patients.
+    """
     names, cluster = np.unique(np.asarray(patients), return_inverse=True)
     if not len(names):
         raise ValueError("no cases to score")
     k, cases = len(names), len(cluster)
     estimates = {name: float(v[0]) for name, v in statistics(np.ones((1, cases))).items()}
-    weights = generator(seed, "bootstrap").multinomial(k, np.full(k, 1 / k), size=n)
+    weights = _drawn(seed, int(k), n)
     blocks = np.array_split(weights, max(1, n * cases // BLOCK))
     drawn = [statistics(some[:, cluster].astype(float)) for some in blocks]
+    return estimates, {name: np.concatenate([some[name] for some in drawn]) for name in estimates}
+
+
+def intervals_of(
+    estimates: dict[str, float], samples: dict[str, np.ndarray], patients: np.ndarray, *,
+    seed: int = 0, level: float = 0.95,
+) -> dict[str, Interval]:  # fmt: skip
+    """The intervals of what `resampled` gave."""
+    k, cases = len(np.unique(np.asarray(patients))), len(patients)
     return {
-        name: Interval(estimate, *_ends(_known(drawn, name), level), k, cases, seed)
+        name: Interval(estimate, *ends(samples[name], level), k, cases, seed)
         for name, estimate in estimates.items()
     }
 
 
-def _known(drawn: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
-    values = np.concatenate([some[name] for some in drawn])
-    return values[~np.isnan(values)]
+@lru_cache(maxsize=1)  # asked for again by every figure of a table
+def _drawn(seed: int, k: int, n: int) -> np.ndarray:
+    """How often each of k patients is in each of n resamples (n, k)."""
+    weights = generator(seed, "bootstrap").multinomial(k, np.full(k, 1 / k), size=n)
+    weights.flags.writeable = False
+    return weights
 
 
-def _ends(samples, level: float) -> tuple[float, float]:
+def ends(samples: np.ndarray, level: float = 0.95, method: str = "linear") -> tuple[float, float]:
+    """The ends of the percentile interval of resamples (n,); those that are NaN are left out.
+
+    method  of `numpy.quantile`: of infinite values only those that are there can be told
+    """
+    samples = samples[~np.isnan(samples)]
     if not len(samples):
         return float("nan"), float("nan")
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(samples, tails, method=method)
     return float(low), float(high)

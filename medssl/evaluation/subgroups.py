@@ -33,14 +33,15 @@ def by_group(
 ) -> dict[str, dict[str, Interval]]:
     """Every figure of the cases of each group; `groups` are by id, `bootstrapped` takes n and seed."""
     of_case = cases["id"].map(groups)
-    return {
-        name: summary(cases[of_case == name], **bootstrapped)
-        for name in sorted(of_case.unique(), key=_order)
-    }
+    return {name: summary(cases[of_case == name], **bootstrapped) for name in in_order(of_case)}
+
+
+def in_order(groups: pd.Series) -> list[str]:
+    """The groups that there are: numbers by size, then words, then what is not known."""
+    return sorted(groups.unique(), key=_order)
 
 
 def _order(name: str) -> tuple:
-    """Numbers by size, then words, then what is not known."""
     first = name.split(" ")[0]
     try:
         return (0, float(first), name)

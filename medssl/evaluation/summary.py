@@ -8,11 +8,13 @@ classification  a row a case: `truth`, `predicted`, `score_<class>`; maybe `unte
                 and `predicted_step`
 labels          a row a case: `truth_<label>` (0, 1 or NaN), `score_<label>`
 numbers         a row a case: `truth`, `predicted`, and `usual`, the mean of the training scans
-boxes           a row a box: `box` (truth, found, or empty of a case without any), `class`, `score`, `iou`
-                (from which on a box counts as found), and its edges, x0 to y1 or z1
+boxes           a row a box: `box` (truth, found, ignored of a region that is, or empty of a case without
+                any), `class`, `score`, `iou` (from which on a box counts as found), and its edges, x0 to
+                y1 or z1
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -23,7 +25,9 @@ from medssl.evaluation.intervals import (
     Interval,
     bootstrap,
     bootstrap_statistics,
-    paired_difference,
+    intervals_of,
+    resampled,
+    resampled_mean,
 )
 
 MEASURES = ("dice", "nsd", "hd95_mm", "lesion_sensitivity", "lesion_f1")
@@ -47,6 +51,16 @@ def differences(cases: pd.DataFrame, other: pd.DataFrame, **bootstrapped) -> dic
     Both hold the same cases (ValueError otherwise), in any order. A segmentation's measure that
     either lacks is left out.
     """
+    return {
+        name: interval
+        for name, (interval, _) in resampled_differences(cases, other, **bootstrapped).items()
+    }
+
+
+def resampled_differences(
+    cases: pd.DataFrame, other: pd.DataFrame, *, n: int = 2000, seed: int = 0
+) -> dict[str, tuple[Interval, np.ndarray]]:
+    """`differences`, each with that of every resample (n,), which a p-value is made of."""
     if "box" in cases:
         order = list(cases["id"].unique())
         a, b = (t.set_index("id", drop=False).rename_axis(None) for t in (cases, other))
@@ -56,7 +70,7 @@ def differences(cases: pd.DataFrame, other: pd.DataFrame, **bootstrapped) -> dic
         order = a.index
     if set(a.index) != set(b.index):
         raise ValueError("the tables hold different cases")
-    b = b.loc[order]
+    b = in_order_of(b.loc[order], a)
     one, two = figures_of(a), figures_of(b)
     if one:
 
@@ -64,78 +78,67 @@ def differences(cases: pd.DataFrame, other: pd.DataFrame, **bootstrapped) -> dic
             ours, theirs = one(weights), two(weights)
             return {name: ours[name] - theirs[name] for name in ours if name in theirs}
 
-        return bootstrap_statistics(gain, _once(a)["patient"], **bootstrapped)
+        patients = _once(a)["patient"]
+        estimates, samples = resampled(gain, patients, n=n, seed=seed)
+        intervals = intervals_of(estimates, samples, patients, seed=seed)
+        return {name: (intervals[name], samples[name]) for name in estimates}
     found, others = {}, dict(_by_class(other))
     for name, t in _by_class(cases):
         if name in others:
             both = t.join(others[name]["value"].rename("other"))
-            values = (both[k].to_numpy(float) for k in ("value", "other"))
-            found[name] = paired_difference(*values, both["patient"].to_numpy(), **bootstrapped)
+            ours, theirs = (both[k].to_numpy(float) for k in ("value", "other"))
+            found[name] = resampled_mean(ours - theirs, both["patient"].to_numpy(), n=n, seed=seed)
     return found
 
 
-def compared(
-    arms: dict[str, list[pd.DataFrame]], figure: str = "auroc", **bootstrapped
-) -> pd.DataFrame:
-    """A figure of classification, averaged over each arm's runs, and its difference from the first arm.
+def every_figure(cases: pd.DataFrame) -> Figures:
+    """Every figure of weights (R, cases), each case where it first comes in a table."""
+    if figures := figures_of(cases):
+        return figures
+    order = cases["id"].unique()
+    values = {name: t["value"].reindex(order).to_numpy(float) for name, t in _by_class(cases)}
 
-    arms  tables of runs that differ in their seeds; all hold the same cases (ValueError otherwise)
-
-    A row an arm: the figure's and the difference's estimate, low and high, and of how many runs,
-    patients and cases. Patients are resampled, with what every run says of them. Runs are not, being too
-    few: the interval speaks of other patients. Of other seeds speak the lowest and the highest run.
-    """
-    tables = {name: [t.set_index("id") for t in runs] for name, runs in arms.items()}
-    base, *_ = tables
-    cases = tables[base][0]
-    if any(set(t.index) != set(cases.index) for runs in tables.values() for t in runs):
-        raise ValueError("the tables hold different cases")
-    scores = {name: [figures_of(t.loc[cases.index]) for t in runs] for name, runs in tables.items()}
-
-    def of(weights: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
-        means = {
-            name: np.mean([s(weights)[figure] for s in runs], axis=0)
-            for name, runs in scores.items()
-        }
-        return {(name, figure): mean for name, mean in means.items()} | {
-            (name, "difference"): mean - means[base] for name, mean in means.items()
+    def of(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {
+            name: (weights @ np.nan_to_num(v)) / (weights @ ~np.isnan(v))
+            for name, v in values.items()
         }
 
-    table = pd.DataFrame(index=pd.Index(tables, name="arm"))
-    for (name, column), interval in bootstrap_statistics(
-        of, cases["patient"], **bootstrapped
-    ).items():
-        for end in ("estimate", "low", "high"):
-            table.loc[name, f"{column} {end}"] = getattr(interval, end)
-    each = {
-        name: [float(s(np.ones((1, len(cases))))[figure][0]) for s in runs]
-        for name, runs in scores.items()
-    }
-    table["lowest run"], table["highest run"] = (pd.Series(each).map(end) for end in (min, max))
-    table["runs"] = pd.Series(each).map(len)
-    table["patients"], table["cases"] = cases["patient"].nunique(), len(cases)
-    return table
+    return of
+
+
+def figure_names(cases: pd.DataFrame) -> list[str]:
+    """The figures that a table of cases gives."""
+    return list(every_figure(cases)(np.ones((1, cases["id"].nunique()))))
+
+
+def in_order_of(cases: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """The same table with its columns as another has them: which of two classes is the second, whose
+    figures are given, follows from it."""
+    shared = [c for c in other if c in cases]
+    return cases[shared + [c for c in cases if c not in other]]
 
 
 def boxes_of(cases: pd.DataFrame) -> tuple[list[Boxes], list[Boxes], dict[int, str]]:
     """(found, true) boxes of each case of a table, in the order in which they come, and the classes: those
     that there are to find."""
-    of_kind = {kind: cases[cases["box"] == kind] for kind in ("found", "truth")}
+    of_kind = {kind: cases[cases["box"] == kind] for kind in ("found", "truth", "ignored")}
     named = of_kind["truth"] if len(of_kind["truth"]) else of_kind["found"]
     classes = dict(enumerate(sorted(named["class"].unique())))
     number, edges = {name: k for k, name in classes.items()}, list(EDGES[3 if "z0" in cases else 2])
-    both = []
+    each = []
     for rows in of_kind.values():
         rows = rows[rows["class"].isin(number)]
         of_case = {i: t for i, t in rows.groupby("id")}
         empty = rows.iloc[:0]
-        both.append([
+        each.append([
             Boxes(
                 t[edges].to_numpy(float), t["class"].map(number).to_numpy(int), t["score"].to_numpy(float)
             )
             for t in (of_case.get(i, empty) for i in cases["id"].unique())
         ])  # fmt: skip
-    return *both, classes
+    found, true, ignored = each
+    return found, [replace(t, ignored=i) for t, i in zip(true, ignored, strict=True)], classes
 
 
 def _once(cases: pd.DataFrame) -> pd.DataFrame:

@@ -4,33 +4,21 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from medssl.data.recipe import Recipe
 from medssl.evaluation.detection import Boxes
 from medssl.evaluation.intervals import too_few
-from medssl.reports import answers, charts, figures, method_figures
+from medssl.evaluation.titles import title
+from medssl.reports import answers, boxes, charts, figures, method_figures
 from medssl.reports.cohort import by_split
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
+from medssl.reports.scores import between, forests, with_interval
 from medssl.reports.style import as_png
 
 PICTURES = 2
 HEADLINE = 4
 COLLAPSE = ("spread", "rank")
-MEASURES = {
-    "nsd": "NSD", "hd95_mm": "HD95 in mm", "lesion_sensitivity": "Sensitivity to lesions",
-    "lesion_f1": "F1 of lesions", "brier": "Brier score",
-    "auroc": "AUROC", "auprc": "AUPRC",
-    "balanced_accuracy": "Balanced accuracy", "map": "mAP at IoU 0.5 to 0.95",
-    "froc_mean": "Mean sensitivity at 1/8 to 8 false a scan",
-}  # fmt: skip
-# Of figures that are no shares.
-UNITS = {
-    "hd95_mm": "mm", "error in steps": "steps", "mean_absolute_error": "unit of the target",
-    "error of the training mean": "unit of the target", "root_mean_square": "unit of the target",
-    "gain over the training mean": "unit of the target",
-}  # fmt: skip
 
 
 def write(
@@ -50,19 +38,19 @@ def write(
     sections = [
         _results(result, cases, card),
         *([_overlays(folder, shown, card["recipe"])] if shown else []),
-        _cohort(cohort, card),
-        *[_pretraining(p, n) for p, n in pretrained.items()],
+        cohort_section(cohort, card),
+        *[pretraining_section(p, n) for p, n in pretrained.items()],
         _training(run, card),
-        _provenance(card, commands),
+        provenance_section(card, commands),
     ]
     patients = _count(len(card["patients"]["train"]), "patient")
     trained = f"{_count(card['trained_on'], 'labelled scan')} of {patients}"
     scored = f"{_count(result['n_cases'], 'scan')} of {result['n_patients']} other patients"
     start = result["start"][0].upper() + result["start"][1:]
     subtitle = f"{start}, trained on {trained}; scored on {scored}"
-    title = f"{card['task']['name'].capitalize()}: {', '.join(card['classes'].values())}"
+    heading = f"{card['task']['name'].capitalize()}: {', '.join(card['classes'].values())}"
     footer = f"Cohort {card['cohort']}, medssl {card['versions']['medssl']}."
-    return write_page(folder / "report.html", title, subtitle, sections, footer)
+    return write_page(folder / "report.html", heading, subtitle, sections, footer)
 
 
 def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
@@ -85,7 +73,7 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
     tables = [(_intervals(found), "Scores with their intervals.")]
     drawn = [
         (forest, "Scores and 95 % intervals.", "forest plot of the scores")
-        for forest in _forests(found)
+        for forest in forests(found)
     ]
     if gain:
         other = result["baseline"]
@@ -99,7 +87,7 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
         words += "and errors, left of it."
         drawn += [
             (forest, words, "forest plot of the differences")
-            for forest in _forests(gain, 0, "difference to the baseline")
+            for forest in forests(gain, 0, "difference to the baseline")
         ]
     for column, groups in result.get("subgroups", {}).items():
         tables.append(
@@ -111,7 +99,7 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
     if "dice" not in cases:
         words, more, pictures = answers.results(cases, list(card["classes"].values()))
         text, tables, drawn = f"{text}\n\n{words}".strip(), tables + more, drawn + pictures
-    facts = {_title(k): _words(v) for k, v in _main(found).items()}
+    facts = {title(k): with_interval(v) for k, v in main_figures(found).items()}
     return Section("Results", text, _caution(result), facts, tables, figures=drawn)
 
 
@@ -136,36 +124,7 @@ def _caution(result: dict) -> str:
     return " ".join(said)
 
 
-def _title(name: str) -> str:
-    """dice, liver -> Dice, liver; nsd -> NSD."""
-    measure, comma, of = name.partition(", ")
-    words = measure.replace("_", " ")
-    words = words.replace("ap at", "AP at") if words.startswith("ap at") else words.capitalize()
-    return MEASURES.get(measure, words) + comma + of
-
-
-def _forests(found: dict, reference: float | None = None, label: str = "") -> list[Figure]:
-    """A forest plot for the figures of each unit: millimetres and shares have no common axis."""
-    units: dict[str, dict] = {}
-    for name, value in found.items():
-        units.setdefault(UNITS.get(name.partition(", ")[0], ""), {})[name] = value
-    return [
-        charts.dots_with_intervals(_rows(some), reference, ", ".join(filter(None, [label, unit])))
-        for unit, some in units.items()
-    ]
-
-
-def _rows(found: dict) -> list[dict]:
-    """For a forest plot: the classes of a measure stand together under its name."""
-    rows = []
-    for name, value in found.items():
-        measure, _, of = _title(name).partition(", ")
-        row = {"name": of or measure, "group": measure if of else "", "main": "mean" in of}
-        rows.append({**row, **{x: value[x] for x in ("estimate", "low", "high")}})
-    return rows
-
-
-def _main(found: dict) -> dict:
+def main_figures(found: dict) -> dict:
     """The figures that stand first."""
     main = {k: v for k, v in found.items() if "mean of classes" in k} or found
     return dict(list(main.items())[:HEADLINE])
@@ -174,10 +133,10 @@ def _main(found: dict) -> dict:
 def _by_group(groups: dict[str, dict]) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"value": value, "score": _title(k), "estimate": float(v["estimate"]),
-             "95 % interval": _range(v), "patients": v["n_patients"]}
+            {"value": value, "score": title(k), "estimate": float(v["estimate"]),
+             "95 % interval": between(v), "patients": v["n_patients"]}
             for value, found in groups.items()
-            for k, v in _main(found).items()
+            for k, v in main_figures(found).items()
         ]
     )  # fmt: skip
 
@@ -186,11 +145,11 @@ def _against(found: dict, other: dict, gain: dict) -> pd.DataFrame:
     """What this run scored, what the baseline did, and the difference."""
     rows = [
         {
-            "score": _title(name),
+            "score": title(name),
             "this run": float(found[name]["estimate"]),
             "baseline": float(other[name]["estimate"]),
             "difference": float(v["estimate"]),
-            "95 % interval": _range(v),
+            "95 % interval": between(v),
             "patients": v["n_patients"],
             "cases": v["n_cases"],
         }
@@ -204,9 +163,9 @@ def _intervals(found: dict) -> pd.DataFrame:
     table = pd.DataFrame(
         [
             {
-                "score": _title(name),
+                "score": title(name),
                 "estimate": float(v["estimate"]),
-                "95 % interval": _range(v),
+                "95 % interval": between(v),
                 "patients": v["n_patients"],
                 "cases": v["n_cases"],
                 "left out": v.get("n_left_out", 0),
@@ -217,18 +176,6 @@ def _intervals(found: dict) -> pd.DataFrame:
     return table if table["left out"].any() else table.drop(columns="left out")
 
 
-def _range(value: dict) -> str:
-    if pd.isna(value["low"]):
-        return "not defined"
-    return f"{value['low']:z.3f} to {value['high']:z.3f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _words(value: dict) -> str:
-    if pd.isna(value["estimate"]):
-        return "not defined"
-    return f"{value['estimate']:z.3f} ({_range(value)})"
-
-
 def _overlays(folder: Path, shown: list[dict], recipe: dict) -> Section:
     codes, drawn = recipe.get("orientation") or "RAS", []
     (folder / "pictures").mkdir(exist_ok=True)
@@ -236,25 +183,32 @@ def _overlays(folder: Path, shown: list[dict], recipe: dict) -> Section:
         image, spacing = figures.to_ras(case["image"], codes), list(case["spacing"])
         if len(spacing) == 3:
             spacing = [spacing[i] for i in figures.axis_order(codes)]
+        caption = f"{case['id']}: {case['caption']}"
         if isinstance(case["truth"], Boxes):
             shape = case["image"].shape
-            both = (figures.boxes_to_ras(case[k], shape, codes) for k in ("truth", "prediction"))
-            picture = figures.boxes_overlay(image, *both, case["classes"], spacing=spacing)
+            both = [boxes.boxes_to_ras(case[k], shape, codes) for k in ("truth", "prediction")]
+            picture = boxes.boxes_overlay(image, *both, case["classes"], spacing=spacing)
+            if image.ndim == 3:
+                _, true, called = boxes.views(*both, image.shape)
+                caption += f" In view: {true.sum()} of {len(true)} true boxes"
+                caption += f", {called.sum()} of {len(called)} called ones."
         else:
             both = (figures.to_ras(case[k], codes) for k in ("truth", "prediction"))
             picture = figures.overlay(image, *both, case["classes"], spacing=spacing)
         png = as_png(picture)
         (folder / f"pictures/{case['id']}.png").write_bytes(png)
-        caption = f"{case['id']}: {case['caption']}"
         drawn.append((png, caption, f"prediction laid over truth, {case['id']}"))
     text = "The best, the middle and the worst case of the split"
     if len(shown) != 3:
         text = "Cases of the split, from the best to the worst"
-    text += ", in the planes with most truth." if shown[0]["image"].ndim == 3 else "."
+    which = "in the planes with most truth"
+    if isinstance(shown[0]["truth"], Boxes):
+        which = f"in up to {boxes.VIEWS} sets of planes, which bring most boxes into view"
+    text += f", {which}." if shown[0]["image"].ndim == 3 else "."
     return Section("Predictions on truth", text, figures=drawn)
 
 
-def _cohort(cohort: pd.DataFrame, card: dict) -> Section:
+def cohort_section(cohort: pd.DataFrame, card: dict) -> Section:
     used, refused = cohort[cohort["verdict"] == "used"], cohort[cohort["verdict"] == "refused"]
     facts = {
         "scans": len(used),
@@ -267,10 +221,11 @@ def _cohort(cohort: pd.DataFrame, card: dict) -> Section:
     return Section("Cohort", f"Prepared with {recipe}.", facts=facts, tables=tables)
 
 
-def _pretraining(run: Path, last: int) -> Section:
+def pretraining_section(run: Path, last: int = 0, name: str = "") -> Section:
+    """The curve of a pretraining up to a step (0: the last one), and the newest pictures of its method."""
     config = json.loads((run / "config.json").read_text())
     method, fit = _method(run), config["fit"]
-    rows = [r for r in _jsonl(run / "metrics.jsonl") if not last or r["step"] <= last]
+    rows = [r for r in jsonl(run / "metrics.jsonl") if not last or r["step"] <= last]
     steps = last or max((r["step"] for r in rows), default=0)
     curve = charts.loss_curve(rows, ["loss", *COLLAPSE], from_zero=COLLAPSE)
     words = "Loss while pretraining"
@@ -284,12 +239,12 @@ def _pretraining(run: Path, last: int) -> Section:
     caution = ""
     if steps < fit["steps"]:
         caution = f"It was to take {fit['steps']} steps: these weights are from step {steps}."
-    return Section(f"Pretraining with {method}", text, caution, figures=drawn)
+    return Section(f"Pretraining with {name or method}", text, caution, figures=drawn)
 
 
 def _training(run: Path, card: dict) -> Section:
     fit = card["config"]["fit"]
-    rows = _jsonl(run / "metrics.jsonl")
+    rows = jsonl(run / "metrics.jsonl")
     words = "Training loss"
     if any(row.get("validation") is not None for row in rows):
         words += ", and the score on validation patients"
@@ -304,8 +259,9 @@ def _training(run: Path, card: dict) -> Section:
     return Section("Fine-tuning", text, figures=drawn)
 
 
-def _provenance(card: dict, commands: list[str]) -> Section:
-    facts = {"seed": card["config"]["fit"]["seed"], "cohort": card["cohort"], **card["versions"]}
+def provenance_section(card: dict, commands: list[str], facts: dict | None = None) -> Section:
+    facts = facts or {"seed": card["config"]["fit"]["seed"]}
+    facts = {**facts, "cohort": card["cohort"], **card["versions"]}
     text = (
         "From the prepared store; every key stands in config.json of a run's folder. Folders are "
         "given here by their last name, since this page is made to be passed on."
@@ -324,5 +280,7 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}" + ("" if n == 1 else "s")
 
 
-def _jsonl(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def jsonl(path: Path) -> list[dict]:
+    """The complete lines of a log, which may be being written; none if there is no log."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]

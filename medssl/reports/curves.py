@@ -10,6 +10,8 @@ from medssl.reports.style import BLUE, FAINT, LINES, styled
 
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]  # by name: a binary truth, a score
 
+CROWDED, LONG = 4, 16  # more curves, or longer names, are named beside the panel
+
 
 @styled
 def roc(curves: Curves) -> Figure:
@@ -110,6 +112,8 @@ def _square(x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def _named(figure: Figure, axis: Axes, curves: Curves) -> Figure:
+    beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    crowded = len(curves) > CROWDED or max(map(len, curves), default=0) > LONG
     if len(curves) > 1:
-        axis.legend(loc="best", handlelength=1.2)
+        axis.legend(handlelength=1.2, **(beside if crowded else {"loc": "best"}))
     return figure

@@ -5,15 +5,12 @@ patient's right on the left of the picture), or films (rows, columns), shown as 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 
-from medssl.evaluation.detection import Boxes
 from medssl.reports.style import COLOURS, FAINT, styled
 
 AXES = ("RL", "AP", "SI")
@@ -58,16 +55,12 @@ def overlay(
     counted alike. `spacing` in mm gives slices their true proportions; none: cubic voxels.
     """
     marked = truth if (truth > 0).any() else prediction
-    at = _fullest(marked) if image.ndim == 3 and (marked > 0).any() else None
+    at = fullest(marked) if image.ndim == 3 and (marked > 0).any() else None
     panels = [planes(a, at) for a in (image, truth, prediction)]
     aspects = aspects_of(image.ndim, spacing)
-    figure, axes = _row([p.shape for p in panels[0]], aspects)
+    figure, (axes,) = rows_of([p.shape for p in panels[0]], aspects)
     for i, (axis, picture, t, p) in enumerate(zip(axes, *panels, strict=True)):
-        show(axis, picture, image, aspects[i])
-        if image.ndim == 3:
-            axis.text(
-                0.02, 0.5, LEFT[i], transform=axis.transAxes, color="white", size=8, va="center"
-            )
+        show(axis, picture, image, aspects[i], LEFT[i] if image.ndim == 3 else "")
         for j, k in enumerate(classes):
             for mask, line in ((t == k, "solid"), (p == k, DASHES)):
                 if mask.any():
@@ -79,91 +72,8 @@ def overlay(
         axis.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
     if title:
         figure.suptitle(title, y=1.04)
-    handles = [Line2D([], [], color=COLOURS[j % len(COLOURS)], lw=3) for j in range(len(classes))]
-    handles += [Line2D([], [], color=FAINT, linestyle=s) for s in ("solid", DASHES)]
-    names = [*classes.values(), "truth", "prediction"]
-    figure.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0.0),
-                  ncols=min(len(names), 7 if image.ndim == 3 else 4), handlelength=1.8,
-                  columnspacing=1.3)  # fmt: skip
+    legend(figure, classes, image.ndim)
     return figure
-
-
-@styled
-def boxes_overlay(
-    image: np.ndarray, truth: Boxes, prediction: Boxes, classes: dict[int, str],
-    spacing: Sequence[float] | None = None,
-) -> Figure:  # fmt: skip
-    """True boxes (solid) and found ones (dashed, with their scores) on a film, or in the three planes
-    through the middle of the first of them."""
-    d = image.ndim
-    first = truth if len(truth.box) else prediction
-    at = None
-    if d == 3 and len(first.box):
-        at = [
-            int(i)
-            for i in np.clip(
-                (first.box[0, :d] + first.box[0, d:]) / 2, 0, np.array(image.shape) - 1
-            )
-        ]
-    panels, aspects = planes(image, at), aspects_of(d, spacing)
-    figure, axes = _row([p.shape for p in panels], aspects)
-    for i, (axis, picture) in enumerate(zip(axes, panels, strict=True)):
-        show(axis, picture, image, aspects[i])
-        if d == 3:
-            axis.text(
-                0.02, 0.5, LEFT[i], transform=axis.transAxes, color="white", size=8, va="center"
-            )
-        for boxes, line in ((truth, "solid"), (prediction, DASHES)):
-            for k, (box, label) in enumerate(zip(boxes.box, boxes.label, strict=True)):
-                if (where := _in_plane(box, image.shape, at, i)) is None:
-                    continue
-                colour = COLOURS[list(classes).index(int(label)) % len(COLOURS)]
-                column, row, width, height = where
-                axis.add_patch(Rectangle((column, row), width, height, fill=False, edgecolor=colour,
-                                         linestyle=line, linewidth=1.4))  # fmt: skip
-                if boxes.score is not None:
-                    axis.annotate(
-                        f"{boxes.score[k]:.2f}", (column, row), (0, 2), textcoords="offset points",
-                        color=colour, size=7,
-                    )  # fmt: skip
-        axis.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
-    handles = [Line2D([], [], color=COLOURS[j % len(COLOURS)], lw=3) for j in range(len(classes))]
-    handles += [Line2D([], [], color=FAINT, linestyle=s) for s in ("solid", DASHES)]
-    names = [*classes.values(), "truth", "prediction"]
-    figure.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0.0),
-                  ncols=min(len(names), 7 if d == 3 else 4), handlelength=1.8, columnspacing=1.3)  # fmt: skip
-    return figure
-
-
-def boxes_to_ras(boxes: Boxes, shape: Sequence[int], codes: str) -> Boxes:
-    """Boxes of an array of `shape` as `to_ras` turns it."""
-    d = len(shape)
-    if d == 2:
-        return boxes
-    low, high = boxes.box[:, :d].copy(), boxes.box[:, d:].copy()
-    order = axis_order(codes)
-    for axis, i in enumerate(order):
-        if codes[i] != AXES[axis][0]:
-            low[:, i], high[:, i] = shape[i] - boxes.box[:, d + i], shape[i] - boxes.box[:, i]
-    return replace(boxes, box=np.hstack([low[:, order], high[:, order]]))
-
-
-def _in_plane(box: np.ndarray, shape: Sequence[int], at: Sequence[int] | None, panel: int):
-    """(column, row, width, height) of a box in one of `planes`, None if it does not reach there."""
-    d = len(shape)
-    low, high = box[:d], box[d:]
-    if d == 2:
-        return low[1] - 0.5, low[0] - 0.5, high[1] - low[1], high[0] - low[0]
-    through = 2 - panel  # the axis that the plane cuts: up, front-back, left-right
-    where = shape[through] // 2 if at is None else at[through]
-    if not low[through] <= where + 0.5 <= high[through]:
-        return None
-    column, row = (axis for axis in range(3) if axis != through)
-    # Planes show every axis from its far end.
-    return (
-        shape[column] - high[column] - 0.5, shape[row] - high[row] - 0.5,
-        high[column] - low[column], high[row] - low[row],
-    )  # fmt: skip
 
 
 @styled
@@ -182,14 +92,25 @@ def gallery(images: Sequence[np.ndarray], captions: Sequence[str], columns: int 
     return figure
 
 
-def show(axis: Axes, picture: np.ndarray, whole: np.ndarray, aspect: float) -> None:
-    """A slice in the grey scale of the whole image."""
+def show(axis: Axes, picture: np.ndarray, whole: np.ndarray, aspect: float, left: str = "") -> None:
+    """A slice in the grey scale of the whole image, and what lies on its left."""
     low, high = np.percentile(whole, [0.5, 99.7])
     axis.imshow(picture, cmap="gray", vmin=low, vmax=high, aspect=aspect)
     axis.set_axis_off()
+    axis.text(0.02, 0.5, left, transform=axis.transAxes, color="white", size=8, va="center")
 
 
-def _fullest(labels: np.ndarray) -> list[int]:
+def legend(figure: Figure, classes: dict[int, str], ndim: int) -> None:
+    """The colours of the classes, and the lines of truth and prediction, below a picture."""
+    handles = [Line2D([], [], color=COLOURS[j % len(COLOURS)], lw=3) for j in range(len(classes))]
+    handles += [Line2D([], [], color=FAINT, linestyle=s) for s in ("solid", DASHES)]
+    names = [*classes.values(), "truth", "prediction"]
+    figure.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0.0),
+                  ncols=min(len(names), 7 if ndim == 3 else 4), handlelength=1.8,
+                  columnspacing=1.3)  # fmt: skip
+
+
+def fullest(labels: np.ndarray) -> list[int]:
     """Along each axis the slice with the largest shares of the structures, each counted alike."""
     masks = [labels == k for k in np.unique(labels[labels > 0])]
     shares = []
@@ -207,11 +128,13 @@ def aspects_of(ndim: int, spacing: Sequence[float] | None) -> list[float]:
     return [y / x, z / x, z / y]
 
 
-def _row(shapes: list[tuple[int, int]], aspects: list[float]) -> tuple[Figure, list[Axes]]:
-    """A row of panels of the same height, as wide as their pictures."""
+def rows_of(
+    shapes: list[tuple[int, int]], aspects: list[float], n: int = 1
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of n rows of panels of the same height, as wide as their pictures."""
     ratios = [columns / (rows * a) for (rows, columns), a in zip(shapes, aspects, strict=True)]
     height = min(2.6, 7.4 / sum(ratios))
-    figure = Figure(figsize=(height * sum(ratios), height))
-    grid = figure.add_gridspec(1, len(shapes), width_ratios=ratios, wspace=0.02, left=0, right=1,
-                               bottom=0.03, top=1)  # fmt: skip
-    return figure, [figure.add_subplot(cell) for cell in grid]
+    figure = Figure(figsize=(height * sum(ratios), height * n))
+    grid = figure.add_gridspec(n, len(shapes), width_ratios=ratios, wspace=0.02, hspace=0.02, left=0,
+                               right=1, bottom=0.03 / n, top=1)  # fmt: skip
+    return figure, [[figure.add_subplot(grid[i, j]) for j in range(len(shapes))] for i in range(n)]

@@ -10,9 +10,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from medssl.reports.style import DPI, as_png, data_uri
-
-PIXELS_PER_INCH = 100  # of the page, for figures: 9 pt letters come out a little under body text
+from medssl.reports.style import as_png, data_uri, width_on_page
 
 
 @dataclass
@@ -72,8 +70,7 @@ def write(path: Path, title: str, subtitle: str, sections: list[Section], footer
 
 def _image(figure: Figure | bytes) -> dict:
     png = figure if isinstance(figure, bytes) else as_png(figure)
-    width = int.from_bytes(png[16:20], "big")  # in the header of every PNG
-    return {"data": data_uri(png), "width": round(width * PIXELS_PER_INCH / DPI)}
+    return {"data": data_uri(png), "width": width_on_page(png)}
 
 
 def _table(frame: pd.DataFrame, formats: dict[str, str]) -> dict:

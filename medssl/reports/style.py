@@ -17,6 +17,7 @@ LINES = (BLUE, ORANGE, GREEN, "#a3508a", "#8a6d00", INK)
 # On grey images: bright, and told apart without colour vision (after Okabe and Ito).
 COLOURS = ("#e69f00", "#56b4e9", "#00b383", "#f0e442", "#cc79a7", "#d55e00", "#7aa6ff", "#b9d532")
 DPI = 160
+PIXELS_PER_INCH = 100  # of a page, for figures: 9 pt letters come out a little under body text
 STYLE = {
     "font.family": "sans-serif", "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9,
     "axes.titlelocation": "left", "axes.titlepad": 5, "xtick.labelsize": 8, "ytick.labelsize": 8,
@@ -31,14 +32,27 @@ STYLE = {
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Run a drawing function under this style."""
+    """Run a drawing function under this style; Jupyter shows what it returns."""
 
     @functools.wraps(draw)
     def drawn(*arguments, **options) -> Figure:
         with mpl.rc_context(STYLE):
-            return draw(*arguments, **options)
+            figure = draw(*arguments, **options)
+        # Left to itself, Jupyter shows figures of pyplot alone, and in its own style.
+        figure._repr_png_ = functools.partial(_for_jupyter, figure)
+        return figure
 
     return drawn
+
+
+def _for_jupyter(figure: Figure) -> tuple[bytes, dict[str, int]]:
+    png = as_png(figure)
+    return png, {"width": width_on_page(png)}
+
+
+def width_on_page(png: bytes) -> int:
+    """Pixels of a page that a figure takes."""
+    return round(int.from_bytes(png[16:20], "big") * PIXELS_PER_INCH / DPI)  # 16: in every header
 
 
 def as_png(figure: Figure, dpi: int = DPI) -> bytes:

@@ -1,7 +1,7 @@
 """One module a verb: files in, files out. The only place where the layers meet.
 
 Every module has `Config`, what the stage needs to know, and `run(config)`, which does it. The command
-line, pipelines and notebooks all come in through these two.
+line, pipelines and notebooks all come in through `start`, which first looks where results would lie.
 """
 
 import importlib
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from medssl.config import Config
 
 
-def call(verb: str, preset: str = "", **values: Any) -> Path | None:
+def call(verb: str, preset: str = "", /, **values: Any) -> Path | None:
     """Run a stage as the command line would: `call("prepare", "ct_body", manifest=..., out=...)`."""
     from medssl import config
 
     stage = importlib.import_module(f"medssl.stages.{verb}")
-    return stage.run(config.of(stage.Config, verb, preset, values))
+    return start(verb, config.of(stage.Config, verb, preset, values))
 
 
 def asked(verb: str, words: list[str]) -> "Config":
@@ -26,3 +26,12 @@ def asked(verb: str, words: list[str]) -> "Config":
 
     stage = importlib.import_module(f"medssl.stages.{verb}")
     return config.load(stage.Config, verb, words, getattr(stage, "TABLES", None))
+
+
+def start(verb: str, config: "Config") -> Path | None:
+    """Run a stage, unless its `out` lies where nobody may write."""
+    if getattr(config, "out", None) is not None:
+        from medssl.data.out import check_out
+
+        check_out(verb, config)
+    return importlib.import_module(f"medssl.stages.{verb}").run(config)

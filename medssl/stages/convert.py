@@ -20,7 +20,6 @@ from medssl.data.delimited import read_table
 from medssl.data.exchange import FORMATS, format_of, recognised
 from medssl.data.exchange.entry import Files, Reading, Writing
 from medssl.data.exchange.placing import REFUSED
-from medssl.data.files import refuse_inside
 from medssl.data.index import IDS
 from medssl.data.manifest import NAME, Manifest
 from medssl.errors import UserError
@@ -78,7 +77,6 @@ def run(config: Config) -> Path:
         manifest.write(config.out)
         print(report(manifest))
         return config.out
-    refuse_inside(config.out, manifest.root)
     if config.contrast and (config.to != "bids" or "MR" not in set(manifest.used["modality"])):
         cause = "names MR scans in BIDS; " + (
             f"to={config.to}" * (config.to != "bids") or "none is MR"
@@ -118,8 +116,6 @@ def _read(config: Config) -> Manifest:
             cause = "is a manifest already"
             raise UserError("CONFIG", source, cause, f"give to= one of {', '.join(FORMATS)}")
         return _completed(Manifest.read(source), config.modality)
-    for folder in filter(None, (source, config.scans)):
-        refuse_inside(config.out, folder)
     how = Reading(
         config.scans, config.outside, config.modality, config.ids, config.max_missing,
         config.workers,

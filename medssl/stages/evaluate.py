@@ -35,6 +35,7 @@ from medssl.evaluation.intervals import without_spread
 from medssl.evaluation.metrics import segmentation_scores
 from medssl.evaluation.subgroups import by_group, grouped
 from medssl.evaluation.summary import differences, summary
+from medssl.evaluation.titles import title
 from medssl.privacy import scrub
 from medssl.progress import say, track
 from medssl.reports import chain
@@ -85,7 +86,13 @@ def run(config: Config) -> Path:
     manifest, truths, asked, items = scans_of(config, task, about, of_run)
     store = truths.store
     remarks = truths.remarks(items, task.classes, strict=False)
-    groups = {name: _groups(manifest, items, name) for name in config.by}
+    labelled = truths.labelled()
+    remarks += [
+        f"{n} scans are of {name}, which the model has not learnt: they are left out"
+        for name, n in sorted(truths.holding(asked[asked.index.isin(labelled.index)]).items())
+        if name not in task.classes.values()
+    ]
+    groups = {name: groups_of(manifest, items, name) for name in config.by}
     seen = overlap(about, items)
     refuse_overlap(seen, config.run, config.allow_overlap)
     alike = look_alikes(about, items)
@@ -122,6 +129,7 @@ def run(config: Config) -> Path:
         "run": scrub(config.run.resolve().name),
         "start": about["start"],
         "trained_on": about["trained_on"],
+        "weights_sha256": about["weights_sha256"],
         "classes": list(task.classes.values()),
         "split": config.split,
         "n_patients": int(items["patient"].nunique()),
@@ -150,9 +158,9 @@ def run(config: Config) -> Path:
     if result["n_unlabelled"]:
         say(f"left out: {result['n_unlabelled']} scans of the split, without a label that is known")
     for name, interval in metrics.items():
-        say(f"{name}: {interval}")
+        say(f"{title(name)}: {interval}")
     for name, interval in compared.items():
-        say(f"{name}, difference to {config.baseline}: {interval}")
+        say(f"{title(name)}, difference to {config.baseline}: {interval}")
     pretrained = {path: 0 for path in config.also}
     if about.get("parent"):
         pretrained = {Path(of_run["backbone"]): about["parent"]["steps"], **pretrained}
@@ -195,7 +203,7 @@ def scans_of(
     return manifest, truths, asked, items
 
 
-def _groups(manifest: Manifest, items: pd.DataFrame, name: str) -> pd.Series:
+def groups_of(manifest: Manifest, items: pd.DataFrame, name: str) -> pd.Series:
     """Each item's group by a column of the manifest. Raises UserError LABELS for one that is not there, or
     that may tell who a patient is."""
     label = f"label_{name.removeprefix('label_')}"
@@ -298,13 +306,14 @@ def _detections(
         found[item] = task.predict(store.read(item))
         to_scan = np.linalg.inv(store.affine(item, of_scan=True)) @ store.affine(item)
         about = {"id": item, "patient": items.at[item, "patient"]}
-        both = {"truth": as_boxes(truths.targets[item]), "found": found[item]}
+        truth = as_boxes(truths.targets[item])
+        told = {"truth": truth, "found": found[item], "ignored": truth.ignored}
         rows += [
             {**about, "box": kind, **row, "iou": least}
-            for kind, boxes in both.items()
+            for kind, boxes in told.items()
             for row in boxes.rows(task.classes, as_in_files(moved(boxes.box, to_scan)))
         ]
-        if not any(len(boxes.box) for boxes in both.values()):
+        if not any(len(boxes.box) for boxes in told.values()):
             rows.append({**about, "box": "empty", "class": "", "iou": least})
     return pd.DataFrame(rows), found
 
@@ -321,21 +330,25 @@ def _found_examples(
     least, rows = float(cases["iou"].iloc[0]) if len(cases) else 0.0, []
     for item in cases.loc[cases["box"] == "truth", "id"].unique():
         truth, called = as_boxes(truths.targets[item]), found[item].above(float(task.threshold))
-        right = sum(int(hits(called, truth, label, least)[1].sum()) for label in task.classes)
-        rows.append((2 * right / (len(called.box) + len(truth.box)), right, item, truth, called))
+        counted = np.concatenate([hits(called, truth, label, least)[1] for label in task.classes])
+        right, false = int(counted.sum()), int((~counted).sum())
+        f1 = 2 * right / (len(counted) + len(truth.box))
+        beside = len(called.box) - len(counted)
+        words = f"{right} of {len(truth.box)} found, {false} false"
+        words += f", {beside} where it is to be ignored" * bool(beside)
+        rows.append((f1, right, item, words, truth, called))
     ranked = sorted(rows, key=lambda row: (-row[0], -row[1], row[2]))
     return [
         {
             "id": item,
-            "caption": f"{right} of {len(truth.box)} found, {len(called.box) - right} false. Truth solid, "
-            "what was called dashed, with its score.",
+            "caption": f"{words}. Truth solid, what was called dashed, with its score.",
             "image": store.read(item)[0],
             "truth": truth,
             "prediction": called,
             "classes": task.classes,
             "spacing": store.spacing(item),
         }
-        for _, right, item, truth, called in _spread(ranked, config.examples_shown)
+        for *_, item, words, truth, called in _spread(ranked, config.examples_shown)
     ]
 
 

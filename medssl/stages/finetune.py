@@ -35,6 +35,7 @@ from medssl.trainable import checked
 from medssl.training import run_folder
 from medssl.training.card import card
 from medssl.training.checkpoint import load_weights, read_card, save_model
+from medssl.training.log import since_best
 from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
 from medssl.training.start import backbone_of, parent_of
@@ -100,6 +101,7 @@ def run(config: Config) -> Path:
     truths.read(classes)
     remarks = [f"training: {r}" for r in truths.remarks(train, classes, strict=True)]
     remarks += [f"validation: {r}" for r in truths.remarks(validation, classes, strict=True)]
+    remarks += truths.gaps(train, validation)
     _refuse_leaks(parent, truths.labelled(), train, config)
     task = config.task.build(
         TASKS, "task", backbone, config.augment, classes, store.recipe.value_range
@@ -158,7 +160,7 @@ def run(config: Config) -> Path:
                     config.out / "model", modules, {**about, "steps": at.step, "validation": score}
                 )
             scores = [*earlier, score]
-            if config.patience and None not in scores and _stalled(scores) >= config.patience:
+            if config.patience and None not in scores and since_best(scores) >= config.patience:
                 say(f"step {at.step}: no gain in {config.patience} validations; training ends here")
                 break
     return run_folder.finished(config.out)
@@ -219,11 +221,6 @@ def _check_multiples(task, backbone: torch.nn.Module) -> None:
 def _digest(items: pd.DataFrame) -> str:
     """Stands for a set of scans, and names none."""
     return hashlib.sha256("\n".join(sorted(items.index)).encode()).hexdigest()[:12]
-
-
-def _stalled(scores: list[float]) -> int:
-    """How many validations have come after the best one."""
-    return len(scores) - 1 - int(np.argmax(scores))
 
 
 def truths_of(task: type, store: Store, target: list[str], classes: dict, settings: dict) -> Truths:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from medssl import config
 from medssl.data import splits
-from medssl.data.files import refuse_inside, write_csv
+from medssl.data.files import write_csv
 from medssl.data.index import IDS, scan
 from medssl.data.labels import attach
 from medssl.data.manifest import Manifest
@@ -64,7 +64,6 @@ def run(config: Config) -> Path:
 
     Raises UserError for unusable labels and splits; an unusable scan is listed as refused.
     """
-    refuse_inside(config.out, config.scans)
     pattern = _pattern(config.patient_pattern)
     manifest = Manifest.from_rows(
         config.scans, scan(config.scans, config.modality, config.ids, config.workers)

@@ -20,13 +20,12 @@ import pandas as pd
 from pydantic import Field
 
 from medssl.config import Config as Base
-from medssl.data.delimited import text_of
 from medssl.data.dicom_results import write_boxes, write_results
-from medssl.data.files import refuse_inside, without_formulas, write_csv
+from medssl.data.files import without_formulas, write_csv
 from medssl.data.index import IDS, Row, read, scan_files
 from medssl.data.index.row import NO_SPACING, stamp
 from medssl.data.located import as_in_files, moved
-from medssl.data.paths import listed
+from medssl.data.paths import listed, scan_list
 from medssl.data.preprocess import Prepared, prepare, restore
 from medssl.data.recipe import Recipe
 from medssl.data.volume import Volume
@@ -80,7 +79,6 @@ class Config(Base, Hardware):
 
 
 def run(config: Config) -> Path:
-    check_out(config)
     task, about = _models(config)
     recipe, weights = Recipe(**about["recipe"]), weights_of(config)
     rows, names, done = scans_of(config, weights)
@@ -148,16 +146,6 @@ def run(config: Config) -> Path:
     return config.out
 
 
-def check_out(config: Config) -> None:
-    """Raise UserError CONFIG for a folder that nothing may be written into."""
-    for path in _asked(config.scans)[0]:
-        refuse_inside(config.out, path)
-    if (config.out / "model").is_dir():
-        raise UserError(
-            "CONFIG", f"out={config.out}", "is the folder of a run", "choose another one"
-        )
-
-
 def scans_of(config: Config, weights: str) -> tuple[list[Row], pd.DataFrame, set[str]]:
     """What lies at `scans`, used or refused; which file each id stands for; and the ids of those that the
     model of these weights has predicted before. Raises UserError."""
@@ -179,10 +167,9 @@ def _asked(scans: Path) -> tuple[list[Path], Path]:
     A .txt names them, one a line, as seen from its own folder. Raises UserError SCANS for those that are
     not there, all at once.
     """
-    if scans.suffix.lower() != ".txt" or not scans.is_file():
-        return [scans], scans if scans.is_dir() else scans.parent
-    lines = [line.strip() for line in text_of(scans).splitlines()]
-    named = [scans.parent / line for line in lines if line]
+    named = scan_list(scans)
+    if named == [scans]:
+        return named, scans if scans.is_dir() else scans.parent
     if missing := [str(path) for path in named if not path.exists()]:
         raise UserError(
             "SCANS", scans, f"names {len(missing)} of {len(named)} that are not there ({listed(missing, 5)})",

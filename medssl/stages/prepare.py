@@ -21,7 +21,7 @@ from medssl.config import Config as Base
 from medssl.config import Share
 from medssl.data import splits
 from medssl.data.duplicates import pixel_fingerprint
-from medssl.data.files import alone_in, refuse_inside, write_csv
+from medssl.data.files import alone_in, write_csv
 from medssl.data.forecast import Forecast
 from medssl.data.likeness import likeness
 from medssl.data.manifest import Manifest
@@ -65,10 +65,8 @@ def run(config: Config) -> Path:
 
 
 def manifest_of(config: Config) -> Manifest:
-    """The manifest that is asked for, if it may be prepared into `out`. Raises UserError."""
+    """The manifest that is asked for, checked. Raises UserError."""
     manifest = Manifest.read(config.manifest)
-    if not config.manifest.resolve().is_relative_to(manifest.root):  # else a single file's folder
-        refuse_inside(config.out, manifest.root)
     splits.check(manifest.table)  # a manifest may have been edited by hand
     _check_pseudonyms(manifest)
     return manifest

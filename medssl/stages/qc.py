@@ -19,7 +19,7 @@ from pydantic import Field
 
 from medssl.config import Config as Base
 from medssl.data.duplicates import contradictions, groups, pixel_fingerprint
-from medssl.data.files import refuse_inside, write_atomically
+from medssl.data.files import write_atomically, write_json
 from medssl.data.index import dicom, read
 from medssl.data.index.row import BURNED_IN
 from medssl.data.manifest import Manifest
@@ -49,8 +49,6 @@ class Config(Base):
 
 def run(config: Config) -> Path:
     manifest = Manifest.read(config.manifest)
-    if not config.manifest.resolve().is_relative_to(manifest.root):
-        refuse_inside(config.out, manifest.root)
     used = manifest.used.set_index("id", drop=False).rename_axis(None)
     burned_in = manifest.table["remarks"].str.contains(BURNED_IN, regex=False)
     hidden = int((burned_in & (manifest.table["format"] != "")).sum()) if config.thumbnails else 0
@@ -77,8 +75,7 @@ def run(config: Config) -> Path:
         "unusual_spacing": spacing_outliers(used).to_dict("records"),
     }
     config.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(findings, indent=1)
-    write_atomically(config.out / "findings.json", lambda p: p.write_text(text), private=True)
+    write_json(config.out / "findings.json", findings, private=True)
     pictures = [(id, p) for id, p in seen["picture"].items() if p is not None]
     refused = _refused_pictures(manifest) if config.thumbnails else []
     page, told = config.out / "qc.html", (manifest.table, findings, pictures, refused, hidden)

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from medssl.config import Config as Base
 from medssl.data import folds
-from medssl.data.files import refuse_inside
 from medssl.data.manifest import Manifest
 from medssl.data.splits import label_column
 from medssl.errors import UserError
@@ -40,7 +39,6 @@ class Config(Base):
 
 def run(config: Config) -> Path:
     manifest = Manifest.read(config.manifest)
-    refuse_inside(config.out, manifest.root)
     if config.stratify and config.site:
         raise UserError(
             "CONFIG", "stratify", "whole sites cannot be dealt in proportion", "give one of the two"

@@ -49,6 +49,8 @@ class Detection(nn.Module):
         least: Annotated[Fraction, "scores under this are not told, 0..1"] = 0.05,
         most: Annotated[Count, "boxes that are told of one scan"] = 100,
     ):  # fmt: skip
+        from medssl.tasks.retinanet import Network
+
         super().__init__()
         if augment.elastic:
             raise UserError(
@@ -61,7 +63,7 @@ class Detection(nn.Module):
         self.size = tuple(size)
         self.overlap, self.least_iou = overlap, LEAST_IOU[backbone.ndim]
         self.crops = CropSpec(self.size, foreground=foreground)
-        network = _Network(backbone, Pyramid(backbone, width, finest), len(classes), anchors)
+        network = Network(backbone, Pyramid(backbone, width, finest), len(classes), anchors)
         self.heads = network
         levels = len(network.pyramid.strides)
         # Told before training by the boxes; an anchor of nothing would be none.
@@ -73,19 +75,19 @@ class Detection(nn.Module):
         }  # fmt: skip
 
     def learn_targets(self, targets: list[np.ndarray]) -> None:
-        """Fit the anchors to the training boxes, each target (n, 2 d + 1)."""
-        boxes, d = np.concatenate(targets), self.backbone.ndim
+        """Fit the anchors to the training boxes, each target (n, 2 d + 2) as `as_boxes` takes it."""
+        boxes, d = np.concatenate([as_boxes(target).box for target in targets]), self.backbone.ndim
         if not len(boxes):
             raise UserError(
                 "LABELS", "boxes", f"none of the {len(targets)} training scans has one",
                 "check the boxes, the splits, or smallest=",
             )  # fmt: skip
-        if boxes.shape[1] != 2 * d + 1:
+        if boxes.shape[1] != 2 * d:
             raise UserError(
                 "CONFIG", "arch", f"has {d} axes, the boxes have {boxes.shape[1] // 2}",
                 f"take a backbone and a task.size of {boxes.shape[1] // 2} axes",
             )  # fmt: skip
-        shapes = fitted(boxes[:, d : 2 * d] - boxes[:, :d], *self.anchors.shape[:2])
+        shapes = fitted(boxes[:, d:] - boxes[:, :d], *self.anchors.shape[:2])
         self.anchors.copy_(torch.from_numpy(shapes))
 
     def training_step(self, batch: dict, step: int) -> StepOutput:
@@ -93,15 +95,20 @@ class Detection(nn.Module):
         drawn = self.augment.draw(batch["seed"], shape)
         image = drawn.image(batch["image"], self.value_range)
         d = self.backbone.ndim
-        boxes, label = batch["target"][..., :-1], batch["target"][..., -1]
+        boxes, label, ignored = batch["target"].split([2 * d, 1, 1], -1)
         boxes = boxes - batch["low"].repeat(1, 2)[:, None]
         targets = []
-        for each, which in zip(drawn.boxes(boxes, shape), label, strict=True):
+        labels = torch.as_tensor(self.labels).to(label)
+        moved = drawn.boxes(boxes, shape)
+        for each, which, out in zip(moved, label[..., 0], ignored[..., 0], strict=True):
             shown, inside = _shown(each, shape)
-            known = torch.isin(which, torch.as_tensor(self.labels, device=which.device).to(which))
-            kept = known & inside
-            channel = torch.bucketize(which[kept], torch.as_tensor(self.labels).to(which))
-            targets.append({"boxes": shown[kept].reshape(-1, 2 * d), "labels": channel})
+            known = torch.isin(which, labels)
+            kept = known & inside & (out == 0)
+            targets.append({
+                "boxes": shown[kept].reshape(-1, 2 * d),
+                "labels": torch.bucketize(which[kept], labels),
+                "ignored": shown[known & (out > 0)].reshape(-1, 2 * d),
+            })  # fmt: skip
         try:
             with warnings.catch_warnings():
                 # Once in a while no anchor suits what a crop shows of a box, which then teaches nothing.
@@ -140,7 +147,7 @@ class Detection(nn.Module):
         return Boxes(box[there], label[there], found["labels_scores"][there])
 
     def validate(self, cases: Iterable[tuple[np.ndarray, np.ndarray]]) -> float | None:
-        """Average precision, mean of classes, of (prepared item, boxes (n, 2 d + 1)), at an IoU of 0.5 in
+        """Average precision, mean of classes, of (prepared item, boxes (n, 2 d + 2)), at an IoU of 0.5 in
         2D, 0.1 in 3D; the score from which on a box is called is chosen by the best F1. None if they
         hold no box."""
         pairs = [(self.predict(image), as_boxes(target)) for image, target in cases]
@@ -155,14 +162,15 @@ class Detection(nn.Module):
 
     def _detector(self):
         """MONAI's detector around the network, with the anchors as they are now."""
-        from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
         from monai.apps.detection.utils.anchor_utils import AnchorGenerator
+
+        from medssl.tasks.retinanet import Detector
 
         d = self.backbone.ndim
         ratios = ((1.0,) * (d - 1),) if d == 3 else (1.0,)
         generator = AnchorGenerator(((1,),) * len(self.anchors), (ratios,) * len(self.anchors))
         generator.cell_anchors = [torch.cat([-a / 2, a / 2], 1) for a in self.anchors]
-        detector = RetinaNetDetector(self.heads, generator)
+        detector = Detector(self.heads, generator)
         detector.set_atss_matcher(num_candidates=4, center_in_gt=False)
         detector.set_hard_negative_sampler(
             batch_size_per_image=64, positive_fraction=0.3, pool_size=20, min_neg=16
@@ -182,30 +190,6 @@ class Detection(nn.Module):
         wanted = [math.ceil(n / d) * d for n, d in zip(wanted, divisor, strict=True)]
         pad = [p for n, w in zip(reversed(size), reversed(wanted), strict=True) for p in (0, w - n)]
         return nn.functional.pad(image, pad, value=float(image.amin())) if any(pad) else image
-
-
-class _Network(nn.Module):
-    """Image to logits and offsets of anchors at every level, as MONAI's detector wants them."""
-
-    cls_key, box_reg_key = "classification", "box_regression"
-
-    def __init__(self, backbone: nn.Module, pyramid: Pyramid, classes: int, anchors: int):
-        from monai.apps.detection.networks.retinanet_network import (
-            RetinaNetClassificationHead,
-            RetinaNetRegressionHead,
-        )
-
-        super().__init__()
-        self.shared = (backbone,)  # no module of this one: its weights belong to the task
-        self.pyramid, self.spatial_dims = pyramid, backbone.ndim
-        self.num_classes, self.num_anchors, self.size_divisible = classes, anchors, backbone.divisor
-        width = pyramid.join.inner_blocks[0].out_channels
-        self.classification = RetinaNetClassificationHead(width, anchors, classes, backbone.ndim)
-        self.regression = RetinaNetRegressionHead(width, anchors, backbone.ndim)
-
-    def forward(self, image: Tensor) -> dict[str, list[Tensor]]:
-        maps = self.pyramid(self.shared[0](image), image.shape[2:])
-        return {self.cls_key: self.classification(maps), self.box_reg_key: self.regression(maps)}
 
 
 def _shown(boxes: Tensor, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:

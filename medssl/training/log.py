@@ -46,12 +46,25 @@ class MetricsLog:
 def read_jsonl(path: Path) -> list[dict]:
     """The complete lines of a log; a line torn by a kill is left out."""
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             break  # the rest of the file was being written when the run was killed
+        if not isinstance(row, dict):
+            break
+        rows.append(row)
     return rows
+
+
+def minutes_of(run: Path) -> float:
+    """How long a run has trained, over all its sittings."""
+    return MetricsLog(run).spent()[0] / 60
+
+
+def since_best(scores: list[float]) -> int:
+    """How many validations have come after the best one."""
+    return len(scores) - 1 - scores.index(max(scores))
 
 
 def _short(value: float) -> float | None:

@@ -1,12 +1,13 @@
 """A run's folder: which config it belongs to, and that one process at a time writes there."""
 
+import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
 from medssl.config import flat
-from medssl.data.files import write_atomically
+from medssl.data.files import NO_LOCKS, write_json
 from medssl.errors import UserError, one_line
 from medssl.progress import say
 
@@ -35,15 +36,33 @@ def opened(folder: Path, config: dict) -> Iterator[None]:
                 "wait for it, or choose another out=",
             ) from error  # fmt: skip
         if (folder / "model").exists() or any((folder / "checkpoints").glob("step-*")):
-            _refuse_other(folder, read_config(folder), config)
+            refuse_other(folder, read_config(folder), config)
         else:  # what was asked before, if anything, has come to nothing
-            text = json.dumps(config, indent=1)
-            write_atomically(folder / "config.json", lambda p: p.write_text(text), private=True)
+            write_json(folder / "config.json", config, private=True)
         try:
             yield
         except KeyboardInterrupt:
             say("stopped; the same command goes on from the last checkpoint")
             raise
+
+
+def held(folder: Path) -> bool:
+    """Whether another process is writing to a run; one of this process is not seen."""
+    import fcntl
+
+    path = Path(folder) / ".lock"
+    if not path.exists():
+        return False
+    with open(path) as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                return False
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            return True
+    return False
 
 
 def finished(folder: Path) -> Path:
@@ -70,12 +89,14 @@ def read_config(folder: Path) -> dict:
         ) from error
 
 
-def _refuse_other(folder: Path, old: dict, new: dict) -> None:
+def refuse_other(folder: Path, old: dict, new: dict, free: Set[str] = FREE) -> None:
+    """Raise UserError CONFIG where a folder's settings are not those that are asked for now, but for the
+    keys that are `free` to differ."""
     if old.keys() != new.keys():
         cause = "is the folder of a run of another verb, or of another version of medssl"
         raise UserError("CONFIG", folder, cause, "choose another out=")
     a, b = flat(old), flat(new)
-    different = sorted(k for k in set(a) | set(b) if a.get(k) != b.get(k) and k not in FREE)
+    different = sorted(k for k in set(a) | set(b) if a.get(k) != b.get(k) and k not in free)
     if different:
         k = different[0]
         raise UserError(

@@ -61,7 +61,9 @@ def test_a_table_may_also_bring_labels(tmp_path):
 )  # fmt: skip
 def test_world_boxes_say_their_axes(tmp_path, lines, space, box):
     found = indexed(tmp_path, lines)
-    assert json.loads(found["case_1"]) == [{"box": box, "class": "finding", "space": space}]
+    assert json.loads(found["case_1"]) == [
+        {"box": box, "class": "finding", "space": space, "line": 2}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -71,8 +73,9 @@ def test_world_boxes_say_their_axes(tmp_path, lines, space, box):
         ([VOXELS, "case_1,3,1,2,0,4,5,a"], "line 2 holds no box"),
         ([VOXELS, "case_1,0,1,2,3,nan,5,a"], "line 2 holds no box"),
         ([VOXELS, "case_1,0,1,2,3,4,5,"], "line 2 holds no box"),
-        ([VOXELS, "case_1,0,1,2,3,4,12,a"], "reaches outside the scan"),
-        (["id,x0,y0,x1,y1", "case_1,0,1,2,3"], "has 2 axes, the scan 3"),
+        ([VOXELS, "case_2,0,1,2,3,4,5,a", "", "case_1,0,1,2,3,4,12,a"],
+         r"line 4: box .* of case_1 reaches outside the scan \(x to 6, y to 7, z to 8\)"),
+        (["id,x0,y0,x1,y1", "case_1,0,1,2,3"], "line 2: a box of case_1 has 2 axes, the scan 3"),
         (["id,x0,y0,z0,x1,y1,z1,r0,a0,s0,r1,a1,s1", "case_1,0,0,0,1,1,1,0,0,0,1,1,1"], "twice"),
         (["id,x0,y0,z0,x1,y1,z1,grade", "case_1,0,0,0,1,1,1,1", "case_1,0,0,0,2,2,2,2"],
          "both speak of"),

@@ -156,6 +156,13 @@ def test_coco_boxes(tmp_path):
     (tmp_path / "coco.json").write_text(json.dumps(coco))
     with pytest.raises(UserError, match="20x31"):
         attach(indexed(tmp_path / "images"), tmp_path / "coco.json")
+    del coco["images"][0]["width"]
+    coco["annotations"][0]["bbox"] = [2, 3, 40, 5]
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    with pytest.raises(
+        UserError, match=r"annotation 1 \(on images/a.png\): box .* reaches outside"
+    ):
+        attach(indexed(tmp_path / "images"), tmp_path / "coco.json")
 
 
 def test_what_is_no_source_of_labels_is_refused(tmp_path):

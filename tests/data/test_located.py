@@ -34,8 +34,11 @@ def test_films_count_columns_first():
 
 def test_a_box_elsewhere_is_refused():
     far = json.dumps([{"box": [500, 0, 0, 510, 5, 5], "class": "a", "space": "RAS"}])
-    with pytest.raises(UserError, match="outside the scan"):
+    with pytest.raises(UserError, match="box 1, .* lies outside the scan"):
         located(far, SCAN, SHAPE, "scan")
+    told = far.replace("}", ', "line": 12}')
+    with pytest.raises(UserError, match="line 12 of the table of boxes, .*RAS mm.* lies outside"):
+        located(told, SCAN, SHAPE, "scan")
     with pytest.raises(UserError, match="has 2 axes, the scan 3"):
         located(json.dumps([{"box": [0, 0, 1, 1], "class": "a"}]), SCAN, SHAPE, "scan")
 

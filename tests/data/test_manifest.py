@@ -7,6 +7,7 @@ from PIL import Image
 
 from medssl.data.index import scan
 from medssl.data.manifest import COLUMNS, Manifest
+from medssl.data.volume import Volume, reorient
 from medssl.errors import UserError
 
 ARRAY = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
@@ -89,6 +90,18 @@ def test_masks_must_lie_on_the_scans_grid(manifest, tmp_path):
         put(tmp_path / "labels" / "a.nii.gz", bad)
         with pytest.raises(UserError, match="LABELS"):
             manifest.mask("a")
+
+
+@pytest.mark.parametrize("codes", ["LPS", "PIR", "SAL"])
+def test_masks_with_axes_in_another_order_are_turned_to_the_scans(manifest, tmp_path, codes):
+    manifest.table.loc[0, "label_mask"] = "../labels/a.nii.gz"
+    turned = reorient(Volume(ARRAY[None], np.diag([1, 2, 3, 1.0])), codes)
+    put(tmp_path / "labels" / "a.nii.gz", turned.array[0], turned.affine)
+    assert np.array_equal(manifest.mask("a").array[0], ARRAY)
+    turned.affine[:3, 3] += 0.1
+    put(tmp_path / "labels" / "a.nii.gz", turned.array[0], turned.affine)
+    with pytest.raises(UserError, match="GEOMETRY a: .*corners"):
+        manifest.mask("a")
 
 
 def test_a_films_mask_of_0_and_255_is_binary(tmp_path):

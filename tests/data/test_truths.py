@@ -17,14 +17,14 @@ class Shelf:
             "id", drop=False
         )
         self.items["label_sex"] = ["F", "M", "F", ""]
+        self.given = {
+            "a": ([[0, 0, 4, 4], [2, 2, 9, 9]], ["mass", "cyst"], [0, 0]),
+            "c": ([[1, 1, 3, 3]], ["cyst"], [0]),
+        }
 
     def boxes(self, item):
-        found = {
-            "a": ([[0, 0, 4, 4], [2, 2, 9, 9]], ["mass", "cyst"]),
-            "c": ([[1, 1, 3, 3]], ["cyst"]),
-        }
-        box, names = found.get(item, ([], []))
-        return np.array(box, float).reshape(-1, 4), names
+        box, names, ignored = self.given.get(item, ([], [], []))
+        return np.array(box, float).reshape(-1, 4), names, np.array(ignored, bool)
 
     def read_mask(self, item):
         mask = np.zeros((1, 8, 8), np.uint8)
@@ -47,9 +47,9 @@ def test_boxes_are_read_with_their_classes_and_films_without_any_count():
     classes = truths.classes(labelled)
     assert classes == {1: "cyst", 2: "mass"}
     truths.read(classes)
-    assert truths.targets["a"].tolist() == [[0, 0, 4, 4, 2], [2, 2, 9, 9, 1]]
-    assert truths.targets["b"].shape == (0, 5)
-    assert truths.for_crops()["c"].shape == (2, 5) and np.isnan(truths.for_crops()["c"][1]).all()
+    assert truths.targets["a"].tolist() == [[0, 0, 4, 4, 2, 0], [2, 2, 9, 9, 1, 0]]
+    assert truths.targets["b"].shape == (0, 6)
+    assert truths.for_crops()["c"].shape == (2, 6) and np.isnan(truths.for_crops()["c"][1]).all()
     assert truths.points()["a"].tolist() == [[2, 2, 2], [1, 5, 5]]
     assert truths.remarks(labelled, classes, True) == ["3 boxes on 2 scans, none on 1"]
     assert [len(t) for _, t in truths.held_out(labelled)] == [2, 0, 1]
@@ -60,8 +60,82 @@ def test_classes_can_be_chosen_if_others_are_left_out_knowingly():
         BoxLists(Shelf(), names={5: "cyst"}).classes(Shelf().items)
     truths = BoxLists(Shelf(), names={5: "cyst"}, others=True)
     truths.read(truths.classes(Shelf().items))
-    assert truths.targets["a"].tolist() == [[2, 2, 9, 9, 5]]
-    assert "left out: 1 boxes of other classes" in truths.remarks(truths.labelled(), {}, True)
+    assert truths.targets["a"].tolist() == [[2, 2, 9, 9, 5, 0]]
+    assert "left out: 1 boxes of mass" in truths.remarks(truths.labelled(), {}, True)
+    assert truths.gaps(truths.labelled().loc[["c"]], truths.labelled()) == []  # left out on purpose
+
+
+def test_regions_to_be_ignored_are_no_boxes_and_bring_no_class():
+    shelf = Shelf()
+    shelf.given = {
+        "a": ([[0, 0, 4, 4], [2, 2, 9, 9]], ["cyst", "cyst"], [0, 1]),
+        "b": ([[1, 1, 3, 3], [5, 5, 8, 8]], ["mass", "cyst"], [1, 1]),
+    }
+    truths = BoxLists(shelf)
+    labelled = truths.labelled()
+    classes = truths.classes(labelled)
+    assert classes == {1: "cyst"}
+    truths.read(classes)
+    assert truths.targets["a"].tolist() == [[0, 0, 4, 4, 1, 0], [2, 2, 9, 9, 1, 1]]
+    assert truths.targets["b"].tolist() == [[5, 5, 8, 8, 1, 1]]
+    assert truths.points()["a"].tolist() == [[1, 2, 2]] and not len(truths.points()["b"])
+    assert truths.remarks(labelled, classes, True) == [
+        "1 boxes on 1 scans, none on 2", "2 regions are ignored: neither a box nor background",
+    ]  # fmt: skip
+
+
+def test_boxes_told_twice_are_taken_once_and_counted():
+    shelf = Shelf()
+    box, other = [0, 0, 4, 4], [0, 0, 4, 5]
+    shelf.given = {
+        "a": ([box, other, box, box], ["cyst"] * 4, [0] * 4),
+        "b": ([other, other], ["cyst", "mass"], [0, 0]),  # two classes
+        "c": ([other, other], ["cyst"] * 2, [0, 1]),
+    }
+    truths = BoxLists(shelf)
+    labelled = truths.labelled()
+    truths.read(truths.classes(labelled))
+    assert truths.targets["a"].tolist() == [[*box, 1, 0], [*other, 1, 0]]
+    assert [len(truths.targets[i]) for i in "bc"] == [2, 2]
+    words = "2 boxes repeat another of their scan and class, and are taken once (a)"
+    assert words in truths.remarks(labelled, {}, True)
+    assert not any("repeat" in w for w in truths.remarks(labelled.loc[["b", "c"]], {}, True))
+
+
+def test_a_class_that_only_validation_holds_is_named_counted_and_how_to_mend_it_said():
+    shelf = Shelf()
+    shelf.items["label_kind"] = ["rare", "rare", "plain", "other"]
+    shelf.items["label_cyst"] = ["yes", "", "no", ""]
+    shelf.items["label_age"] = [1.0, 2.0, 3.0, 4.0]
+    train, validation = shelf.items.loc[["c"]], shelf.items.loc[["a", "b"]]
+    (said,) = BoxLists(shelf).gaps(train, validation)
+    assert said.startswith("1 of 2 validation scans hold mass, which no training scan does")
+    assert "splits=" in said
+    (said,) = BoxLists(shelf, of_masks=True).gaps(train, shelf.items.loc[["a", "c"]])
+    assert said.startswith("1 of 2 validation scans hold class_2, which no training scan does")
+    (said,) = Masks(shelf, names={1: "one", 2: "two"}).gaps(train, shelf.items.loc[["a", "c"]])
+    assert "hold two" in said
+    assert Masks(shelf).gaps(shelf.items.loc[["a"]], train) == []
+    (said,) = Answers(shelf, ["label_kind"], "class").gaps(train, validation)
+    assert said.startswith("2 of 2 validation scans hold rare, which no training scan does")
+    (said,) = Answers(shelf, ["label_cyst"], "labels").gaps(train, validation)
+    assert said.startswith("1 of 2 validation scans hold cyst")
+    assert Answers(shelf, ["label_age"], "number").gaps(train, validation) == []
+
+
+def test_a_class_that_is_asked_for_and_nowhere_to_learn_from_is_said():
+    shelf = Shelf()
+    shelf.items["label_cyst"] = ["no", "", "no", ""]
+    train, validation = shelf.items.loc[["a"]], shelf.items.loc[["c"]]
+    for truths in (
+        BoxLists(shelf, names={1: "cyst", 2: "mass", 3: "gone"}),
+        Masks(shelf, names={1: "one", 2: "two", 3: "gone"}),
+        Answers(shelf, ["label_sex"], "class", {0: "F", 1: "gone"}),
+    ):
+        (said,) = truths.gaps(train, validation)
+        assert said.startswith("gone is asked for, and no scan to learn from holds it")
+    (said,) = Answers(shelf, ["label_cyst"], "labels").gaps(train, validation)
+    assert said.startswith("cyst is asked for")
 
 
 def test_boxes_around_parts_of_masks():
@@ -69,7 +143,7 @@ def test_boxes_around_parts_of_masks():
     labelled = truths.labelled()
     assert list(labelled.index) == ["a", "c"]
     truths.read(truths.classes(labelled))
-    assert truths.targets["a"].tolist() == [[1, 1, 3, 4, 1]]
+    assert truths.targets["a"].tolist() == [[1, 1, 3, 4, 1, 0]]
     assert truths.remarks(labelled, {}, True)[1] == "left out: 2 parts under 2 voxels"
 
 

@@ -1,5 +1,6 @@
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from medssl.evaluation.detection import (
     Boxes,
     Detections,
     best_threshold,
+    covered,
+    hits,
     iou,
     merged,
     of_boxes,
@@ -49,13 +52,14 @@ def by_coco(found, truth, least: float) -> list[float]:
     categories = [{"id": 1}, {"id": 2}]
     annotations, told = [], []
     for i, (f, t) in enumerate(zip(found, truth, strict=True)):
-        for box, label in zip(t.box, t.label, strict=True):
-            x, y, *_ = box
-            size = box[2:] - box[:2]
-            annotations.append(
-                {"id": len(annotations) + 1, "image_id": i + 1, "category_id": int(label) + 1,
-                 "bbox": [x, y, *size], "area": float(size.prod()), "iscrowd": 0}
-            )  # fmt: skip
+        for boxes in filter(None, (t, t.ignored)):
+            for box, label in zip(boxes.box, boxes.label, strict=True):
+                x, y, *_ = box
+                size = box[2:] - box[:2]
+                annotations.append(
+                    {"id": len(annotations) + 1, "image_id": i + 1, "category_id": int(label) + 1,
+                     "bbox": [x, y, *size], "area": float(size.prod()), "iscrowd": int(boxes is not t)}
+                )  # fmt: skip
         told += [[i + 1, *b[:2], *(b[2:] - b[:2]), s, k + 1]
                  for b, s, k in zip(f.box, f.score, f.label, strict=True)]  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()):
@@ -90,6 +94,46 @@ def test_average_precision_of_films_is_cocos(least, seed):
     found, truth = drawn(seed, 2, cases=20)
     ours = [Detections(found, truth, k, least).average_precision(once(20))[0] for k in (0, 1)]
     assert ours == pytest.approx(by_coco(found, truth, least), abs=1e-6)
+
+
+def beside(found: list[Boxes], truth: list[Boxes], seed: int) -> list[Boxes]:
+    """The same true boxes with regions to be ignored: around some detections, beside some, anywhere."""
+    rng, out = np.random.default_rng(seed), []
+    for f, t in zip(found, truth, strict=True):
+        near = f.box[rng.random(len(f.box)) < 0.5] + rng.uniform(-8, 8, 4)
+        low = rng.uniform(0, 60, (2, 2))
+        box = np.concatenate([near, np.hstack([low, low + rng.uniform(10, 60, (2, 2))])])
+        out.append(replace(t, ignored=Boxes(box, rng.integers(0, 2, len(box)))))
+    return out
+
+
+@pytest.mark.parametrize("least", [0.1, 0.5, 0.75])
+@pytest.mark.parametrize("seed", range(6))
+def test_regions_to_be_ignored_are_cocos_crowds(least, seed):
+    found, plain = drawn(seed, 2, cases=20)
+    truth = beside(found, plain, seed)
+    ours = [Detections(found, truth, k, least).average_precision(once(20))[0] for k in (0, 1)]
+    assert ours == pytest.approx(by_coco(found, truth, least), abs=1e-6)
+    assert ours != pytest.approx(by_coco(found, plain, least), abs=1e-6)
+
+
+def test_what_lies_in_a_region_to_be_ignored_is_neither_right_nor_false():
+    box, region = np.array([[0, 0, 10, 10.0]]), np.array([[40, 40, 80, 80.0]])
+    truth = Boxes(box, np.array([1]), ignored=Boxes(region, np.array([1])))
+    told = np.array([[41, 41, 51, 51], [60, 60, 70, 70], [0, 0, 10, 10], [76, 76, 86, 86.0]])
+    found = Boxes(told, np.ones(4, int), np.array([0.9, 0.8, 0.7, 0.6]))
+    scores, hit = hits(found, truth, 1, 0.5)
+    assert scores.tolist() == [0.7, 0.6] and hit.tolist() == [
+        True,
+        False,
+    ]  # of the last a sixth lies there
+    other = replace(found, label=np.full(4, 2))
+    assert len(hits(other, truth, 2, 0.5)[0]) == 4  # the region is of another class
+    around = replace(truth, ignored=Boxes(np.array([[0, 0, 99, 99.0]]), np.array([1])))
+    assert hits(found, around, 1, 0.5)[1].tolist() == [
+        True
+    ]  # what hits a box is right all the same
+    assert covered(told, NONE).tolist() == [0] * 4
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

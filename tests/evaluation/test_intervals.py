@@ -2,9 +2,13 @@ import numpy as np
 import pytest
 
 from medssl.evaluation.intervals import (
+    Interval,
     bootstrap,
     bootstrap_statistics,
     paired_difference,
+    resampled,
+    resampled_mean,
+    without_spread,
 )
 from medssl.seeding import generator
 
@@ -90,8 +94,38 @@ def test_mean_by_weights_equals_resampling_by_hand():
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.05, 0.95])))
 
 
+def test_resamples_are_what_the_intervals_are_made_of():
+    rng = np.random.default_rng(0)
+    values, patients = rng.normal(size=90), np.repeat(np.arange(30), 3)
+
+    def figures(w):
+        mean = w @ values / w.sum(1)
+        return {"mean": mean, "some": np.where(mean > 0, mean, np.nan)}
+
+    estimates, samples = resampled(figures, patients, n=500, seed=3)
+    assert estimates["mean"] == pytest.approx(values.mean()) and len(samples["some"]) == 500
+    found = bootstrap_statistics(figures, patients, n=500, seed=3)
+    for name in estimates:
+        known = samples[name][~np.isnan(samples[name])]
+        ends = np.quantile(known, [0.025, 0.975])
+        assert (found[name].low, found[name].high) == pytest.approx(tuple(ends))
+    interval, means = resampled_mean(values, patients, n=500, seed=3)
+    assert means == pytest.approx(samples["mean"])  # the same patients in the same resample
+    assert interval == bootstrap(values, patients, n=500, seed=3)
+    assert len(resampled_mean(np.array([np.nan]), np.array(["a"]))[1]) == 0
+
+
 def test_lengths_must_agree_and_there_must_be_cases():
     with pytest.raises(ValueError, match="patients"):
         bootstrap(np.ones(3), np.array(list("ab")))
     with pytest.raises(ValueError, match="no cases"):
         bootstrap_statistics(lambda w: {"m": w.sum(1)}, np.array([]))
+
+
+def test_figures_without_spread_are_remarked_by_their_readable_names():
+    same, other = Interval(1.0, 1.0, 1.0, 5, 5, 0), Interval(0.5, 0.4, 0.6, 5, 5, 0)
+    (said,) = without_spread({"hd95_mm, a": same, "dice, a": other, "froc_mean": same, "map": same})
+    assert said.startswith(
+        "3 figures (HD95 in mm, a; Mean sensitivity at 1/8 to 8 false a scan; ...)"
+    )
+    assert without_spread({"dice, a": other}) == []

@@ -3,7 +3,13 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from medssl.evaluation.summary import compared, differences, summary
+from medssl.evaluation.summary import (
+    differences,
+    figure_names,
+    in_order_of,
+    resampled_differences,
+    summary,
+)
 
 N = {"n": 200, "seed": 1}
 
@@ -71,38 +77,29 @@ def test_classification_differences_are_paired_resample_by_resample():
     assert all(i.low == i.high == i.estimate == 0 for i in same.values())
 
 
-def test_compared_averages_runs_and_is_paired_with_the_first_arm():
-    arms = {
-        "all": [classified(1), classified(2)],
-        "same": [classified(2), classified(1)],
-        "few": [classified(3)],
-    }
-    table = compared(arms, n=200)
-    area = {seed: summary(classified(seed), n=100)["auroc"].estimate for seed in (1, 2, 3)}
-    assert table["auroc estimate"].tolist() == pytest.approx(
-        [(area[1] + area[2]) / 2, (area[1] + area[2]) / 2, area[3]]
-    )
-    assert (table.loc[["all", "same"]].filter(like="difference") == 0).all(axis=None)
-    few = table.loc["few"]
-    assert few["difference estimate"] == pytest.approx(area[3] - (area[1] + area[2]) / 2)
-    assert few["difference low"] < few["difference estimate"] < few["difference high"]
-    assert table["auroc low"]["all"] < table["auroc estimate"]["all"] < table["auroc high"]["all"]
-    seeds = [table["lowest run"]["all"], table["highest run"]["all"]]
-    assert seeds == pytest.approx(sorted([area[1], area[2]])) and table["runs"].tolist() == [
-        2,
-        2,
-        1,
-    ]
-    patients = classified(1)["patient"].nunique()
-    assert (table["patients"] == patients).all() and (table["cases"] == len(classified(1))).all()
+def test_of_two_classes_the_same_one_is_the_second_in_both_tables():
+    a, b = classified(0), classified(1)
+    turned = b[["id", "patient", "truth", "predicted", "score_yes", "score_no"]]
+    assert summary(turned, **N)["auprc"] != summary(b, **N)["auprc"]
+    assert differences(a, turned, **N) == differences(a, b, **N)
+    assert summary(in_order_of(turned, a), **N) == summary(b, **N)
 
 
-def test_compared_takes_cases_in_any_order_and_refuses_other_ones():
-    turned = classified(1).iloc[::-1]
-    table = compared({"a": [classified(1)], "b": [turned]}, n=100)
-    assert table["difference high"]["b"] == 0
-    with pytest.raises(ValueError, match="different cases"):
-        compared({"a": [classified(1)], "b": [turned.iloc[1:]]}, n=100)
+@pytest.mark.parametrize("kind", ["masks", "classes", "boxes"])
+def test_differences_come_with_that_of_every_resample(kind):
+    one, two = {
+        "masks": lambda: (segmented(0.1).assign(dice=lambda t: t["dice"] ** 2), segmented()),
+        "classes": lambda: (classified(0), classified(1)),
+        "boxes": lambda: (boxed(0), boxed(1)),
+    }[kind]()
+    found, plain = resampled_differences(one, two, **N), differences(one, two, **N)
+    assert {name: interval for name, (interval, _) in found.items()} == plain
+    for interval, samples in found.values():
+        known = samples[~np.isnan(samples)]
+        assert len(samples) == N["n"]
+        assert [interval.low, interval.high] == pytest.approx(
+            list(np.quantile(known, [0.025, 0.975]))
+        )
 
 
 def boxed(seed: int, told: float = 0.9) -> pd.DataFrame:
@@ -153,6 +150,14 @@ def test_boxes_are_counted_over_all_films_those_without_any_too():
     assert found["ap at IoU 0.5"].estimate == pytest.approx(true / (true + 1))
 
 
+def test_what_is_found_in_a_region_to_be_ignored_is_not_counted():
+    cases = boxed(0, told=1.0)
+    region = {**cases.iloc[-1].to_dict(), "box": "ignored", "x1": 99, "score": np.nan}
+    found = summary(pd.concat([cases, pd.DataFrame([region])]), **N)
+    assert found["ap at IoU 0.5"].estimate == 1 and found["froc_mean"].n_cases == 12
+    assert found["sensitivity at 0.125 false a scan"].estimate == 1
+
+
 def test_boxes_of_two_runs_are_compared_film_by_film():
     good, bad = boxed(0, told=1.0), boxed(1, told=0.4).sample(frac=1, random_state=0)
     gain = differences(good, bad, **N)["froc_mean"]
@@ -160,3 +165,8 @@ def test_boxes_of_two_runs_are_compared_film_by_film():
     assert gain.estimate == pytest.approx(alone) and gain.low > 0
     with pytest.raises(ValueError, match="different cases"):
         differences(good, bad[bad["id"] != "f3"], **N)
+
+
+def test_the_names_of_figures_are_those_of_the_summary():
+    for table in (classified(1), boxed(1)):
+        assert figure_names(table) == list(summary(table, n=100))

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from medssl.reports.answers import results
+from medssl.reports.answers import MOST_CLASSES, MOST_CURVES, overlaid, results
 
 
 def cases(n=40):
@@ -69,6 +69,70 @@ def test_boxes_have_a_table_and_curves_of_the_classes_that_were_told():
     assert "for mass" in drawn[0][1] and "cyst" not in drawn[0][1]
 
 
+def legend_of(figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_legends_and_tables_have_the_order_of_the_classes():
+    names = ["mass", "cyst", "node"]  # neither by letters nor by how many there are
+    rows, counts = [], {"mass": 2, "cyst": 3, "node": 1}
+    for name, n in counts.items():
+        for k in range(n):
+            box = {"id": f"{name}{k}", "class": name, "x0": 0.0, "y0": 0.0, "x1": 9.0, "y1": 9.0}
+            rows += [{**box, "box": "truth"}, {**box, "box": "found", "score": 0.5}]
+    table = pd.DataFrame(rows).assign(patient=lambda t: t["id"], iou=0.5)
+    _, tables, drawn = results(table, names)
+    assert tables[0][0]["class"].tolist() == names
+    assert [legend_of(figure) for figure, *_ in drawn] == [names] * 2
+    assert all(f"for {', '.join(names)}" in caption for _, caption, _ in drawn)
+
+    rng = np.random.default_rng(0)
+    truth = [name for name, n in counts.items() for _ in range(10 * n)]
+    table = pd.DataFrame({"truth": truth, "predicted": truth}).assign(
+        **{f"score_{name}": rng.random(len(truth)) for name in names}
+    )
+    _, _, drawn = results(table, names)
+    assert [legend_of(figure) for figure, *_ in drawn] == [names] * 3
+
+
+def test_of_many_classes_the_most_frequent_are_drawn_in_their_order():
+    names = [f"class {k}" for k in range(MOST_CURVES + 2)]
+    truth = [name for k, name in enumerate(names) for _ in range(k + 2)]
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"truth": truth, "predicted": truth}).assign(
+        **{f"score_{name}": rng.random(len(truth)) for name in names}
+    )
+    _, _, drawn = results(table, names)
+    assert legend_of(drawn[0][0]) == names[2:] and "(the most frequent)" in drawn[0][1]
+
+
 def test_nothing_found_is_a_table_without_curves():
     _, tables, drawn = results(of_boxes(False), [])
     assert len(tables[0][0]) == 2 and not drawn
+
+
+def test_curves_of_several_runs_are_laid_over_each_other_by_class():
+    one, two = cases(), cases().assign(score_yes=lambda t: (t["truth"] == "yes") * 0.5 + 0.1)
+    [(figure, words, alt)] = overlaid({"first": one, "second": two}, ["no", "yes"])
+    assert words == "Receiver operating characteristic of yes." and alt == "ROC curves"
+    assert [t.get_text() for t in figure.axes[0].get_legend().texts] == ["first", "second"]
+    x, y = figure.axes[0].lines[2].get_data()
+    assert np.trapezoid(y, x) == 1  # that of the second run, which knows
+
+    labels = pd.DataFrame({f"{k}_{n}": (np.arange(30) % m == 0) * 1.0
+                           for m, n in enumerate("abcdef", 2) for k in ("truth", "score")})  # fmt: skip
+    drawn = overlaid({"first": labels, "second": labels}, list("abcdef"))
+    assert [words[-2] for _, words, _ in drawn] == list("abcd") and len(drawn) == MOST_CLASSES
+
+
+def test_boxes_have_froc_curves_of_those_runs_that_told_of_a_class():
+    [(figure, words, alt)] = overlaid({"first": of_boxes(True), "second": of_boxes(True)}, [])
+    assert "mass" in words and alt == "FROC curves" and len(figure.axes[0].get_legend().texts) == 2
+    [(figure, *_)] = overlaid({"first": of_boxes(True), "second": of_boxes(False)}, [])
+    assert figure.axes[0].get_legend() is None
+
+
+def test_numbers_and_masks_have_no_such_curves():
+    table = pd.DataFrame({"truth": [1.0, 2.0], "predicted": [1.1, 1.7], "usual": [1.5, 1.5]})
+    assert overlaid({"a": table, "b": table}, ["age"]) == []
+    assert overlaid({"a": pd.DataFrame({"dice": [0.5]})}, ["liver"]) == []

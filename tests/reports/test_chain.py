@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from medssl.evaluation.detection import Boxes
 from medssl.reports import chain, figures, method_figures
 from medssl.reports.style import as_png
 
@@ -149,6 +150,18 @@ def test_drawn_cases_are_turned_to_ras_with_their_spacing(run, monkeypatch):
     assert np.array_equal(seen["image"], image.transpose(2, 1, 0)[::-1, ::-1])
     assert seen["spacing"] == [3.0, 1.0, 2.0]
     assert (run / "pictures/s-1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_of_boxes_says_how_many_are_in_view(run):
+    image = np.random.default_rng(0).normal(size=(60, 60, 60))
+    low = np.repeat(np.arange(0, 50, 10.0), 3).reshape(-1, 3)
+    truth = Boxes(np.hstack([low, low + 4]), np.ones(5, int))
+    called = Boxes(truth.box[:1], np.ones(1, int), np.array([0.9]))
+    shown = [{"id": "s-1", "caption": "1 of 5 found, 0 false.", "image": image, "truth": truth,
+              "prediction": called, "classes": {1: "nodule"}, "spacing": (1.0, 1.0, 1.0)}]  # fmt: skip
+    page = written(run, shown=shown)
+    assert "s-1: 1 of 5 found, 0 false. In view: 3 of 5 true boxes, 1 of 1 called ones." in page
+    assert "in up to 3 sets of planes" in page
 
 
 def test_pretraining_is_shown_up_to_the_step_whose_weights_were_taken(run):

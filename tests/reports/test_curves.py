@@ -30,6 +30,17 @@ def test_areas_under_the_drawn_curves():
     assert -(np.diff(x) * y[:-1]).sum() == pytest.approx(average_precision_score(truth, scores))
 
 
+def test_many_curves_and_long_names_are_named_beside_the_panel():
+    few = roc({name: curve(i) for i, name in enumerate("ab")})
+    many = roc({name: curve(i) for i, name in enumerate("abcdef")})
+    long = roc({name: curve(i) for i, name in enumerate(["a", "a name that hides curves"])})
+    for figure, beside in ((few, False), (many, True), (long, True)):
+        figure.canvas.draw()
+        axis = figure.axes[0]
+        box = axis.get_legend().get_window_extent().transformed(axis.transAxes.inverted())
+        assert (box.x0 >= 1) == beside
+
+
 def test_what_happens_when_so_much_is_said():
     rng = np.random.default_rng(0)
     p = rng.random(4000)

@@ -1,13 +1,11 @@
 import io
 
-import matplotlib as mpl
 import nibabel as nib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from medssl.evaluation.detection import Boxes
 from medssl.reports import figures
 from medssl.reports.style import COLOURS, as_png
 
@@ -153,49 +151,3 @@ def test_gallery_of_films_and_volumes():
 
 def test_colours_differ():
     assert len(set(COLOURS)) == len(COLOURS) == 8
-
-
-@pytest.mark.parametrize("shape", [(40, 50), (30, 36, 24)])
-def test_boxes_lie_around_what_they_mark(shape):
-    image = np.zeros(shape)
-    low, high = np.array([4, 8, 5][: len(shape)]), np.array([16, 20, 15][: len(shape)])
-    image[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = 1
-    truth = Boxes(np.concatenate([low, high])[None].astype(float), np.array([2]))
-    none = Boxes(np.zeros((0, 2 * len(shape))), np.zeros(0, int), np.zeros(0))
-    figure = figures.boxes_overlay(image, truth, none, CLASSES)
-    assert len(figure.axes) == (1 if len(shape) == 2 else 3)
-    for axis in figure.axes:
-        (patch,) = axis.patches
-        assert patch.get_edgecolor()[:3] == pytest.approx(mpl.colors.to_rgb(COLOURS[1]))
-        picture = np.asarray(axis.images[0].get_array())
-        rows, columns = np.nonzero(picture > 0.5)
-        assert patch.get_xy() == (columns.min() - 0.5, rows.min() - 0.5)
-        assert patch.get_width() == np.ptp(columns) + 1 and patch.get_height() == np.ptp(rows) + 1
-
-
-def test_found_boxes_are_dashed_and_say_their_score_and_others_planes_are_left_free():
-    image = np.random.default_rng(0).random((20, 20, 20))
-    truth = Boxes(np.array([[2.0, 2, 2, 8, 8, 8]]), np.array([1]))
-    found = Boxes(
-        np.array([[3.0, 3, 3, 9, 9, 9], [12, 12, 12, 18, 18, 18]]),
-        np.array([1, 1]),
-        np.array([0.875, 0.5]),
-    )
-    for axis in figures.boxes_overlay(image, truth, found, CLASSES).axes:
-        solid, dashed = axis.patches
-        assert solid.get_linestyle() in ("-", "solid") and dashed.get_linestyle() not in (
-            "-",
-            "solid",
-        )
-        assert "0.88" in [t.get_text() for t in axis.texts]
-
-
-@pytest.mark.parametrize("codes", ["RAS", "LPS", "PSR", "AIL"])
-def test_boxes_turn_as_their_scans_do(codes):
-    mask = np.zeros((10, 12, 14))
-    mask[2:5, 3:9, 1:8] = 1
-    box = Boxes(np.array([[2.0, 3, 1, 5, 9, 8]]), np.array([1]))
-    turned = figures.to_ras(mask, codes)
-    (found,) = figures.boxes_to_ras(box, mask.shape, codes).box
-    where = np.argwhere(turned)
-    assert found.tolist() == [*where.min(0), *(where.max(0) + 1)]

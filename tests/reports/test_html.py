@@ -116,6 +116,14 @@ def test_reads_on_phone_dark_and_paper(page):
         assert query in page
 
 
+def test_on_a_phone_wide_figures_are_moved_along_and_not_shrunk_until_nothing_can_be_read(page):
+    phone = page[page.index("@media (max-width: 40rem)") :]
+    assert ".pan { overflow-x: auto; }" in phone and "min-width: min(var(--wide), 36rem)" in phone
+    widths = re.findall(r'<img [^>]*width="(\d+)" style="--wide: (\d+)px"', page)
+    assert widths and all(a == b for a, b in widths)
+    assert len(widths) == page.count('class="pan" tabindex="0"') == page.count("<img ")
+
+
 def test_same_input_same_bytes(tmp_path):
     pages = [
         write(tmp_path / n, "T", "S", [Section("A", figures=[(figure(), "c", "a")])]).read_bytes()

@@ -3,7 +3,7 @@ import base64
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from medssl.reports.style import STYLE, as_png, as_svg, data_uri, styled
+from medssl.reports.style import STYLE, as_png, as_svg, data_uri, styled, width_on_page
 
 
 @styled
@@ -34,3 +34,10 @@ def test_the_style_holds_inside_and_leaves_nothing_behind():
     assert line().axes[0].spines["top"].get_visible() is STYLE["axes.spines.top"] is False
     as_png(line())
     assert dict(mpl.rcParams) == before
+
+
+def test_jupyter_shows_figures_as_they_leave_in_files():
+    png, size = line()._repr_png_()
+    assert png == as_png(line()) and size == {"width": width_on_page(png)}
+    wide = int.from_bytes(png[16:20], "big")
+    assert size["width"] == round(wide / 1.6)

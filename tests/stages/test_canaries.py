@@ -1,5 +1,6 @@
 """Words planted wherever a scan can carry text: none of them may come out."""
 
+import shutil
 import stat
 from pathlib import Path
 
@@ -111,12 +112,14 @@ def test_no_word_of_a_volume_comes_out(volumes, tmp_path, monkeypatch):
         task={"size": [16, 16, 16], "width": 4}, classes={1: "ball"}, out=out / "tuned",
     )  # fmt: skip
     call("evaluate", run=out / "tuned", resamples=100)
+    shutil.copytree(out / "tuned", out / "again")
+    call("compare", runs=[out / "tuned", out / "again"], out=out / "c")
     call("probe", run=out / "voco", store=out / "s", per_class=2)
     call("predict", run=out / "tuned", scans=scans, modality="MR", out=out / "p")
     assert len(list((out / "p").glob("*.nii.gz"))) == len(manifest.used)
 
     known = Words(words.words)
-    assert leaks(known, out / "s", out / "voco", out / "tuned", out / "p") == []
+    assert leaks(known, out / "s", out / "voco", out / "tuned", out / "p", out / "c") == []
     # A reason may name a file, as the column beside it does; no other text comes from a scan.
     names = " ".join(manifest.table["files"])
     shown = manifest.table.drop(columns=["path", "files", "label_mask"]).to_csv().encode()

@@ -158,6 +158,44 @@ def test_boxes_around_parts_of_masks_in_volumes(cohort, tmp_path):
     assert {"centre_right_mm", "z1", "longest_side_mm", "called"} <= set(boxes)
 
 
+@pytest.fixture(scope="module")
+def oddly_told(films):
+    """The films once more, with what a COCO file may also hold: a store, and what was said of it."""
+    content = json.loads((films / "p/film/boxes.json").read_text())
+    boxes = content["annotations"]
+    split = {image["id"]: image["split"] for image in content["images"]}
+    of_test = next(a for a in boxes if split[a["image_id"]] == "test")
+    of_train = next(a for a in boxes if split[a["image_id"]] == "train")
+    extra = [{**of_test, "bbox": [0, 0, 99, 99], "iscrowd": 1}, dict(of_train)]
+    for number, annotation in enumerate(extra):
+        annotation["id"] = 1000 + number
+    (films / "p/film/odd.json").write_text(json.dumps({**content, "annotations": boxes + extra}))
+    call("index", scans=films / "p/film/png", labels=[films / "p/film/odd.json"], modality="CR",
+         out=films / "odd_m")  # fmt: skip
+    size = {"recipe": {"size": [64, 64]}}
+    call("prepare", "xray_chest", manifest=films / "odd_m", out=films / "odd_s", **size)
+    return films / "odd_s"
+
+
+def test_crowds_of_coco_are_ignored_from_the_file_to_the_report(oddly_told, tmp_path, capsys):
+    notes = Manifest.read(oddly_told.parent / "odd_m").notes
+    assert any("1 regions are to be ignored (iscrowd=1)" in note for note in notes)
+    run = call(
+        "finetune", "detection", store=oddly_told, task={**TASK, "size": [64, 64]},
+        arch={**NET, "ndim": 2}, fit={**FAST, "steps": 1, "every": 1}, out=tmp_path / "run",
+        classes={1: "opacity", 2: "mass"},
+    )  # fmt: skip
+    said = capsys.readouterr().err
+    assert "remark: training: 1 boxes repeat another of their scan and class" in said
+    assert "remark: mass is asked for, and no scan to learn from holds it" in said
+    out = call("evaluate", run=run)
+    cases = pd.read_csv(out / "cases.csv")
+    assert (cases["box"] == "ignored").sum() == 1
+    known = json.loads((out / "metrics.json").read_text())["remarks"]
+    assert "1 regions are ignored: neither a box nor background" in known
+    assert "one of the 1 regions that are to be ignored" in (out / "report.html").read_text()
+
+
 def test_a_target_column_is_no_boxes(films, tmp_path):
     with pytest.raises(UserError, match="learns from boxes"):
         call("finetune", "detection", store=films / "store", target="x", out=tmp_path / "r")

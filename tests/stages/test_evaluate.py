@@ -154,6 +154,23 @@ def test_one_class_for_all_is_remarked(cohort, segmented, tmp_path, monkeypatch)
     assert remarks[0][1:] in (out / "report.html").read_text()
 
 
+def test_a_class_that_no_training_scan_is_of_is_named(cohort, tmp_path, capsys):
+    asked = pd.read_csv(cohort / "splits.csv").assign(
+        kind=["a", "b", "a", "b", "a", "b", "rare", "a", "odd", "a"]
+    )
+    asked.to_csv(tmp_path / "labels.csv", index=False)
+    call("index", scans=cohort / "images", labels=tmp_path / "labels.csv", modality="MR",
+         out=tmp_path / "m")  # fmt: skip
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "s")
+    run = call("finetune", "classification", store=tmp_path / "s", target="kind", arch=TINY,
+               task={"size": [16, 16, 16]}, fit={**FIT, "steps": 1, "every": 1},
+               out=tmp_path / "run")  # fmt: skip
+    said = capsys.readouterr().err
+    assert "remark: 1 of 2 validation scans hold rare, which no training scan does" in said
+    remarks = json.loads((call("evaluate", run=run) / "metrics.json").read_text())["remarks"]
+    assert "1 scans are of odd, which the model has not learnt: they are left out" in remarks
+
+
 def test_figures_of_groups_stand_in_the_report_and_unknown_columns_are_told(segmented, tmp_path):
     out = call("evaluate", run=segmented / "scratch", by=["odd", "modality"], out=tmp_path / "by")
     found = json.loads((out / "metrics.json").read_text())
@@ -166,6 +183,16 @@ def test_figures_of_groups_stand_in_the_report_and_unknown_columns_are_told(segm
     assert "Main scores by odd" in (out / "report.html").read_text()
     with pytest.raises(UserError, match="LABELS by: found 'sex', there are odd"):
         call("evaluate", run=segmented / "scratch", by=["sex"], out=tmp_path / "no")
+
+
+def test_figures_are_printed_by_the_names_of_the_report(segmented, tmp_path, capsys):
+    out = call("evaluate", run=segmented / "tuned", out=tmp_path / "e",
+               baseline=segmented / "scratch/evaluation")  # fmt: skip
+    said, page = capsys.readouterr().err, (out / "report.html").read_text()
+    for name in ("Dice, ball", "NSD, mean of classes", "HD95 in mm, ball"):
+        assert f"{name}: " in said and f"{name}, difference to" in said and name in page
+    assert "hd95_mm" not in said and "nsd" not in said
+    assert "hd95_mm, ball" in json.loads((out / "metrics.json").read_text())["metrics"]
 
 
 def test_lesions_are_of_masks(cohort, tmp_path):

@@ -3,11 +3,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from medssl import stages
 from medssl.config import load
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
 from medssl.errors import TooManyBad, UserError
-from medssl.stages.index import Config, run
+from medssl.stages.index import Config
 
 
 @pytest.fixture
@@ -23,7 +24,9 @@ def scans(tmp_path):
 
 
 def start(*words) -> Manifest:
-    return Manifest.read(run(load(Config, "index", [str(word) for word in words])))
+    return Manifest.read(
+        stages.start("index", load(Config, "index", [str(word) for word in words]))
+    )
 
 
 def test_a_manifest_is_written_and_the_scans_are_left_alone(scans, tmp_path, capsys):

@@ -6,6 +6,7 @@ import pytest
 from medssl import shipped
 from medssl.config import load
 from medssl.errors import UserError
+from medssl.stages import call
 from medssl.stages import run as stage
 
 PIPELINE = """
@@ -51,6 +52,12 @@ def test_defaults_and_values_that_are_no_text_are_left_alone(pipeline, tmp_path)
     assert stage.run(stage.Config(pipeline=str(pipeline), overrides={"out": Path(out)})) == out
     assert out.read_text() == '[10, 0.001, false, [1, 2], null, "beside"]'
     assert sys.path == before
+
+
+def test_a_notebook_gives_the_keys_as_the_command_line_does(pipeline, tmp_path):
+    out = tmp_path / "out.json"
+    assert call("run", pipeline=str(pipeline), out=out, steps=20, overrides={"note": "a"}) == out
+    assert out.read_text() == '[20, 0.001, false, [1, 2], "a", "beside"]'
 
 
 @pytest.mark.parametrize(

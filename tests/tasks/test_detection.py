@@ -20,7 +20,7 @@ def make(ndim=2, augment=STILL, classes=None, **options):
 
 
 def scenes(ndim, n, seed=0, size=SIZE):
-    """Images with a bright or a dark block each, and (n, 2 d + 1) of it; the last one has none."""
+    """Images with a bright or a dark block each, and (n, 2 d + 2) of it; the last one has none."""
     draw, images, targets = np.random.default_rng(seed), [], []
     for k in range(n):
         image = draw.normal(0, 0.3, (1, *[size] * ndim)).astype(np.float32)
@@ -34,7 +34,7 @@ def scenes(ndim, n, seed=0, size=SIZE):
             ]
         images.append(image)
         targets.append(
-            np.array([[*box, label]], np.float32) if k < n - 1 else np.zeros((0, 2 * ndim + 1))
+            np.array([[*box, label, 0]], np.float32) if k < n - 1 else np.zeros((0, 2 * ndim + 2))
         )
     return images, targets
 
@@ -71,7 +71,7 @@ def test_learns_to_find_blocks_and_validation_chooses_what_is_called(ndim):
     right = false = 0
     for image, target in zip(images, targets, strict=True):
         called = task.predict(image).above(float(task.threshold))
-        hit = hits(called, as_boxes(target), int(target[0, -1]), 0.3)[1] if len(target) else []
+        hit = hits(called, as_boxes(target), int(target[0, -2]), 0.3)[1] if len(target) else []
         right, false = right + sum(hit), false + len(called.box) - sum(hit)
     assert right >= 6 and false <= 1
     # A larger image is taken by windows, whose maps are joined; one that fits no stride is padded.
@@ -79,7 +79,7 @@ def test_learns_to_find_blocks_and_validation_chooses_what_is_called(ndim):
     at = [slice(13, 13 + SIZE)] * ndim
     wide[(0, *at)] = images[0][0]
     found = task.predict(wide).above(float(task.threshold))
-    assert len(found.box) >= 1 and (iou(found.box[:1], targets[0][:, :-1] + 13) > 0.3).all()
+    assert len(found.box) >= 1 and (iou(found.box[:1], targets[0][:, :-2] + 13) > 0.3).all()
 
 
 def test_boxes_follow_their_crop_and_what_it_does_not_show_is_nothing_to_find(monkeypatch):
@@ -96,15 +96,58 @@ def test_boxes_follow_their_crop_and_what_it_does_not_show_is_nothing_to_find(mo
             return {"classification": zero, "box_regression": zero}
 
     monkeypatch.setattr(task, "_detector", Spy)
-    rows = [[10, 20, 20, 30, 2], [0, 0, 10, 10, 1], [36, 36, 60, 60, 1], [10, 20, 20, 30, 7]]
+    rows = [[10, 20, 20, 30, 2, 0], [0, 0, 10, 10, 1, 0], [36, 36, 60, 60, 1, 0],
+            [10, 20, 20, 30, 7, 0], [12, 20, 22, 30, 2, 1], [36, 36, 60, 60, 1, 1]]  # fmt: skip
     given = {
-        "image": torch.zeros(1, 1, SIZE, SIZE), "target": torch.tensor([rows + [[np.nan] * 5]]),
+        "image": torch.zeros(1, 1, SIZE, SIZE), "target": torch.tensor([rows + [[np.nan] * 6]]),
         "low": torch.tensor([[8.0, 16.0]]), "seed": torch.tensor([0]),
     }  # fmt: skip
     task.training_step(given, 0)
     # Of the crop [8, 40) x [16, 48) mirrored along its first axis: rows 2..12 become 20..30. The box
     # far off is not there, of the one at its edge a sixth is; a class that is none of ours is not learnt.
     assert seen[0]["boxes"].tolist() == [[20, 4, 30, 14]] and seen[0]["labels"].tolist() == [1]
+    # Regions to be ignored are, as far as they are shown.
+    assert seen[0]["ignored"].tolist() == [[18, 4, 28, 14], [0, 20, 4, 32]]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_region_to_be_ignored_teaches_neither_a_box_nor_background(ndim):
+    task, image = make(ndim), torch.zeros(1, 1, *[SIZE] * ndim)
+    task.learn_targets([np.array([[*[0] * ndim, *[8] * ndim, 1, 0]], np.float32)])
+    detector, seen = task._detector().train(), []
+    judged = detector.compute_cls_loss
+
+    def spy(logits, targets, matched):
+        seen.extend(matched)
+        return judged(logits, targets, matched)
+
+    detector.compute_cls_loss = spy
+    low, high = torch.zeros(1, ndim), torch.full((1, ndim), 16.0)
+    box = {"boxes": torch.cat([low, high / 2], 1), "labels": torch.tensor([0])}
+    nothing = torch.zeros(0, 2 * ndim)
+    detector(image, [{**box, "ignored": nothing}])
+    detector(image, [{**box, "ignored": torch.cat([low, high], 1)}])
+    plain, spared = seen
+    assert (plain >= 0).any() and ((plain >= 0) == (spared >= 0)).all()  # the box is learnt
+    share = float((spared == -2).sum() / ((plain == -1) | (spared == -2)).sum())
+    assert not (plain == -2).any() and share == pytest.approx(0.5**ndim, rel=0.1)
+    everything = {"boxes": nothing, "labels": torch.zeros(0, dtype=int),
+                  "ignored": torch.cat([low - 99, high + 99], 1)}  # fmt: skip
+    losses = detector(image, [everything])
+    assert losses["classification"].item() == 0  # not NaN, at which the loop would stop
+
+
+def test_what_is_found_where_it_is_to_be_ignored_changes_no_validation():
+    task = make().eval()
+    image = np.zeros((1, SIZE, SIZE), np.float32)
+    box = np.array([[0, 0, 8, 8, 1, 0]], np.float32)
+    told = Boxes(
+        np.array([[20, 20, 28, 28.0], [0, 0, 8, 8]]), np.array([1, 1]), np.array([0.9, 0.8])
+    )
+    task.predict = lambda _: told
+    assert task.validate([(image, box)]) == pytest.approx(0.5)
+    assert task.validate([(image, np.vstack([box, [18, 18, 30, 30, 1, 1]]))]) == 1
+    assert task.validate([(image, np.array([[18, 18, 30, 30, 1, 1.0]]))]) is None
 
 
 def test_a_box_counts_from_a_third_on():
@@ -117,7 +160,7 @@ def test_a_box_counts_from_a_third_on():
 def test_an_image_without_boxes_has_a_loss_and_no_validation():
     task = make()
     images, targets = scenes(2, 1)
-    task.learn_targets([np.array([[0, 0, 8, 8, 1]], np.float32)])
+    task.learn_targets([np.array([[0, 0, 8, 8, 1, 0]], np.float32)])
     assert torch.isfinite(task.training_step(batch(images, targets), 0).loss)
     assert task.eval().validate(zip(images, targets, strict=True)) is None
 
@@ -145,7 +188,7 @@ def test_what_boxes_cannot_do_is_refused():
         make(augment=Augment(elastic=3.0))
     task = make()
     with pytest.raises(UserError, match="has 2 axes, the boxes have 3"):
-        task.learn_targets([np.zeros((1, 7), np.float32)])
+        task.learn_targets([np.zeros((1, 8), np.float32)])
     with pytest.raises(UserError, match="need a model of volumes"):
         task.predict(np.zeros((1, 32, 32, 4), np.float32))
 
@@ -164,4 +207,4 @@ def test_above():
 
 def test_a_training_set_without_boxes_is_told():
     with pytest.raises(UserError, match="none of the 2 training scans has one"):
-        make().learn_targets([np.zeros((0, 5)), np.zeros((0, 5))])
+        make().learn_targets([np.zeros((0, 6)), np.ones((2, 6))])

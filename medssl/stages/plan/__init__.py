@@ -17,6 +17,7 @@ from pydantic import Field
 from medssl import config as configs
 from medssl.config import Config as Base
 from medssl.data.files import write_atomically
+from medssl.data.out import check_out
 from medssl.describe import words
 from medssl.errors import UserError
 from medssl.stages import asked
@@ -40,6 +41,7 @@ REASONS = {
     "run": STAGES,
     "demo": STAGES,
     "qc": "it reads every scan once: plan prepare, which does more",
+    "study": "it fine-tunes and evaluates many times: plan finetune with the keys of one",
 }
 
 
@@ -78,6 +80,8 @@ def forecast(verb: str, preset: str = "", **values: Any) -> Plan:
 def _planned(verb: str, config: Base) -> Plan:
     module, _, function = PLANS[verb].partition(":")
     plan = getattr(importlib.import_module(module), function)
+    if getattr(config, "out", None) is not None:
+        check_out(verb, config)
     with tempfile.TemporaryDirectory(prefix="medssl-plan-") as folder:
         return plan(config, Path(folder))
 

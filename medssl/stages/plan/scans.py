@@ -83,7 +83,6 @@ def evaluate(config: Config, folder: Path) -> Plan:
 
 
 def predict(config: Config, folder: Path) -> Plan:
-    predicting.check_out(config)
     free, began = free_memory(), time.monotonic()
     rows, _, done = predicting.scans_of(config, predicting.weights_of(config))
     looked = time.monotonic() - began

@@ -1,6 +1,6 @@
-"""Detection in volumes: nodules, or any finding that a box can hold.
+"""Detection of lesions in volumes: nodules, or any finding that a box can hold.
 
-medssl run nodule_detection scans=SCANS/ boxes=nodules.csv splits=SPLIT.csv out=nodules
+medssl run lesion_detection scans=SCANS/ boxes=nodules.csv splits=SPLIT.csv out=lesions
 
 From scans and their boxes to AP and FROC on the test split. The boxes come as a table (voxels or mm), as
 COCO JSON, or as a folder of masks, whose connected parts they are then around. Expect an hour on two cores
@@ -17,7 +17,7 @@ def main(
     scans: Annotated[str, "folder of the scans"],
     boxes: Annotated[str, "CSV or COCO JSON of boxes, or a folder of masks"],
     splits: Annotated[str, "CSV with id or path, and split"],
-    out: Annotated[str, "folder for all that is written"] = "nodules",
+    out: Annotated[str, "folder for all that is written"] = "lesions",
     modality: Annotated[str, "of formats that do not know it"] = "",
     preset: Annotated[str, "of `medssl prepare`"] = "ct_body",
     spacing: Annotated[list[float], "mm along each axis"] = (1.5, 1.5, 1.5),

@@ -1,0 +1,171 @@
+"""A run in words, for the terminal."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+from medssl.privacy import printable
+
+HEALTH = ("spread", "rank", "rankme", "line", "dead", "norm", "alignment", "uniformity")
+MOST_FIGURES = 12
+WIDTH, INDENT = 100, 13
+
+
+def text(run, log: list[dict], said: tuple[str, list[str]] | None) -> str:
+    """What it is, started from and saw, its settings, health and figures, the command, and warnings.
+
+    run   a `Run` of the registry
+    log   the rows of its metrics.jsonl
+    said  the preset and the words that give its config again; None where no words do
+    """
+    lines = [f"{run.folder}: {' '.join(filter(None, [run.verb, run.name])) or 'a run'}", ""]
+    for name, words in {
+        "state": _state(run),
+        "start": run.origin,
+        "network": _network(run),
+        "learns": _learns(run),
+        "data": _data(run),
+        "recipe": str(run.card.recipe) if run.card else "",
+        "cohort": run.card.cohort if run.card else "",
+        "made with": _versions(run),
+        "settings": _settings(said),
+        "health": _health(log),
+        "figures": _figures(run),
+        "WARNING": list(run.warnings.values()),
+    }.items():
+        lines += _paragraph(name, [words] if isinstance(words, str) else words)
+    for name, words in {"command": _command(run, said), "next": _next(run)}.items():
+        lines += ["", f"{name}:", printable(words)] if words else []  # whole, to be copied
+    return "\n".join(lines)
+
+
+def _paragraph(name: str, words: Sequence[str]) -> list[str]:
+    """Lines under one name; nothing where there are no words."""
+    wrapped = []
+    for each in filter(None, words):
+        wrapped += textwrap.wrap(
+            printable(each), WIDTH - INDENT, subsequent_indent="  ", break_long_words=False,
+            break_on_hyphens=False, drop_whitespace=True,
+        )  # fmt: skip
+    heads = [name, *[""] * (len(wrapped) - 1)]
+    return [f"{head:<{INDENT}}{line}".rstrip() for head, line in zip(heads, wrapped, strict=False)]
+
+
+def _state(run) -> list[str]:
+    words = f"{run.state}, {run.steps} of {run.asked} steps"
+    if run.ended_early:
+        words += ", as validation gained no more"
+    found = [f"{words}; {run.date}"]
+    if run.card and run.verb == "finetune":
+        score = run.card.validation
+        told = f", whose validation score was {score:z.4f}" if score is not None else ""
+        found.append(f"the weights kept are those of step {run.card.steps}{told}")
+    return found
+
+
+def _network(run) -> str:
+    if not run.card:
+        return ""
+    options = run.values.get("backbone" if run.verb == "pretrain" else "arch")
+    more = {k: v for k, v in options.items() if k != "name"} if isinstance(options, dict) else {}
+    given = ", ".join(f"{k} {v}" for k, v in more.items())
+    return run.card.backbone.name + (f" ({given})" if given else "")
+
+
+def _learns(run) -> str:
+    if not run.card or run.verb != "finetune":
+        return ""
+    classes, target = run.card.classes, run.card.target
+    of = f"{', '.join(target)}: " if target else ""
+    return of + ", ".join(f"{k} {v}" for k, v in classes.items())
+
+
+def _data(run) -> list[str]:
+    if not run.card:
+        return []
+    told = {"pretrain": "pretrained on", "train": "trained on", "validation": "chosen by"}
+    found = []
+    for part, words in told.items():
+        patients, scans = run.card.patients.get(part, []), run.card.scans.get(part, [])
+        if patients:
+            found.append(
+                f"{words} {_count(len(scans), 'scan')} of {_count(len(patients), 'patient')}"
+            )
+    if run.values.get("selection"):
+        found.append(f"of a selection: {run.values['selection']}")
+    return found
+
+
+def _versions(run) -> str:
+    return ", ".join(f"{k} {v}" for k, v in run.card.versions.items()) if run.card else ""
+
+
+def _settings(said) -> str:
+    if said is None:
+        return "those of config.json, which this version has no words for"
+    preset, words = said
+    base = f"preset {preset}" if preset else "the defaults"
+    return f"{base}, but for {' '.join(words)}" if words else base
+
+
+def _health(log: list[dict]) -> list[str]:
+    """The first and the last look at each figure of the log that tells how training went."""
+    found = []
+    names = [n for n in log[0] if n.startswith("knn_")] if log else []
+    for name in ("loss", "validation", *HEALTH, *names):
+        told = [(r["step"], r[name]) for r in log if isinstance(r.get(name), int | float)]
+        if not told:
+            continue
+        (first, before), (last, after) = told[0], told[-1]
+        words = f"{name} {before:.4g} at step {first}"
+        if len(told) > 1:
+            words += f", {after:.4g} at step {last}"
+        if chance := log[0].get(name.replace("knn_", "chance_")) if name in names else None:
+            words += f" (chance {chance:.4g})"
+        found.append(words)
+    return found
+
+
+def _figures(run) -> list[str]:
+    found = []
+    if run.evaluation:
+        scored = run.evaluation
+        found.append(
+            f"of {scored.split}, {_count(scored.n_patients, 'patient')}, 95 % intervals over patients:"
+        )
+        first = scored.headline[0] if scored.headline else ""
+        names = sorted(scored.metrics, key=lambda n: (n != first, "mean of classes" not in n))
+        wide = max(map(len, names[:MOST_FIGURES]), default=0)
+        for name in names[:MOST_FIGURES]:
+            figure = scored.metrics[name]
+            words = "not defined" if math.isnan(figure.estimate) else str(figure)
+            found.append(f"{name:<{wide}}  {words}".replace("  ", "\N{NO-BREAK SPACE}" * 2))
+        if len(names) > MOST_FIGURES:
+            found.append(f"and {len(names) - MOST_FIGURES} more in evaluation/metrics.json")
+    for name, probe in run.probe.items():
+        found.append(
+            f"probe {name}: {probe.pretrained}, untrained {probe.untrained}, difference "
+            f"{probe.difference}, chance {probe.chance:.3f}"
+        )
+    return found
+
+
+def _command(run, said) -> str:
+    if said is None:
+        return ""
+    preset, words = said
+    return " ".join(["medssl", run.verb, *filter(None, [preset]), *words, f"out={run.folder}"])
+
+
+def _next(run) -> str:
+    if run.state == "stopped":
+        return "the command goes on from there"
+    if run.state == "finished" and run.verb == "finetune" and (not run.evaluation or run.stale):
+        return f"medssl evaluate {run.folder}"
+    if run.state == "finished" and run.verb == "pretrain" and not run.probe:
+        return f"medssl probe {run.folder} store={run.values.get('store')}"
+    return ""
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")

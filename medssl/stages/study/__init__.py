@@ -1,0 +1,176 @@
+"""Did pretraining help, and how many labels does it save? Arms by numbers of labels, paired.
+
+Every arm (a method that is pretrained here, or a backbone that was) is fine-tuned on the same few labelled
+scans, for the same number of steps, as the same network from scratch; fewer labels are part of more, by
+patient. With `trials` every arm tries as many settings, and validation scans choose, for each number of
+labels. Writes report.html, curve.png, table.csv (a row a fine-tuning), curve.csv, differences.csv,
+needed.csv, shares.csv, losses.csv, cases.parquet (every test case of every fine-tuning), cost.csv.
+
+Killed and started again it goes on, and ends in the same tables. The same command may be given many times at
+once, on one machine (`jobs=4` does so) or on a cluster whose nodes share the folder: each takes what the
+others have not. On Slurm: sbatch --array=1-8 --wrap "medssl study ... out=study".
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+
+from medssl.config import Config as Base
+from medssl.config import Count, merge
+from medssl.data.files import write_json
+from medssl.errors import UserError
+from medssl.reports import study as report
+from medssl.stages.study import arms as of_arms
+from medssl.stages.study import cells as of_cells
+from medssl.stages.study.arms import SCRATCH, Arm, Start
+from medssl.stages.study.cells import Cell
+from medssl.stages.study.telling import tell
+from medssl.training import run_folder
+from medssl.training.claims import Job, claimed, work_off
+
+FREE = {"out", "jobs", "keep", "figure", "by", "resamples"}  # what may differ when a study goes on
+
+
+class Config(Base):
+    examples: ClassVar = (
+        "medssl study store=store methods=voco,spark labelled=2,4,8,16 out=study",
+        "medssl study store=store backbones=runs/voco,runs/mae jobs=2 out=study",
+        "medssl study store=films methods=simclr_2d labelled=20,100,0 out=study "
+        "finetune.preset=classification finetune.target=label_class",
+    )
+    store: Path = Field(Path("store"), description="folder that `medssl prepare` wrote")
+    out: Path = Field(Path("study"), description="folder for all that is written")
+    methods: list[str] = Field(
+        [], description="an arm for each preset of `medssl pretrain`; a+b: b goes on from a"
+    )
+    backbones: list[Path] = Field([], description="an arm for each run that was pretrained before")
+    arms: dict[str, Arm] = Field(
+        {}, description="arms by name: pretrain (presets) and keys, or backbone; finetune"
+    )
+    labelled: list[Annotated[int, Field(ge=0)]] = Field(
+        [2, 4, 8, 16], description="labelled scans to fine-tune on; 0: all", min_length=1
+    )
+    draws: Count = Field(3, description="of these scans")
+    seeds: Count = Field(1, description="fine-tunings of each draw")
+    pretrain: dict[str, Any] = Field(
+        {}, description="keys of every pretraining: pretrain.fit.steps=400"
+    )
+    minutes: float = Field(
+        0, description="of every pretraining, some steps timed first; 0: as presets say", ge=0
+    )
+    finetune: dict[str, Any] = Field(
+        {}, description="preset (few_labels) and keys of every fine-tuning: finetune.fit.steps=150"
+    )
+    trials: list[dict[str, Any]] = Field(
+        [], description="keys of fine-tuning that every arm tries: '[{optim: {lr: 4e-3}}, ...]'"
+    )
+    scratch_trials: list[dict[str, Any]] = Field(
+        [], description="as many for the arm from scratch; empty: the same"
+    )
+    trial_draws: Count = Field(1, description="draws whose validation scores choose among trials")
+    split: str = Field("test", description="which scans to score")
+    figure: str = Field("", description="which figure to compare; empty: the main one of the task")
+    by: list[str] = Field([], description="label columns: gains of each of their values apart")
+    jobs: Count = Field(1, description="processes on this machine")
+    keep: bool = Field(False, description="keep the weights of every fine-tuning")
+    resamples: int = Field(10000, description="bootstrap samples of the intervals", ge=1000)
+    seed: int = Field(0, description="of the pretrainings and the bootstrap", ge=0)
+
+
+def run(config: Config) -> Path:
+    arms = of_arms.named(config.methods, config.backbones, config.arms)
+    keys = merge({"store": str(config.store), "fit": {"seed": config.seed}}, config.pretrain)
+    folder = config.out / "pretrain"
+    chains = {n: of_arms.chain_of(n, a, keys, folder) for n, a in arms.items() if a.pretrain}
+    _check(config, arms, chains)
+    config.out.mkdir(parents=True, exist_ok=True)
+    _hold(config)
+    with _others(config):
+        work_off([
+            Job(of_arms.mark_of(chain), partial(of_arms.pretrained, chain, config.minutes))
+            for chain in chains.values()
+        ])  # fmt: skip
+        starts, baselines = of_arms.starts(arms, chains)
+        cells = _cells(config, starts)
+        tried = [c for c in cells if len(config.trials) > 1 and c.draw < config.trial_draws]
+        work_off([Job(c.folder / "trained.json", partial(of_cells.train, c)) for c in tried])
+        validations = of_cells.validations(tried)
+        best = {at: max(scores, key=scores.get) for at, scores in validations.items()}
+        chosen = [c for c in cells if c.trial == best.get(c.at, 0)]
+        work_off([
+            Job(c.folder / "scored.json", partial(of_cells.score, c, config.split, config.keep))
+            for c in chosen
+        ])  # fmt: skip
+    with claimed(config.out / "report.html") as mine:
+        if mine:  # else another of the same study is writing it
+            told = tell(config, starts, baselines, chains, chosen, validations)
+            report.write(config.out, told)
+    return config.out / "report.html"
+
+
+def _cells(config: Config, starts: list[Start]) -> list[Cell]:
+    trials = config.trials or [{}]
+    keys = merge({"store": str(config.store)}, config.finetune)
+    return of_cells.cells(
+        starts, config.labelled, config.draws, config.seeds, keys, trials,
+        config.scratch_trials or trials, config.out / "finetune",
+    )  # fmt: skip
+
+
+def _check(config: Config, arms: dict[str, Arm], chains: dict[str, of_arms.Chain]) -> None:
+    """Raise UserError for keys that no run would take, before the first one is begun."""
+    if config.scratch_trials and len(config.scratch_trials) != len(config.trials):
+        cause = f"are {len(config.scratch_trials)}, trials are {len(config.trials)}"
+        raise UserError("CONFIG", "scratch_trials", cause, "let every arm try as often")
+    of_cells.check_keys({"finetune": config.finetune}, equal=False)
+    of_cells.check_keys({f"arms.{n}.finetune": a.finetune for n, a in arms.items()}, equal=True)
+    for name in ("trials", "scratch_trials"):
+        of_cells.check_keys({f"{name} {i}": k for i, k in enumerate(getattr(config, name))}, True)
+    for preset, keys in (part for chain in chains.values() for part in chain):
+        of_arms.settings(preset, keys)
+    anywhere = [Start(name, Path("run"), False, arm.finetune) for name, arm in arms.items()]
+    for cell in _cells(config, [Start(SCRATCH, Path("run"), True, {}), *anywhere]):
+        cell.settings()
+
+
+def _hold(config: Config) -> None:
+    """Keep the folder to this study. Raises UserError CONFIG if it is another's."""
+    told = config.model_dump(mode="json")
+    if (config.out / "config.json").exists():
+        run_folder.refuse_other(config.out, run_folder.read_config(config.out), told, FREE)
+    else:
+        write_json(config.out / "config.json", told, private=True)
+
+
+@contextmanager
+def _others(config: Config) -> Iterator[None]:
+    """The same study in `jobs` - 1 processes more, while a block runs; all share the processors."""
+    processes, folder, threads = [], config.out / "jobs", torch.get_num_threads()
+    if config.jobs > 1:
+        folder.mkdir(exist_ok=True)
+        asked = folder / "study.yaml"  # JSON is YAML
+        write_json(asked, {**config.model_dump(mode="json"), "jobs": 1}, private=True)
+        torch.set_num_threads(max(1, threads // config.jobs))
+    each = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    for number in range(1, config.jobs):
+        with open(folder / f"{number}.log", "a") as log:
+            command = [sys.executable, "-m", "medssl", "study", str(asked)]
+            processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=each))
+    try:
+        yield
+    except BaseException:
+        for process in processes:
+            process.terminate()
+        raise
+    finally:
+        for process in processes:
+            process.wait()
+        torch.set_num_threads(threads)

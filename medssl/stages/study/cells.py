@@ -1,0 +1,158 @@
+"""The fine-tunings of a study: which there are, how each is done, and which settings an arm takes."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from medssl import config as configs
+from medssl.config import flat, merge
+from medssl.data.files import write_json
+from medssl.errors import UserError
+from medssl.progress import say
+from medssl.stages import evaluate, finetune
+from medssl.stages.study.arms import Start, folder_name
+from medssl.training.checkpoint import read_card
+from medssl.training.energy import metered
+from medssl.training.log import minutes_of
+
+PRESET = "few_labels"
+SHOWN = 3  # cases drawn of each first run
+OWN = {"store", "out", "backbone", "from_scratch", "labelled", "draw", "fit.seed"}
+EQUAL = {"fit.steps", "fit.batch_size", "fit.accumulate"}  # in all arms
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fine-tuning.
+
+    labelled  scans asked for, 0: all
+    trial     which of the settings that every arm tries
+    keys      of `medssl finetune`, and its preset
+    """
+
+    arm: str
+    labelled: int
+    draw: int
+    seed: int
+    trial: int
+    keys: dict
+
+    @property
+    def at(self) -> tuple[str, int]:
+        return self.arm, self.labelled
+
+    @property
+    def first(self) -> bool:
+        """Whether its cases are drawn."""
+        return self.draw == self.seed == 0
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.keys["out"])
+
+    @property
+    def told(self) -> dict:
+        """What training left: validation, labelled, minutes, kwh."""
+        return json.loads((self.folder / "trained.json").read_text())
+
+    def settings(self) -> finetune.Config:
+        keys = {k: v for k, v in self.keys.items() if k != "preset"}
+        return configs.of(finetune.Config, "finetune", self.keys.get("preset", PRESET), keys)
+
+    def __str__(self) -> str:
+        labels = f"{self.labelled or 'all'} labels"
+        return f"{self.arm}, {labels}, draw {self.draw}, seed {self.seed}, trial {self.trial}"
+
+
+def cells(
+    starts: Sequence[Start], labelled: Sequence[int], draws: int, seeds: int, keys: dict,
+    trials: Sequence[dict], scratch_trials: Sequence[dict], out: Path,
+) -> list[Cell]:  # fmt: skip
+    """Every fine-tuning that may be asked for; `keys` are of all, an arm's own and a trial's laid on them."""
+    found = []
+    for count in labelled:
+        for draw in range(draws):
+            for seed in range(seeds):
+                for start in starts:
+                    tried = scratch_trials if start.from_scratch else trials
+                    for trial, more in enumerate(tried):
+                        name = f"{count or 'all'}-draw{draw}-seed{seed}-trial{trial}"
+                        own = {
+                            "backbone": str(start.backbone), "from_scratch": start.from_scratch,
+                            "labelled": count, "draw": draw, "fit": {"seed": seed},
+                            "out": str(out / folder_name(start.name) / name),
+                        }  # fmt: skip
+                        whole = merge(merge(merge(keys, start.keys), more), own)
+                        found.append(Cell(start.name, count, draw, seed, trial, whole))
+    return found
+
+
+def check_keys(given: dict[str, dict], equal: bool) -> None:
+    """Raise UserError CONFIG for keys that are the study's to set, or (`equal`) the same in all arms."""
+    for where, keys in given.items():
+        for key in sorted(set(flat(keys)) & (OWN | EQUAL if equal else OWN)):
+            cause = "is set by the study"
+            fix = f"leave it out; the study's own keys say {key.rpartition('.')[2]}"
+            if key in EQUAL:
+                cause, fix = "is the same in every arm", f"give finetune.{key}"
+            raise UserError("CONFIG", f"{where}: {key}", cause, fix)
+
+
+def train(cell: Cell) -> None:
+    """Fine-tune, and write what validation scans said of it."""
+    say(f"study: {cell}")
+    with metered() as cost:
+        folder = finetune.run(cell.settings())
+    card = read_card(folder)
+    told = {"validation": card["validation"], "labelled": card["trained_on"]}
+    told |= {"minutes": minutes_of(folder), "kwh": cost.kwh}
+    write_json(folder / "trained.json", told)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def score(cell: Cell, split: str, keep: bool) -> None:
+    """Fine-tune, unless that was done on trial, and evaluate."""
+    if not (cell.folder / "trained.json").exists():
+        train(cell)
+    evaluate.run(
+        evaluate.Config(
+            run=cell.folder, split=split, examples_shown=SHOWN if cell.first else 0,
+            allow_overlap=cell.settings().allow_overlap,
+        )
+    )  # fmt: skip
+    write_json(cell.folder / "scored.json", cell.told)
+    if not keep:
+        (cell.folder / "model/weights.safetensors").unlink(missing_ok=True)
+
+
+def validations(tried: Sequence[Cell]) -> dict[tuple[str, int], dict[int, float]]:
+    """Of each arm and number of labels the mean score on validation scans of every trial."""
+    scores: dict[tuple[str, int], dict[int, list[float]]] = {}
+    for cell in tried:
+        told = cell.told["validation"]
+        if told is None:
+            raise UserError(
+                "EMPTY", cell.keys["store"], "no validation scan can choose among the trials",
+                "give some labelled scans the split val, or give one trial only",
+            )  # fmt: skip
+        scores.setdefault(cell.at, {}).setdefault(cell.trial, []).append(told)
+    return {at: {k: sum(v) / len(v) for k, v in of.items()} for at, of in scores.items()}
+
+
+def costs(chosen: Sequence[Cell], pretrainings: dict[str, dict]) -> pd.DataFrame:
+    """A row an arm: minutes and kWh of its pretraining and of all its fine-tunings that were scored."""
+    rows = []
+    for arm in dict.fromkeys(cell.arm for cell in chosen):
+        before = pretrainings.get(arm, {})
+        told = [cell.told for cell in chosen if cell.arm == arm]
+        energy = [of["kwh"] for of in (*told, *([before] if before else []))]
+        rows.append({
+            "arm": arm, "pretraining, minutes": before.get("minutes"),
+            "fine-tuning, minutes": sum(of["minutes"] for of in told),
+            "fine-tunings": len(told), "kWh": None if None in energy else sum(energy),
+        })  # fmt: skip
+    return pd.DataFrame(rows)

@@ -1,0 +1,137 @@
+"""What a study found, as tables, and as the report takes it."""
+
+import json
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from medssl.data.files import write_csv
+from medssl.data.manifest import Manifest
+from medssl.data.store import Store
+from medssl.describe import words
+from medssl.errors import UserError
+from medssl.evaluation.efficiency import efficiency, gains_by_group
+from medssl.evaluation.headline import headline, higher_is_better
+from medssl.evaluation.summary import figure_names
+from medssl.reports.study import Told
+from medssl.stages import pretrain
+from medssl.stages.evaluate import groups_of
+from medssl.stages.study import arms as of_arms
+from medssl.stages.study import cells as of_cells
+from medssl.stages.study.arms import Start
+from medssl.stages.study.cells import Cell
+from medssl.training.checkpoint import read_card
+
+if TYPE_CHECKING:
+    from medssl.stages.study import Config
+
+WRITTEN = ("curve", "differences", "needed", "shares", "losses")
+
+
+def tell(
+    config: "Config", starts: list[Start], baselines: dict[str, str],
+    chains: dict[str, of_arms.Chain], chosen: list[Cell], validations: dict,
+) -> Told:  # fmt: skip
+    """Write every table, and return what the report says."""
+    tables, rows, every = {}, [], []
+    for cell in chosen:
+        told = cell.told
+        cases = pd.read_parquet(cell.folder / "evaluation/cases.parquet")
+        every.append(cases)
+        tables.setdefault((cell.arm, told["labelled"]), []).append(cases)
+        rows.append({
+            "arm": cell.arm, "labelled": told["labelled"], "draw": cell.draw, "seed": cell.seed,
+            "trial": cell.trial, "validation": told["validation"],
+        })  # fmt: skip
+    main = config.figure or headline(every[0])[0]
+    better = {name: 1 if higher_is_better(name) else -1 for name in figure_names(every[0])}
+    if main not in better:
+        cause = f"found {main!r}, there are {', '.join(better)}"
+        raise UserError("CONFIG", "figure", cause, "name one of them")
+    store = Store.read_from(config.store)
+    manifest = Manifest.read(store.manifest)
+    groups = {name: groups_of(manifest, store.items, name) for name in config.by}
+    bootstrapped = {"n": config.resamples, "seed": config.seed}
+    figures = efficiency(tables, baselines, better, **bootstrapped)
+    subgroups = gains_by_group(tables, baselines, {main: better[main]}, groups, **bootstrapped)
+    of_cell = {cell: iter(runs) for cell, runs in figures[main].runs.items()}
+    table = pd.DataFrame([r | {"score": next(of_cell[r["arm"], r["labelled"]])} for r in rows])
+    spent = {name: json.loads(of_arms.mark_of(c).read_text()) for name, c in chains.items()}
+    written = {
+        "table": table,
+        **{name: getattr(figures[main], name)() for name in WRITTEN},
+        "figures": pd.concat([f.curve().assign(figure=name) for name, f in figures.items()]),
+        "subgroups": subgroups,
+        "cost": of_cells.costs(chosen, spent),
+    }
+    for name, of in written.items():
+        write_csv(config.out / f"{name}.csv", of)
+    about = ["arm", "labelled", "draw", "seed"]
+    pd.concat(
+        [
+            cases.assign(**row)
+            for cases, row in zip(every, table[about].to_dict("records"), strict=True)
+        ]
+    ).to_parquet(config.out / "cases.parquet", index=False)
+
+    few = min(count for _, count in tables)
+    first = [cell for cell in chosen if cell.first and cell.told["labelled"] == few]
+    ready = {s.name: s.backbone for s in starts if not s.from_scratch}
+    return Told(
+        figures, main, written["cost"], subgroups, validations,
+        trials=(config.trials, config.scratch_trials or config.trials),
+        cases={arm: pd.concat(runs) for (arm, count), runs in tables.items() if count == few},
+        pretrained={n: p for n, p in ready.items() if (p / "metrics.jsonl").exists()},
+        pictures=[picture for cell in first for picture in _pictures(cell)],
+        cautions=_cautions(chosen), cohort=manifest.table, card=read_card(first[0].folder),
+        commands=_commands(config, chains),
+        facts={"seed": config.seed, "resamples": config.resamples},
+    )  # fmt: skip
+
+
+def _cautions(chosen: list[Cell]) -> list[str]:
+    """What a reader must not miss: patients that had been trained on, scans that look alike."""
+    leaked, alike = set(), set()
+    for cell in chosen:
+        found = json.loads((cell.folder / "evaluation/metrics.json").read_text())
+        if found["trained_on_held_out_patients"]:
+            leaked.add(cell.arm)
+        if found["n_look_alikes_of_training_scans"]:
+            alike.add(cell.arm)
+    said = []
+    if leaked:
+        named = ", ".join(sorted(leaked))
+        said.append(f"Test patients had been trained on ({named}): these scores are too high.")
+    if alike:
+        named = ", ".join(sorted(alike))
+        said.append(
+            f"Test cases resemble scans that were trained on ({named}): look_alikes.csv of a fine-tuning's "
+            "evaluation names them; if they are copies, these scores are too high."
+        )
+    return said
+
+
+def _pictures(cell: Cell) -> list[tuple[bytes, str, str]]:
+    """What an evaluation drew: best, middle and worst case."""
+    folder, drawn = cell.folder / "evaluation", []
+    cases = pd.read_parquet(folder / "cases.parquet")
+    dice = cases.groupby("id")["dice"].mean() if "dice" in cases else {}
+    for path in (folder / "pictures").glob("*.png"):
+        score = dice.get(path.stem, float("nan"))
+        words = f", mean Dice {score:.3f}" if score == score else ""
+        caption = f"{cell.arm}, {path.stem}{words}. Truth solid, prediction dashed."
+        drawn.append((score, (path.read_bytes(), caption, f"prediction of {path.stem}")))
+    return [picture for _, picture in sorted(drawn, key=lambda each: -each[0])]
+
+
+def _commands(config: "Config", chains: dict[str, of_arms.Chain]) -> list[str]:
+    """The command of the study, and those of its pretrainings, which it gives itself."""
+    parts = [part for chain in chains.values() for part in chain]
+    lines = [
+        " ".join(["medssl", "pretrain", preset, *words(pretrain.Config, keys)])
+        for preset, keys in parts
+    ]
+    return [
+        " ".join(["medssl", "study", *words(type(config), config.model_dump(mode="json"))]),
+        *lines,
+    ]

@@ -1,0 +1,79 @@
+"""The page of a study, on made figures."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medssl.evaluation.efficiency import efficiency
+from medssl.reports import study as page
+from medssl.reports.style import as_png
+
+DICE = "dice, mean of classes"
+CARD = {
+    "cohort": "c0ffee", "versions": {"medssl": "0"}, "classes": {1: "ball"},
+    "recipe": {"modality": "MR"},
+}  # fmt: skip
+
+
+def told(mean, seed):
+    draw = np.random.default_rng(seed).normal(0, 0.02, 30)
+    return pd.DataFrame({"id": [f"c{i}" for i in range(30)], "patient": [f"p{i}" for i in range(30)],
+                         "class": "ball", "dice": mean + draw})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found():
+    tables = {}
+    for k, n in enumerate((2, 4, 8)):
+        tables["from scratch", n] = [told(0.5 + 0.1 * k, 0)]
+        tables["ahead", n] = [told(0.6 + 0.1 * k, 1)]
+        tables["behind", n] = [told(0.4 + 0.1 * k, 2)]
+        tables["alike", n] = [told(0.5 + 0.1 * k, 0)]
+    against = dict.fromkeys(["ahead", "behind", "alike"], "from scratch")
+    return efficiency(tables, against, {DICE: 1, "dice, ball": 1}, n=1000)
+
+
+@pytest.fixture
+def about(found):
+    return page.Told(
+        found, DICE, cost=pd.DataFrame({"arm": ["ahead"], "pretraining, minutes": [3.0], "kWh": [None]}),
+        subgroups=pd.DataFrame(), validations={("ahead", 2): {0: 0.5, 1: 0.7}},
+        trials=([{"optim": {"lr": 1}}, {"optim": {"lr": 2}}], [{}, {"optim": {"lr": 3}}]),
+        cases={"ahead": told(0.6, 1)}, pretrained={}, pictures=[], cautions=["Mind <this>."],
+        cohort=pd.DataFrame({"id": ["a"], "patient": ["p"], "split": ["train"], "modality": ["MR"],
+                             "verdict": ["used"]}),
+        card=CARD, commands=["medssl study"], facts={"seed": 0},
+    )  # fmt: skip
+
+
+def test_the_page_says_who_gains_who_loses_and_of_whom_nothing_is_shown(tmp_path, about):
+    text = page.write(tmp_path, about).read_text()
+    assert "ahead gains with 2, 4 and 8 labelled scans (the whole interval lies above 0)" in text
+    assert "behind loses with 2, 4 and 8 labelled scans (the whole interval lies below 0)" in text
+    assert "Of alike no gain and no loss is shown at any number of labels." in text
+    assert "Mind &lt;this&gt;." in text and "corrected for 9 comparisons" in text
+    assert "which does not tell its energy" in text and "optim.lr=2" in text
+    assert (tmp_path / "curve.png").read_bytes() == as_png(page.efficiency_curves(
+        about.study, "Dice, mean of classes"
+    ))  # fmt: skip
+
+
+def test_labels_beyond_the_curve_are_told_by_its_ends(about):
+    (table, _), = page._labels_saved(about.study).tables  # fmt: skip
+    ahead, behind = (
+        dict(zip(table["labelled"], table[arm], strict=True)) for arm in ("ahead", "behind")
+    )
+    assert ahead[8].startswith("> 8 (") and behind[2].startswith("\N{LESS-THAN OR EQUAL TO} 2 (")
+    assert float(ahead[2].split(" ")[0]) == pytest.approx(4, rel=0.15)
+
+
+def test_every_arm_has_its_line_in_both_panels_and_scratch_the_zero(found):
+    figure = page.efficiency_curves(found[DICE], "Dice")
+    left, right = figure.axes
+    assert [line.get_label() for line in left.lines] == ["from scratch", "ahead", "behind", "alike"]
+    named = [line.get_label() for line in right.lines if not line.get_label().startswith("_")]
+    assert named == ["ahead", "behind", "alike"]
+    colours = {line.get_label(): line.get_color() for line in left.lines}
+    assert all(line.get_color() == colours[line.get_label()] for line in right.lines[1:])
+    gains = {line.get_label(): line.get_ydata() for line in right.lines[1:]}
+    assert np.allclose(gains["alike"], 0) and (gains["ahead"] > 0.05).all()

@@ -1,0 +1,198 @@
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from medssl.errors import UserError
+from medssl.stages import call
+from tests.training.test_registry import CARD, CONFIG, EVALUATION, made
+
+
+def scored(folder, dice, ids="abc", classes=("ball",), split="test", **more):
+    """A run whose evaluation says one Dice of every case."""
+    figure = {"low": dice - 0.1, "high": dice + 0.1, "n_patients": len(ids), "n_cases": len(ids)}
+    names = ["dice, mean of classes", *(f"dice, {c}" for c in classes), "hd95_mm, mean of classes"]
+    metrics = {name: {**figure, "estimate": dice} for name in names}
+    about = {"metrics": metrics, "classes": list(classes), "split": split, "tolerance_mm": 1.0}
+    rows = [
+        {"id": i, "patient": i, "class": c, "dice": dice, "volume_ml_truth": 1.0}
+        for i in ids for c in classes
+    ]  # fmt: skip
+    card = {**CARD, "classes": dict(enumerate(classes, 1)), **more.pop("card", {})}
+    config = {**CONFIG, "scans": {"train": "t", "validation": "v"}, **more.pop("config", {})}
+    made(folder, config, card, {**EVALUATION, **about, **more})
+    pd.DataFrame(rows).to_parquet(folder / "evaluation/cases.parquet")
+    return folder
+
+
+def test_the_list_tells_of_every_run(segmented, tmp_path, capsys):
+    assert call("runs", folder=segmented, out=tmp_path / "runs.csv") == tmp_path / "runs.csv"
+    table = pd.read_csv(tmp_path / "runs.csv").set_index("run")
+    assert {"voco", "scratch", "tuned"} <= set(table.index)
+    tuned = table.loc["tuned"]
+    assert (tuned["verb"], tuned["what"], tuned["state"]) == (
+        "finetune",
+        "segmentation",
+        "finished",
+    )
+    assert tuned["from"] == "voco, pretrained with voco" and (tuned["steps"], tuned["asked"]) == (
+        60,
+        60,
+    )
+    told = json.loads((segmented / "tuned/evaluation/metrics.json").read_text())["metrics"]
+    figure = told["dice, mean of classes"]
+    assert tuned["figure"] == "test dice, mean of classes"
+    assert [tuned[k] for k in ("estimate", "low", "high")] == [
+        pytest.approx(figure[k]) for k in ("estimate", "low", "high")
+    ]
+    assert table.loc["voco", "verb"] == "pretrain" and table.loc["voco", "what"] == "voco"
+    shown = capsys.readouterr().out
+    assert "segmentation: ball" in shown and f"test dice {figure['estimate']:.3f} (" in shown
+
+
+def test_the_list_is_filtered_and_sorted(tmp_path, capsys):
+    for name, score in (("a", 0.3), ("b", 0.7), ("c", 0.5)):
+        scored(tmp_path / name, 1 - score, card={"validation": score})
+    made(tmp_path / "d", config={"fit": {"steps": 20}, "method": {"name": "voco"}})
+    made(tmp_path / "e", config="{")
+
+    def names(**asked):
+        call("runs", folder=tmp_path, **asked)
+        return [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+
+    assert names() == list("abcde")
+    assert names(task="segmentation") == list("abc") == names(verb="finetune")
+    assert names(method="voco") == ["d"] and names(state="damaged") == ["e"]
+    assert names(sort="validation") == list("bcdea")
+    assert names(sort="figure", task="segmentation") == list("acb")
+    with pytest.raises(UserError, match=r"5 runs .*finetune segmentation.*none that was asked for"):
+        call("runs", folder=tmp_path, task="detection")
+    with pytest.raises(UserError, match="0 runs"):
+        call("runs", folder=tmp_path / "a/model")
+    with pytest.raises(UserError, match="no folder"):
+        call("runs", folder=tmp_path / "nowhere")
+
+
+def test_damaged_folders_are_listed_with_the_reason(tmp_path, capsys):
+    made(tmp_path / "good")
+    made(tmp_path / "torn", config='{"fit": ')
+    made(tmp_path / "half", card=None, logged=0, checkpoint=0)
+    made(tmp_path / "card", card='{"kind"')
+    call("runs", folder=tmp_path)
+    shown = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert "damaged" in shown["torn"] and "config.json cannot be read" in shown["torn"]
+    assert "damaged" in shown["card"] and "model/card.json cannot be read" in shown["card"]
+    assert "stopped" in shown["half"] and "0/20" in shown["half"]
+    for name in ("torn", "card", "half"):
+        call("runs", what="show", folder=tmp_path / name)
+    assert "cannot be read" in capsys.readouterr().out
+
+
+def test_the_best_is_chosen_by_validation_whatever_the_test_cases_say(tmp_path, capsys):
+    scored(tmp_path / "a", 0.9, card={"validation": 0.3})
+    scored(tmp_path / "b", 0.2, card={"validation": 0.7})
+    assert call("runs", what="best", folder=tmp_path) == tmp_path / "b"
+    said = capsys.readouterr().err
+    assert "no test case had a say" in said and said.index("/b") < said.index("/a")
+    assert call("runs", what="best", folder=tmp_path, figure="test") == tmp_path / "a"
+    said = capsys.readouterr().err
+    assert "CAUTION" in said and "dice, mean of classes of the same 3 cases of test" in said
+    # Of distances, the lower one.
+    asked = {"what": "best", "folder": tmp_path, "figure": "test hd95_mm, mean of classes"}
+    assert call("runs", **asked) == tmp_path / "b"
+    assert "lower is better" in capsys.readouterr().err
+    with pytest.raises(UserError, match="figure='test dice, ball'"):
+        call("runs", what="best", folder=tmp_path, figure="dice, ball")
+
+
+def test_runs_of_other_questions_are_not_compared(tmp_path, capsys):
+    scored(tmp_path / "a", 0.5, card={"validation": 0.3})
+    scored(tmp_path / "b", 0.6, card={"validation": 0.4})
+    others = {
+        "classes": {"classes": ("ball", "cube")},
+        "scans": {"config": {"scans": {"validation": "w"}}},
+        "recipe": {"card": {"recipe": {"spacing": [2, 2, 2]}, "validation": 0.99}},
+        "target": {"card": {"target": ["label_x"]}},
+    }
+    for name, more in others.items():
+        scored(tmp_path / f"other/{name}", 0.9, **more)
+    made(tmp_path / "voco", config={"fit": {"steps": 20}, "method": {"name": "voco"}})
+    scored(tmp_path / "none", 0.9, card={"validation": None})
+    made(tmp_path / "torn", card="{")
+    assert call("runs", what="best", folder=tmp_path) is None
+    told = capsys.readouterr()
+    assert f"{tmp_path}/b" in told.out.splitlines() and f"{tmp_path}/a" not in told.out.splitlines()
+    assert len(told.out.splitlines()) == 5 and "these are 5 kinds" in told.err
+    assert f"not compared: {tmp_path}/voco (without labels" in told.err
+    assert f"not compared: {tmp_path}/none (it has no validation score" in told.err
+    assert f"not compared: {tmp_path}/torn (model/card.json cannot be read" in told.err
+
+
+def test_by_test_cases_only_the_same_ones_are_compared(tmp_path, capsys):
+    scored(tmp_path / "a", 0.5)
+    scored(tmp_path / "b", 0.6)
+    scored(tmp_path / "c", 0.9, ids="abd")
+    scored(tmp_path / "d", 0.95, trained_on_held_out_patients={"train": 1})
+    scored(tmp_path / "e", 0.95, weights_sha256="of others")
+    made(tmp_path / "f")
+    assert call("runs", what="best", folder=tmp_path, figure="test") is None
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [f"{tmp_path}/b", f"{tmp_path}/c"]
+    assert "/d (scored patients had been trained on" in told.err
+    assert "/e (the evaluation is of other weights" in told.err
+    assert f"/f (it has no evaluation: medssl evaluate {tmp_path}/f" in told.err
+    with pytest.raises(UserError, match="no run has a test figure"):
+        call("runs", what="best", folder=tmp_path / "f", figure="test")
+
+
+def test_a_run_is_shown_with_the_command_that_makes_it_again(segmented, cohort, capsys):
+    call("runs", what="show", folder=segmented / "tuned")
+    shown = capsys.readouterr().out
+    told = json.loads((segmented / "tuned/evaluation/metrics.json").read_text())["metrics"]
+    dice = told["dice, ball"]
+    for words in (
+        "finetune segmentation", "finished, 60 of 60 steps", "voco, pretrained with voco", "1 ball",
+        "trained on 4 scans of ", "pretrained on 6 scans of 3 patients", "spacing 1.2x1.2x1.2 mm",
+        "preset few_labels, but for", "loss ", "of test, 1 patient, 95 % intervals over patients",
+        f"{dice['estimate']:.3f} ({dice['low']:.3f} to {dice['high']:.3f})",
+        "The split has 1 patient; intervals from fewer than 10 patients are too narrow",
+    ):  # fmt: skip
+        assert words in shown, words
+    line = next(line for line in shown.splitlines() if line.startswith("medssl finetune"))
+    assert line.endswith(f"out={segmented}/tuned") and f"store={cohort}/out/store" in line
+    call("runs", what="show", folder=segmented / "voco")
+    shown = capsys.readouterr().out
+    assert (
+        "spread" in shown
+        and "rank" in shown
+        and "at step 6" in shown
+        and "medssl pretrain voco" in shown
+    )
+
+
+def test_the_command_shown_is_that_of_the_run(segmented, tmp_path, capsys):
+    from medssl import cli
+
+    call("runs", what="show", folder=segmented / "tuned")
+    shown = capsys.readouterr().out
+    line = next(line for line in shown.splitlines() if line.startswith("medssl finetune"))
+    cli.execute("finetune", line.split()[2:])  # goes on with the run that is there: the same config
+    assert str(segmented / "tuned") in capsys.readouterr().out
+
+
+def test_an_evaluation_of_weights_before_is_told(segmented, tmp_path, capsys):
+    shutil.copytree(segmented / "tuned", tmp_path / "tuned")
+    card = json.loads((tmp_path / "tuned/model/card.json").read_text())
+    (tmp_path / "tuned/model/card.json").write_text(json.dumps({**card, "weights_sha256": "other"}))
+    call("runs", what="show", folder=tmp_path / "tuned")
+    shown = capsys.readouterr().out
+    assert "evaluation is of other weights" in shown
+    assert f"medssl evaluate {tmp_path}/tuned" in shown
+    call("runs", what="show", folder=segmented / "tuned")
+    assert "other weights" not in capsys.readouterr().out
+
+
+def test_what_is_no_run_cannot_be_shown(tmp_path):
+    with pytest.raises(UserError, match="RUN"):
+        call("runs", what="show", folder=tmp_path)

@@ -1,0 +1,171 @@
+"""The study: arms, paired fine-tunings, choices on validation scans, resuming, and many at once."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from medssl.config import of
+from medssl.errors import UserError
+from medssl.stages import call, study
+from medssl.training.checkpoint import read_card
+from tests.stages.conftest import TINY
+
+FIT = {"steps": 3, "every": 3, "batch_size": 2}
+KEYS = {
+    "arms": {
+        "voco": {"pretrain": ["voco_small"], "keys": {"method": {"size": [8, 8, 8], "width": 16}}},
+        "mae": {"pretrain": ["conv_mae_small"],
+                "keys": {"method": {"size": [8, 8, 8], "patch": [4, 4, 4]}}},
+    },
+    "labelled": [2, 4], "draws": 2, "resamples": 1000,
+    "pretrain": {"backbone": TINY, "fit": FIT},
+    "finetune": {"task": {"size": [16, 16, 16], "width": 4}, "classes": {1: "ball"},
+                 "fit": {**FIT, "steps": 6}},
+    "trials": [{"optim": {"lr": 4e-3, "backbone_rate": 0.1}}, {"optim": {"lr": 1e-2}}],
+    "scratch_trials": [{"optim": {"lr": 4e-3}}, {"optim": {"lr": 1e-2}}],
+}  # fmt: skip
+TABLES = ("table", "curve", "differences", "needed", "shares", "losses", "figures")
+
+
+@pytest.fixture(scope="module")
+def keys(cohort):
+    return {**KEYS, "store": cohort / "out/store"}
+
+
+@pytest.fixture(scope="module")
+def done(keys, tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "study"
+    assert call("study", **keys, out=out) == out / "report.html"
+    return out
+
+
+def test_every_arm_is_tuned_on_the_same_scans_for_the_same_steps(done):
+    table = pd.read_csv(done / "table.csv")
+    assert len(table) == 3 * 2 * 2 and set(table["arm"]) == {"from scratch", "voco", "mae"}
+    assert (table.groupby(["arm", "labelled"])["trial"].nunique() == 1).all()
+    for _, rows in table.groupby(["labelled", "draw"]):
+        cards = [read_card(folder_of(done, row)) for _, row in rows.iterrows()]
+        assert len(cards) == 3
+        seen = [card["patients"]["train"] for card in cards]
+        assert seen[0] == seen[1] == seen[2]
+        assert {card["config"]["fit"]["steps"] for card in cards} == {6}
+    starts = {
+        arm: read_card(folder_of(done, rows.iloc[0]))["start"] for arm, rows in table.groupby("arm")
+    }
+    assert starts == {
+        "from scratch": "from scratch", "voco": "pretrained with voco",
+        "mae": "pretrained with conv_mae",
+    }  # fmt: skip
+
+
+def folder_of(done, row):
+    name = f"{row['labelled']}-draw{row['draw']}-seed{row['seed']}-trial{row['trial']}"
+    return done / "finetune" / row["arm"].replace(" ", "-") / name
+
+
+def test_validation_scans_choose_the_trial_and_no_other_is_scored(done):
+    table = pd.read_csv(done / "table.csv")
+    for (arm, count), rows in table.groupby(["arm", "labelled"]):
+        told = {
+            k: json.loads((folder_of(done, row) / "trained.json").read_text())["validation"]
+            for row in [rows[rows["draw"] == 0].iloc[0]]
+            for k, row in ((k, {**row, "trial": k}) for k in (0, 1))
+        }
+        assert rows["trial"].iloc[0] == max(told, key=told.get), (arm, count)
+        other = {**rows.iloc[0], "draw": 0, "trial": 1 - rows["trial"].iloc[0]}
+        assert not (folder_of(done, other) / "evaluation").exists()
+
+
+def test_tables_agree_with_the_cases(done):
+    table, cases = pd.read_csv(done / "table.csv"), pd.read_parquet(done / "cases.parquet")
+    by = ["arm", "labelled", "draw", "seed"]
+    means = cases.groupby([*by, "id"])["dice"].mean().groupby(by).mean()
+    scores = table.set_index(by)["score"]
+    assert (scores - means.reindex(scores.index)).abs().max() < 1e-12
+    curve = pd.read_csv(done / "curve.csv").set_index(["arm", "labelled"])["estimate"]
+    gains = pd.read_csv(done / "differences.csv")
+    for row in gains.itertuples():
+        gain = curve[row.arm, row.labelled] - curve["from scratch", row.labelled]
+        assert (
+            row.estimate == pytest.approx(gain)
+            and 0 < row.p <= row[list(gains).index("p, corrected") + 1] <= 1
+        )
+    cost = pd.read_csv(done / "cost.csv").set_index("arm")
+    assert (cost["fine-tunings"] == 4).all() and (cost["fine-tuning, minutes"] > 0).all()
+    assert cost["pretraining, minutes"].isna().to_dict() == {
+        "from scratch": True, "voco": False, "mae": False,
+    }  # fmt: skip
+
+
+def test_the_report_holds_its_parts_and_no_path(done):
+    page = (done / "report.html").read_text()
+    for part in (
+        "Did pretraining help?", "Gain over training from scratch", "Labels saved at equal score",
+        "When labels are few", "How settings were chosen", "Cost", "How to reproduce",
+        "Pretraining with voco", "Single cases",
+    ):  # fmt: skip
+        assert part in page
+    assert str(done.parent) not in page and "http" not in page.replace("http://www.w3.org", "")
+    assert (done / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_weights_and_states_of_what_was_scored_are_not_kept(done):
+    scored = [path.parent for path in done.glob("finetune/*/*/scored.json")]
+    assert len(scored) == 12
+    assert not any((folder / "model/weights.safetensors").exists() for folder in scored)
+    assert not list(done.glob("finetune/*/*/checkpoints"))
+
+
+def test_killed_anywhere_and_started_again_it_ends_in_the_same_tables(keys, done, tmp_path):
+    out, asked = tmp_path / "study", tmp_path / "asked.yaml"
+    config = of(study.Config, "study", "", {**keys, "out": out})
+    asked.write_text(json.dumps(config.model_dump(mode="json")))
+    command = [sys.executable, "-m", "medssl", "study", str(asked)]
+    marks = ("pretrain/*/checkpoints", "finetune/*/*/trained.json", "finetune/*/*/scored.json")
+    for mark in marks:  # while pretraining, on trial, and while scoring
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not list(out.glob(mark)):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, mark
+    subprocess.run(command, check=True, capture_output=True)
+    for name in TABLES:
+        assert (out / f"{name}.csv").read_bytes() == (done / f"{name}.csv").read_bytes(), name
+
+
+def test_two_processes_share_the_work(keys, done, tmp_path):
+    out = tmp_path / "study"
+    call("study", **keys, out=out, jobs=2)
+    for name in TABLES:
+        assert (out / f"{name}.csv").read_bytes() == (done / f"{name}.csv").read_bytes(), name
+    log = (out / "jobs/1.log").read_text()
+    assert "study: " in log or "pretrain " in log  # the other one did some of it
+
+
+def test_one_study_a_folder(keys, done):
+    with pytest.raises(UserError, match="other settings: draws"):
+        call("study", **{**keys, "draws": 3}, out=done)
+
+
+@pytest.mark.parametrize(
+    "wrong, told",
+    [
+        ({"arms": {}}, "nothing to compare"),
+        ({"methods": ["no_such_preset"]}, "no_such_preset"),
+        ({"arms": {"a": {}}}, "wants either pretrain or backbone"),
+        ({"finetune": {"labelled": 3}}, "is set by the study"),
+        ({"trials": [{"fit": {"steps": 9}}], "scratch_trials": []}, "is the same in every arm"),
+        ({"finetune": {"fit": {"stepps": 9}}}, "did you mean 'fit.steps'"),
+        ({"scratch_trials": [{}]}, "let every arm try as often"),
+        ({"labelled": []}, "labelled"),
+    ],
+)
+def test_wrong_keys_are_refused_before_anything_is_done(keys, tmp_path, wrong, told):
+    with pytest.raises(UserError, match=told):
+        call("study", **{**keys, **wrong}, out=tmp_path / "study")
+    assert not (tmp_path / "study").exists()
