@@ -8,6 +8,7 @@ from medssl.data import manifest, store
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
 from medssl.stages import call
+from medssl.stages.plan import PLANS
 from tests.faults import good
 
 # Row: verb and words, and what the message must hold. Folders that are named do not exist.
@@ -33,6 +34,8 @@ CASES = {
     "E4-compare": ("compare r s baselin=r", "baselin", "'baseline'"),
     "E4-runs": ("runs ls r tsk=detection", "tsk", "'task'"),
     "E5-what": ("runs list", "what", "'show'"),
+    "E4-plan": ("plan outt=p.json pretrain mae", "outt", "'out'"),
+    "E5-plan": ("plan index SCANS", "plan index", "pretrain"),
     "E4-predict": ("predict r s overwrit=true", "overwrit", "'overwrite'"),
     "E4-probe": ("probe r storage=s", "storage", "'store'"),
     "E4-convert": ("convert m out=d contrst=T1w", "contrst", "'contrast'"),
@@ -126,6 +129,18 @@ def test_row(row, tmp_path, monkeypatch, no_data_is_read):
 def test_every_verb_has_a_row():
     without = {"doctor", "run"}  # the one has no keys, the other takes any of a pipeline's
     assert {line.split()[0] for line, *_ in CASES.values()} == set(VERBS) - without
+
+
+@pytest.mark.parametrize("row", [r for r, (line, *_) in CASES.items() if line.split()[0] in PLANS])
+def test_a_plan_says_the_same(row, tmp_path, monkeypatch, no_data_is_read):
+    monkeypatch.chdir(tmp_path)
+    verb, *words = CASES[row][0].split()
+    errors = []
+    for first, *others in ([verb, *words], ["plan", verb, *words]):
+        with pytest.raises(UserError) as error:
+            execute(first, others)
+        errors.append(str(error.value))
+    assert errors[0] == errors[1]
 
 
 def test_all_faults_are_told_at_once(no_data_is_read):

@@ -8,11 +8,12 @@ from medssl.cli import VERBS
 from medssl.data.out import KEYS
 from medssl.errors import UserError
 from medssl.stages import call
+from medssl.stages.plan import PLANS, forecast
 
 WRITING = [
     v for v in VERBS if "out" in importlib.import_module(f"medssl.stages.{v}").Config.model_fields
 ]
-READ_NO_SCANS = {"demo", "methods", "scrub"}
+READ_NO_SCANS = {"demo", "methods", "plan", "scrub"}  # plan asks for the verb behind it
 
 
 @pytest.mark.parametrize("verb", WRITING)
@@ -33,6 +34,9 @@ def test_a_verb_writes_neither_among_scans_nor_into_a_store(cohort, segmented, v
         assert set(given) & set(KEYS)
         inside["among the scans"] = cohort / "images/new"
     for said, out in inside.items():
+        if verb in PLANS:
+            with pytest.raises(UserError, match=said):
+                forecast(verb, **given, out=out)
         with pytest.raises(UserError, match=said):
             call(verb, **given, out=out)
         assert not out.exists()

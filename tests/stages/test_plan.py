@@ -282,7 +282,7 @@ def test_a_process_that_is_killed_is_short_of_memory(cohort, tmp_path, monkeypat
         (["index", "scans"], "cannot be planned: it reads headers"),
         (["pretrian", "voco"], "is no verb. Fix: plan one of prepare, reduce, pretrain"),
         (["outt=plan.json", "pretrain"], "unknown key"),
-        ([], "verb: is required"),
+        ([], "names no verb"),
         (["evaluate", "nowhere"], "CHECKPOINT nowhere"),
         (["prepare", "manifest=nowhere"], "MANIFEST .: there is no nowhere"),
     ],

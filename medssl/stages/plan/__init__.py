@@ -53,7 +53,7 @@ class Config(Base):
         "medssl plan finetune segmentation backbone=runs/voco store=store fit.batch_size=8",
         "medssl plan out=plan.json predict runs/organs NEW/ out=predictions",
     )
-    verb: str = Field(description="what is planned: " + ", ".join(PLANS))
+    verb: str = Field("", description="what is planned: " + ", ".join(PLANS))
     command: list[str] = Field([], description="the words behind it, as they will be given")
     out: Path | None = Field(None, description="JSON file to write the plan to")
 
@@ -91,9 +91,9 @@ def _check(verb: str) -> None:
     if verb in PLANS:
         return
     try:
-        importlib.import_module(f"medssl.stages.{verb}")
+        importlib.import_module(f"medssl.stages.{verb or None}")
     except ImportError:
-        cause = "is no verb"
+        cause = "is no verb" if verb else "names no verb"
     else:
         cause = f"cannot be planned: {REASONS.get(verb, LIGHT)}"
     raise UserError("CONFIG", f"medssl plan {verb}", cause, f"plan one of {', '.join(PLANS)}")
