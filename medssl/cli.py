@@ -23,6 +23,7 @@ VERBS = {
     "compare": "set evaluated runs side by side, with paired differences and p-values",
     "study": "say whether pretraining helped, and how many labels it saves",
     "predict": "predict new scans, in their own geometry",
+    "plan": "say how long a command will take, how much memory and disk, before it is given",
     "scrub": "look for what could tell who a patient is, and clean what is passed on",
     "demo": "run the whole chain on an embedded phantom cohort, in minutes",
     "doctor": "say what is installed, what is missing and the command that mends it",
@@ -98,23 +99,12 @@ for _verb, _summary in VERBS.items():
 
 def execute(verb: str, words: list[str]) -> None:
     """Run one verb with the words behind it. Raises UserError for anything the user can mend."""
-    from medssl import config
-    from medssl.stages import start
+    from medssl.stages import asked, start
 
-    stage = importlib.import_module(f"medssl.stages.{verb}")
     if "--help" in words or "-h" in words:
         typer.echo(help_text(verb, [w for w in words if not w.startswith("-")]))
         return
-    fields = stage.Config.model_fields
-    switches = {f"--{key}": f"{key}=true" for key, f in fields.items() if f.annotation is bool}
-    words = [switches.get(word, word) for word in words]
-    for word in words:
-        if word.startswith("-"):
-            raise UserError(
-                "CONFIG", word, "options are written key=value, without dashes",
-                f"try {word.lstrip('-').split('=')[0]}=...; medssl {verb} --help lists the keys",
-            )  # fmt: skip
-    result = start(verb, config.load(stage.Config, verb, words, getattr(stage, "TABLES", None)))
+    result = start(verb, asked(verb, words))
     if result is not None:
         typer.echo(result)
 

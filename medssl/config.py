@@ -57,9 +57,13 @@ class Keys(BaseModel):
 
 class Config(Keys):
     """What a stage needs to know. `positional` keys may be given without their name; a list that is the
-    last of them takes all words that are left."""
+    last of them takes all words that are left.
+
+    `rest` names a key that takes all words behind the positional ones, as they stand.
+    """
 
     positional: ClassVar[tuple[str, ...]] = ()
+    rest: ClassVar[str] = ""
     examples: ClassVar[tuple[str, ...]] = ()
 
 
@@ -220,7 +224,11 @@ def parse(config: type[Config], verb: str, words: list[str]) -> tuple[str, dict[
     """The preset that a command line names, if any, and the values given there and on the line."""
     chosen, overrides = "", {}
     free = list(config.positional)
-    for word in words:
+    for place, word in enumerate(words):
+        if config.rest and not free:
+            overrides[config.rest] = list(words[place:])
+            break
+        word = _without_dashes(config, verb, word)
         key, equals, value = word.partition("=")
         if equals and key.replace("_", "").replace(".", "").replace("-", "").isalnum():
             field = config.model_fields.get(key)
@@ -238,6 +246,20 @@ def parse(config: type[Config], verb: str, words: list[str]) -> tuple[str, dict[
     values = read_yaml(find_preset(verb, chosen)) if chosen else {}
     overrides = _handed_on(config, overrides)
     return chosen, merge(values, overrides)
+
+
+def _without_dashes(config: type[Config], verb: str, word: str) -> str:
+    """`--flag` as `flag=true`. Raises UserError for other words with dashes in front."""
+    fields = config.model_fields
+    for key in fields:
+        if word == f"--{key}" and fields[key].annotation is bool:
+            return f"{key}=true"
+    if word.startswith("-"):
+        raise UserError(
+            "CONFIG", word, "options are written key=value, without dashes",
+            f"try {word.lstrip('-').split('=')[0]}=...; medssl {verb} --help lists the keys",
+        )  # fmt: skip
+    return word
 
 
 def takes_many(config: type[Config], name: str) -> bool:

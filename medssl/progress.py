@@ -3,6 +3,8 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from medssl.privacy import printable
@@ -10,6 +12,9 @@ from medssl.privacy import printable
 T = TypeVar("T")
 QUIET_SECONDS = 2.0
 PLAIN_SECONDS = 10.0
+
+Onlooker = Callable[[str, int, int | None], None]
+_onlooker: ContextVar[Onlooker] = ContextVar("onlooker", default=lambda what, done, total: None)
 
 
 def say(text: str) -> None:
@@ -36,6 +41,19 @@ def amount(count: float) -> str:
     return f"{count:.3g} TB"
 
 
+@contextmanager
+def watched(onlooker: Onlooker) -> Iterator[None]:
+    """Within the block, `onlooker(what, done, total)` is called before and after every tracked item.
+
+    What it raises ends the work, as a kill would.
+    """
+    token = _onlooker.set(onlooker)
+    try:
+        yield
+    finally:
+        _onlooker.reset(token)
+
+
 def track(
     items: Iterable[T], what: str, total: int | None = None, unit: str = "items", start: int = 0,
     note: Callable[[], str] = str,
@@ -47,11 +65,13 @@ def track(
     """
     total = total if total is not None else (len(items) if hasattr(items, "__len__") else None)
     line = _Line(what, total, unit, start, note)
-    done = start
+    done, tell = start, _onlooker.get()
+    tell(what, done, total)
     for item in items:
         yield item
         done += 1
         line.show(done)
+        tell(what, done, total)
     line.end(done)
 
 

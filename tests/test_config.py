@@ -180,6 +180,23 @@ def test_none_is_a_word_where_it_can_be_chosen():
         config.load(Example, "nothing", ["flag=none"])
 
 
+class Before(config.Config):
+    positional: ClassVar = ("verb",)
+    rest: ClassVar = "command"
+    verb: str = Field(description="which")
+    command: list[str] = Field([], description="its words")
+    flag: bool = Field(False, description="yes or no")
+
+
+def test_words_behind_the_positional_ones_are_left_as_they_stand():
+    words = ["--flag", "pretrain", "voco", "flag=false", "--resume", "a.b=[1, 2]", "verb=other"]
+    found = config.load(Before, "nothing", words)
+    assert (found.flag, found.verb, found.command) == (True, "pretrain", words[2:])
+    assert config.load(Before, "nothing", ["run"]).command == []
+    with pytest.raises(UserError, match="without dashes"):
+        config.load(Before, "nothing", ["--command", "x"])
+
+
 class Several(config.Config):
     positional: ClassVar = ("first", "rest")
     first: str = Field("", description="one")

@@ -1,3 +1,5 @@
+import pytest
+
 from medssl import progress
 
 
@@ -23,3 +25,22 @@ def test_duration():
 def test_bytes_are_told_in_the_unit_that_fits():
     told = [progress.amount(n) for n in (0, 512, 1234, 999_600, 34_500_000_000, 2e15)]
     assert told == ["0 B", "512 B", "1.23 kB", "1 MB", "34.5 GB", "2e+03 TB"]
+
+
+def test_an_onlooker_sees_every_item_and_may_end_the_work():
+    seen = []
+    with progress.watched(lambda *told: seen.append(told)):
+        list(progress.track("ab", "outer", 9, start=5))
+    assert seen == [("outer", 5, 9), ("outer", 6, 9), ("outer", 7, 9)]
+    list(progress.track("ab", "unseen"))
+    assert len(seen) == 3
+
+    def enough(what, done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    worked = []
+    with pytest.raises(KeyboardInterrupt), progress.watched(enough):
+        for item in progress.track("abcd", "work"):
+            worked.append(item)
+    assert worked == ["a", "b"]

@@ -45,13 +45,9 @@ class Forecast:
 
         Returns the forecast in words when it is due, else "".
         """
-        here, self.done = self.done, self.done + 1
-        if not size:
-            return ""
-        self.bytes_a_voxel.append(size / max(self.prepared[here], 1))
-        self.seconds_a_voxel.append(seconds / max(self.source[here] + self.prepared[here], 1))
+        self.note(size, seconds)
         left = len(self.source) - self.done
-        if len(self.bytes_a_voxel) != FIRST or not left:
+        if not size or len(self.bytes_a_voxel) != FIRST or not left:
             return ""
         if self.bytes_to_come > self.free:
             cause = f"{left} more scans need about {amount(self.bytes_to_come)}"
@@ -60,6 +56,13 @@ class Forecast:
             f"forecast: {left} more scans in about {duration(self.seconds_to_come)} and "
             f"{amount(self.bytes_to_come)}; {amount(self.free)} are free"
         )
+
+    def note(self, size: int, seconds: float) -> None:
+        """Count one scan more."""
+        here, self.done = self.done, self.done + 1
+        if size:
+            self.bytes_a_voxel.append(size / max(self.prepared[here], 1))
+            self.seconds_a_voxel.append(seconds / max(self.source[here] + self.prepared[here], 1))
 
     def stopped(self, error: UserError) -> UserError:
         """The error of a disk that filled up, with what the scans not yet prepared need."""

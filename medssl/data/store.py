@@ -149,6 +149,10 @@ class Store:
         """Spatial shape of a prepared item."""
         return tuple(json.loads(self.items.at[item, "shape"]))
 
+    def scan_shape(self, item: str) -> tuple[int, ...]:
+        """Spatial shape of the scan as it was."""
+        return tuple(json.loads(self.items.at[item, "scan_shape"]))
+
     def spacing(self, item: str) -> tuple[float, ...]:
         """Voxel size of a prepared item, mm."""
         return tuple(json.loads(self.items.at[item, "spacing"]))
@@ -186,9 +190,8 @@ class Store:
 
     def scan_boxes(self, item: str) -> np.ndarray:
         """The same boxes in voxels of the scan as it was. Raises UserError LABELS if one lies outside."""
-        shape = tuple(json.loads(self.items.at[item, "scan_shape"]))
         scan = self.affine(item, of_scan=True)
-        return located(self.items.at[item, "boxes"] or "[]", scan, shape, item)
+        return located(self.items.at[item, "boxes"] or "[]", scan, self.scan_shape(item), item)
 
     def affine(self, item: str, of_scan: bool = False) -> np.ndarray:
         """4x4, from voxels of a prepared item, or of its scan as it was, to RAS mm."""

@@ -13,7 +13,7 @@ in intensity alone, so that masks stay where they are; the copy sees crops that 
 """
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from monai.losses import DiceLoss
@@ -34,6 +34,10 @@ from medssl.trainable import StepOutput
 
 class VoCoOmni(VoCo):
     """`decoder` learns with the backbone, and may be handed over to fine-tuning."""
+
+    later: ClassVar = (
+        "pseudo_from"  # the option that names the step from which on a step costs more
+    )
 
     def __init__(
         self, backbone: nn.Module, augment: Callable[..., Tensor], *,

@@ -6,7 +6,10 @@ line, pipelines and notebooks all come in through `start`, which first looks whe
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medssl.config import Config
 
 
 def call(verb: str, preset: str = "", /, **values: Any) -> Path | None:
@@ -17,7 +20,15 @@ def call(verb: str, preset: str = "", /, **values: Any) -> Path | None:
     return start(verb, config.of(stage.Config, verb, preset, values))
 
 
-def start(verb: str, config: Any) -> Path | None:
+def asked(verb: str, words: list[str]) -> "Config":
+    """What the words behind a verb ask for, checked. Raises UserError naming all that is wrong."""
+    from medssl import config
+
+    stage = importlib.import_module(f"medssl.stages.{verb}")
+    return config.load(stage.Config, verb, words, getattr(stage, "TABLES", None))
+
+
+def start(verb: str, config: "Config") -> Path | None:
     """Run a stage, unless its `out` lies where nobody may write."""
     if getattr(config, "out", None) is not None:
         from medssl.data.out import check_out

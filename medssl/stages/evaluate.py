@@ -26,7 +26,7 @@ from medssl.data.manifest import Manifest
 from medssl.data.preprocess import restore
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
-from medssl.data.truths import Answers, BoxLists, Masks
+from medssl.data.truths import Answers, BoxLists, Masks, Truths
 from medssl.describe import words
 from medssl.errors import UserError
 from medssl.evaluation.baseline import Baseline
@@ -83,31 +83,10 @@ class Config(Base, Hardware):
 def run(config: Config) -> Path:
     task, about = load_task(config.run, config.take())
     of_run = run_folder.read_config(config.run)
-    store = Store.read_from(config.store or Path(of_run["store"]))
-    manifest = Manifest.read(store.manifest)
-    _check_recipe(store, about)
-    store.check_current(manifest)
-    splits, fold = config.splits or of_run.get("splits"), of_run.get("fold", 0)
-    if splits:
-        store.items = resplit(
-            store.items, Path(splits), fold if config.fold is None else config.fold
-        )
-    truths = truths_of(type(task), store, about["target"], task.classes, {**of_run, "others": True})
-    if config.lesions and not isinstance(truths, Masks):
-        raise UserError(
-            "CONFIG", "lesions=true", f"counts parts of masks, and the task learnt from {task.learns}",
-            "leave it out",
-        )  # fmt: skip
-    asked, labelled = of_splits(store.items, [config.split]), truths.labelled()
-    truths.read(task.classes)
-    known = labelled.index if truths.targets is None else truths.targets
-    items = asked[asked.index.isin(known)]
-    if items.empty:
-        raise UserError(
-            "EMPTY", store.folder, f"no labelled scan has the split {config.split!r}",
-            "choose another split=, or give splits= to `medssl index`",
-        )  # fmt: skip
+    manifest, truths, asked, items = scans_of(config, task, about, of_run)
+    store = truths.store
     remarks = truths.remarks(items, task.classes, strict=False)
+    labelled = truths.labelled()
     remarks += [
         f"{n} scans are of {name}, which the model has not learnt: they are left out"
         for name, n in sorted(truths.holding(asked[asked.index.isin(labelled.index)]).items())
@@ -191,6 +170,37 @@ def run(config: Config) -> Path:
     )
     say(f"report: {report}")
     return out
+
+
+def scans_of(
+    config: Config, task, about: dict, of_run: dict
+) -> tuple[Manifest, Truths, pd.DataFrame, pd.DataFrame]:
+    """What is known of the store's scans, those of the split, and those of them that are scored."""
+    store = Store.read_from(config.store or Path(of_run["store"]))
+    manifest = Manifest.read(store.manifest)
+    _check_recipe(store, about)
+    store.check_current(manifest)
+    splits, fold = config.splits or of_run.get("splits"), of_run.get("fold", 0)
+    if splits:
+        store.items = resplit(
+            store.items, Path(splits), fold if config.fold is None else config.fold
+        )
+    truths = truths_of(type(task), store, about["target"], task.classes, {**of_run, "others": True})
+    if config.lesions and not isinstance(truths, Masks):
+        raise UserError(
+            "CONFIG", "lesions=true", f"counts parts of masks, and the task learnt from {task.learns}",
+            "leave it out",
+        )  # fmt: skip
+    asked, labelled = of_splits(store.items, [config.split]), truths.labelled()
+    truths.read(task.classes)
+    known = labelled.index if truths.targets is None else truths.targets
+    items = asked[asked.index.isin(known)]
+    if items.empty:
+        raise UserError(
+            "EMPTY", store.folder, f"no labelled scan has the split {config.split!r}",
+            "choose another split=, or give splits= to `medssl index`",
+        )  # fmt: skip
+    return manifest, truths, asked, items
 
 
 def groups_of(manifest: Manifest, items: pd.DataFrame, name: str) -> pd.Series:

@@ -29,7 +29,7 @@ from medssl.data.subset import few, of_splits
 from medssl.data.truths import TRUTHS, Truths
 from medssl.describe import plain, shareable
 from medssl.errors import UserError
-from medssl.progress import say
+from medssl.progress import say, track
 from medssl.tasks.base import TASKS
 from medssl.trainable import checked
 from medssl.training import run_folder
@@ -89,23 +89,9 @@ class Config(Base):
 
 def run(config: Config) -> Path:
     config = checked_parts(config, TABLES)
-    kind = resolve(config.task.name, TASKS, "task")
-    _check_asked(config, kind)
-    store = Store.read_from(config.store)
-    if config.splits:
-        store.items = resplit(store.items, config.splits, config.fold)
-    # A column as the user's table calls it.
-    columns = [f"label_{t}" if f"label_{t}" in store.items else t for t in config.target]
+    truths, train, validation = scans_of(config)
+    store, columns = truths.store, truths.columns
     config = config.model_copy(update={"target": columns})
-    truths = truths_of(kind, store, columns, config.classes, config.model_dump())
-    labelled = truths.labelled()
-    train = few(of_splits(labelled, ["train"]), config.labelled, config.draw, truths.stratify)
-    validation = few(of_splits(labelled, ["val"]), config.validation, 0, truths.stratify)
-    if train.empty:
-        raise UserError(
-            "EMPTY", config.store, "no labelled scan has the split train",
-            "give splits= or labels= to `medssl index`, then prepare again",
-        )  # fmt: skip
     torch.manual_seed(config.fit.seed)
     backbone, description, parent = backbone_of(
         store, config.backbone, config.arch, config.from_scratch
@@ -116,7 +102,7 @@ def run(config: Config) -> Path:
     remarks = [f"training: {r}" for r in truths.remarks(train, classes, strict=True)]
     remarks += [f"validation: {r}" for r in truths.remarks(validation, classes, strict=True)]
     remarks += truths.gaps(train, validation)
-    _refuse_leaks(parent, labelled, train, config)
+    _refuse_leaks(parent, truths.labelled(), train, config)
     task = config.task.build(
         TASKS, "task", backbone, config.augment, classes, store.recipe.value_range
     )
@@ -161,7 +147,8 @@ def run(config: Config) -> Path:
         for at in fit(task, read, config.fit, optim, config.out):
             earlier = [r["validation"] for r in at.log.rows() if r.get("validation") is not None]
             best = max([best, *earlier])
-            score = task.validate(truths.held_out(validation))
+            cases = track(truths.held_out(validation), "validate", len(validation), "scans")
+            score = task.validate(cases)
             if score is not None:
                 at.log.write(at.step, validation=score)
                 say(f"step {at.step}: validation {score:.4f}")
@@ -177,6 +164,27 @@ def run(config: Config) -> Path:
                 say(f"step {at.step}: no gain in {config.patience} validations; training ends here")
                 break
     return run_folder.finished(config.out)
+
+
+def scans_of(config: Config) -> tuple[Truths, pd.DataFrame, pd.DataFrame]:
+    """What is known of the store's scans, those that are trained on and those that validate."""
+    kind = resolve(config.task.name, TASKS, "task")
+    _check_asked(config, kind)
+    store = Store.read_from(config.store)
+    if config.splits:
+        store.items = resplit(store.items, config.splits, config.fold)
+    # A column as the user's table calls it.
+    columns = [f"label_{t}" if f"label_{t}" in store.items else t for t in config.target]
+    truths = truths_of(kind, store, columns, config.classes, config.model_dump())
+    labelled = truths.labelled()
+    train = few(of_splits(labelled, ["train"]), config.labelled, config.draw, truths.stratify)
+    validation = few(of_splits(labelled, ["val"]), config.validation, 0, truths.stratify)
+    if train.empty:
+        raise UserError(
+            "EMPTY", config.store, "no labelled scan has the split train",
+            "give splits= or labels= to `medssl index`, then prepare again",
+        )  # fmt: skip
+    return truths, train, validation
 
 
 def _check_asked(config: Config, kind: type) -> None:

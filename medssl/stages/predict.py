@@ -36,6 +36,7 @@ from medssl.privacy import scrub_names
 from medssl.progress import say, track
 from medssl.stages.finetune import check_fits, load_task
 from medssl.tasks.ensemble import Ensemble
+from medssl.training.checkpoint import read_card
 from medssl.training.hardware import Hardware
 
 ARCHIVE, VOLUMES, BOXES = "archive", "volumes.csv", "boxes.csv"
@@ -78,21 +79,14 @@ class Config(Base, Hardware):
 
 
 def run(config: Config) -> Path:
-    paths, root = _asked(config.scans)
-    task, about, weights = _models(config)
-    recipe = Recipe(**about["recipe"])
-    rows = scan_files(paths, root, config.modality, config.ids)
-    if not rows:
-        raise UserError("EMPTY", config.scans, "holds no file", "give a folder that holds scans")
+    task, about = _models(config)
+    recipe, weights = Recipe(**about["recipe"]), weights_of(config)
+    rows, names, done = scans_of(config, weights)
     used = [r for r in rows if r.verdict == "used"]
     refused = [(r.id, r.code, scrub_names(r.reason, r.files)) for r in rows if not r.used]
-    config.out.mkdir(parents=True, exist_ok=True)
-    names = _names(root, rows, weights)
-    done = set() if config.overwrite else _done(config.out, names)
     if done:
         say(f"{len(done)} scans were predicted before, by this model; going on")
-    if not config.overwrite:
-        _refuse_existing(config.out, [r.id for r in used if r.id not in done])
+    config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "private").mkdir(mode=0o700, exist_ok=True)
     write_csv(config.out / NAMES, names, private=True)
     scores, boxes, remarks = [], [], defaultdict(list)
@@ -152,6 +146,21 @@ def run(config: Config) -> Path:
     return config.out
 
 
+def scans_of(config: Config, weights: str) -> tuple[list[Row], pd.DataFrame, set[str]]:
+    """What lies at `scans`, used or refused; which file each id stands for; and the ids of those that the
+    model of these weights has predicted before. Raises UserError."""
+    paths, root = _asked(config.scans)
+    rows = scan_files(paths, root, config.modality, config.ids)
+    if not rows:
+        raise UserError("EMPTY", config.scans, "holds no file", "give a folder that holds scans")
+    names = _names(root, rows, weights)
+    if config.overwrite:
+        return rows, names, set()
+    done = _done(config.out, names)
+    _refuse_existing(config.out, [r.id for r in rows if r.used and r.id not in done])
+    return rows, names, done
+
+
 def _asked(scans: Path) -> tuple[list[Path], Path]:
     """The scans and folders to predict, and the folder from which their ids are seen.
 
@@ -172,8 +181,14 @@ def _asked(scans: Path) -> tuple[list[Path], Path]:
     return named, Path(os.path.commonpath([os.path.abspath(folder) for folder in folders]))
 
 
-def _models(config: Config) -> tuple[Ensemble, dict, str]:
-    """The run and those beside it, the first one's card, and a hash that stands for all weights."""
+def weights_of(config: Config) -> str:
+    """Hashes that stand for the weights of all models."""
+    cards = (read_card(run) for run in (config.run, *config.also))
+    return "+".join(card["weights_sha256"] for card in cards)
+
+
+def _models(config: Config) -> tuple[Ensemble, dict]:
+    """The run and those beside it, and the first one's card."""
     loaded = [load_task(run, config.take()) for run in (config.run, *config.also)]
     first = loaded[0][1]
     for run, (_, about) in zip(config.also, loaded[1:], strict=True):
@@ -182,8 +197,7 @@ def _models(config: Config) -> tuple[Ensemble, dict, str]:
                 "MISMATCH", run, f"its {', '.join(other)} is not that of {config.run.name}",
                 "average runs of the same question on scans prepared alike",
             )  # fmt: skip
-    weights = "+".join(about["weights_sha256"] for _, about in loaded)
-    return Ensemble([task for task, _ in loaded]), first, weights
+    return Ensemble([task for task, _ in loaded]), first
 
 
 def _apart(task: Ensemble, spread: np.ndarray | None) -> dict[str, float]:

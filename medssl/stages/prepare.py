@@ -58,12 +58,18 @@ class Outcome:
 
 
 def run(config: Config) -> Path:
-    manifest = Manifest.read(config.manifest)
-    splits.check(manifest.table)  # a manifest may have been edited by hand
-    _check_pseudonyms(manifest)
+    manifest = manifest_of(config)
     config.out.mkdir(parents=True, exist_ok=True)
     with alone_in(config.out):
         return _write_store(manifest, config)
+
+
+def manifest_of(config: Config) -> Manifest:
+    """The manifest that is asked for, checked. Raises UserError."""
+    manifest = Manifest.read(config.manifest)
+    splits.check(manifest.table)  # a manifest may have been edited by hand
+    _check_pseudonyms(manifest)
+    return manifest
 
 
 def _write_store(manifest: Manifest, config: Config) -> Path:

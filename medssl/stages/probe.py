@@ -89,7 +89,7 @@ def run(config: Config) -> Path:
         )  # fmt: skip
     if about["steps"] < (planned := about["config"]["fit"]["steps"]):
         say(f"remark: training stopped at step {about['steps']} of {planned}")
-    train, test = sides = _sides(store, config)
+    train, test = sides = sides_of(store, config)
     refuse_overlap(overlap(about, test), config.run, config.allow_overlap)
     look_alikes(about, test)
     names = (
@@ -140,7 +140,7 @@ def run(config: Config) -> Path:
     return out
 
 
-def _sides(store: Store, config: Config) -> list[pd.DataFrame]:
+def sides_of(store: Store, config: Config) -> list[pd.DataFrame]:
     """The items that are learnt from and those asked about, of different patients."""
     items = with_target(store, config.target) if config.target else with_masks(store)
     train, test = sides = [of_splits(items, splits) for splits in (config.train, config.test)]

@@ -93,10 +93,7 @@ def run(config: Config) -> Path:
     device, threads = config.take(), torch.get_num_threads()
     store = Store.read_from(config.store)
     other = Store.read_from(config.against) if config.against else None
-    unit = "scans" if store.ndim == 2 else config.unit
-    scope = config.scope
-    if scope == "auto":
-        scope = "volume" if unit == "slices" and config.keep != "coreset" else "cohort"
+    unit, scope = unit_and_scope(config, store)
     _check(config, unit, scope)
     if other and other.ndim != store.ndim:
         raise _mismatch("against", other, other.ndim, store.ndim, "axes")
@@ -145,6 +142,14 @@ def run(config: Config) -> Path:
     say(f"kept {kept} of {len(table)} {unit} ({kept / len(table):.1%})")
     say(f"report: {page}")
     return config.out
+
+
+def unit_and_scope(config: Config, store: Store) -> tuple[str, str]:
+    """What is compared, slices or scans, and within what."""
+    unit = "scans" if store.ndim == 2 else config.unit
+    if config.scope != "auto":
+        return unit, config.scope
+    return unit, "volume" if unit == "slices" and config.keep != "coreset" else "cohort"
 
 
 def _check(config: Config, unit: str, scope: str) -> None:

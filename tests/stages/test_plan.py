@@ -1,0 +1,311 @@
+"""Plans are compared with what then happens in tests/benchmarks/test_bench_plan.py."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from medssl import cli
+from medssl.data.manifest import Manifest
+from medssl.data.store import Store
+from medssl.errors import UserError
+from medssl.stages import asked, plan
+from medssl.stages.plan import scans, stores, training
+from medssl.stages.plan.answer import Figure
+from medssl.stages.plan.rehearsal import Loop, NoMemory, Rehearsal, rehearse
+from medssl.stages.plan.training import _Timed
+from medssl.training.checkpoint import sha256
+from medssl.training.loop import Fit
+from tests.stages.conftest import FIT, TINY
+
+VOCO = {"backbone": TINY, "method": {"size": [8, 8, 8], "width": 16}}
+TUNE = {"task": {"size": [16, 16, 16], "width": 4}, "classes": {1: "ball"}}
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path_factory, monkeypatch):
+    """Where temporary folders are made: nothing may be left there."""
+    folder = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    assert list(folder.iterdir()) == []
+
+
+def medssl(*words):
+    return CliRunner().invoke(cli.app, [str(word) for word in words])
+
+
+def files(folder: Path) -> dict:
+    return {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_plan_before_a_command_says_what_it_costs_and_runs_nothing(segmented, tmp_path):
+    out, told = tmp_path / "run", tmp_path / "plan.json"
+    result = medssl(
+        "plan", f"out={told}", "pretrain", "voco_small", f"store={segmented / 'store'}", f"out={out}",
+        "backbone.channels=4,8", "method.size=8,8,8", "method.width=16", "fit.steps=4000",
+        "fit.every=1500", "fit.batch_size=2",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    shown = {line.split("  ")[0] for line in result.stdout.splitlines()}
+    assert {"time", "memory", "disk", "batch size"} <= shown and not out.exists()
+    found = json.loads(told.read_text())
+    parts = found["parts"]
+    assert (parts["steps"], parts["checkpoints"]) == (4000, 3)  # 1500, 3000, 4000
+    assert found["seconds"]["amount"] == pytest.approx(
+        parts["start"] + 4000 * parts["step"] + 3 * parts["checkpoint"]
+    )
+    assert 0 < parts["step"] < parts["start"]
+    assert 2e8 < found["memory"]["amount"] < found["memory"]["room"]
+    assert found["batch"]["asked"] == 2
+    weights = (segmented / "voco/model/weights.safetensors").stat().st_size
+    assert 3 * weights < found["disk"]["amount"] < found["disk"]["room"]
+    assert "5 of 4000 steps timed" in result.stdout and str(tmp_path) not in told.read_text()
+
+
+def test_of_a_run_that_was_cut_off_the_rest_is_planned_and_it_is_left_as_it_is(segmented, tmp_path):
+    run = tmp_path / "voco"
+    shutil.copytree(segmented / "voco", run)
+    shutil.rmtree(run / "checkpoints/step-00000006")
+    given = dict(**VOCO, store=segmented / "store", out=run, fit=FIT)
+    before = files(run)
+    found = plan.forecast("pretrain", "voco_small", **given)
+    assert (found.parts["steps"], found.parts["checkpoints"]) == (3, 1)
+    assert "goes on from step 3 of 6" in str(found)
+    with pytest.raises(UserError, match="other settings: fit.steps") as error:
+        plan.forecast("pretrain", "voco_small", **{**given, "fit": {**FIT, "steps": 7}})
+    assert error.value.where == str(run) and files(run) == before
+
+
+def test_a_part_of_the_validation_is_timed_and_all_of_it_counted(segmented, tmp_path, monkeypatch):
+    seen = []
+
+    def few(verb, config, *more):
+        seen.append(rehearse(verb, config, *more))
+        return seen[-1]
+
+    monkeypatch.setattr(training, "rehearse", few)
+    monkeypatch.setattr(training, "FEW", 1)
+    found = plan.forecast(
+        "finetune", "few_labels", **TUNE, arch=TINY, store=segmented / "store", out=tmp_path / "run",
+        fit={**FIT, "steps": 600, "every": 100}, patience=3,
+    )  # fmt: skip
+    one, trained = (seen[0].loop(*which) for which in (("validate", 1), ("train",)))
+    assert one.total == 1  # of two validation scans
+    sizes = [n for n in trained.seconds]
+    assert found.parts["checkpoint"] == pytest.approx(
+        sizes[-1] - found.parts["step"] + one.seconds[0], rel=0.2
+    )
+    assert found.parts["checkpoints"] == 6 and "patience=3 may end it before" in str(found)
+    assert not (tmp_path / "run").exists()
+
+
+def test_prepare_goes_on_where_it_was_cut_off(cohort, tmp_path):
+    given = dict(manifest=cohort / "out/m", recipe={"spacing": [1.2, 1.2, 1.2]})
+    store = tmp_path / "store"
+    shutil.copytree(cohort / "out/store", store)
+    whole = Store.read_from(store)
+    for id in Manifest.read(given["manifest"]).used["id"][6:]:
+        (store / f"arrays/{whole.items.at[id, 'key']}.json").unlink()
+    before = files(store)
+    found = plan.forecast("prepare", "mr_crop", **given, out=store)
+    assert "goes on from scan 6 of 10; 4 of 4 scans prepared" in str(found)
+    assert files(store) == before
+    arrays = sum(p.stat().st_size for p in (store / "arrays").iterdir())
+    assert found.disk.amount == pytest.approx(0.4 * arrays, rel=0.3)
+
+
+@pytest.fixture
+def two_at_a_time(monkeypatch):
+    monkeypatch.setattr(scans, "FEW", 2)
+    monkeypatch.setattr(scans, "MANY", 2)
+
+
+def test_predict_is_tried_on_the_smallest_and_the_largest_scan(
+    cohort, segmented, tmp_path, two_at_a_time
+):
+    given = dict(run=segmented / "tuned", scans=cohort / "images", modality="MR")
+    found = plan.forecast("predict", **given, out=tmp_path / "new")
+    assert "2 of 10 scans predicted" in str(found) and not (tmp_path / "new").exists()
+    assert 0 < found.memory.amount < found.memory.room
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done/case_0.nii.gz").write_bytes(b"")
+    with pytest.raises(UserError, match="EXISTS .* 1 earlier predictions"):
+        plan.forecast("predict", **given, out=tmp_path / "done")
+
+
+def test_evaluate_is_tried_on_some_scans_of_the_split(segmented, two_at_a_time):
+    before = files(segmented / "tuned")
+    found = plan.forecast("evaluate", run=segmented / "tuned", split="train", allow_overlap=True)
+    assert "2 of 6 scans scored" in str(found) and files(segmented / "tuned") == before
+
+
+def test_reduce_and_probe_are_tried_on_a_part_of_the_store(segmented, tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "FEW", 2)
+    monkeypatch.setattr(stores, "READ", 1)
+    found = plan.forecast("reduce", store=segmented / "store", out=tmp_path / "selection")
+    assert "2 of 6 scans read" in str(found)
+    options = {"store": segmented / "store", "probes": ["knn", "dense"], "out": tmp_path / "probe"}
+    found = plan.forecast("probe", run=segmented / "voco", **options, allow_overlap=True)
+    assert "4 of 10 scans looked at" in str(found) and not list(tmp_path.iterdir())
+
+
+def test_what_grows_grows_by_its_own_measure():
+    loops = [
+        Loop("read", 0, 3, [1.0, 9.0, 10.0, 11.0]),  # the first item warms up
+        Loop("read", 0, 2, [11.0, 12.0, 13.0]),
+        Loop("fit", 0, 1, [16.0, 17.0]),
+    ]
+    found = Rehearsal(loops, 18.0, 0)
+    assert stores._grown(found, {}) == 0
+    assert stores._grown(found, {("read", 0): (3, 1)}) == 2 * 3
+    assert stores._grown(found, {("read", 1): (1, 5), ("fit", 0): (4, 9)}) == 4 * 3 + 3 * 1
+
+
+def test_scans_are_spread_over_sizes_and_the_others_follow_from_the_pace():
+    sizes = [50, 10, 40, 20, 30]
+    assert scans.spread(sizes, 3) == [0, 1, 4] and scans.spread(sizes, 9) == [0, 1, 2, 3, 4]
+    loop = Loop("predict", 0, 3, [0.0, 60.0, 61.0, 64.0])  # 0.1 s a voxel, but for the first
+    assert scans.beyond(loop, sizes, [0, 1, 4]) == pytest.approx(0.1 * (40 + 20))
+    assert scans.beyond(loop, [1, 1, 1], [0, 1, 2]) == 0
+    assert scans.enough([10**9]) == scans.FEW and scans.enough([1]) == scans.MANY
+
+
+def steps(seconds, memory, every, workers=0, changes=False, gpu=0):
+    times = [0.0]
+    for each in seconds:
+        times.append(times[-1] + each)
+    loop = Loop("train", 0, len(seconds), times, memory, [0] * len(times))
+    fit = Fit(steps=len(seconds), every=every, workers=workers)
+    return _Timed(Rehearsal([loop], times[-1] + 5, memory[-1], gpu), fit, changes)
+
+
+def test_a_step_is_told_from_a_checkpoint_and_from_what_is_done_once():
+    one = steps([9, 2, 2, 7, 2, 3, 2, 5], [100] + [400] * 8, every=4)
+    assert (one.step, one.checkpoint, one.timed) == (2, 3, 5)
+    assert one.start == 5 + 7 + 2 + 1  # the first step, the first checkpoint, one slow step
+    assert (one.first, one.full, one.held) == (100, 400, 400)
+    twice = steps([9, 2, 2, 7, 4, 4, 4, 6], [100] * 9, every=4, changes=True)
+    assert (twice.step, twice.later, twice.checkpoint) == (2, 4, 2)
+
+
+@pytest.fixture
+def fitting(monkeypatch, tmp_path):
+    """Plans of a training that holds 1 GB and as much a sample, of which `free` is there; a step takes a
+    second, after the first checkpoint three of a method that does more from some step on."""
+
+    def made(batch_size, free, fails_from=10**9, preset="mae", **fit):
+        def rehearsal(verb, config, *_):
+            size, every = config.fit.batch_size, config.fit.every
+            if size >= fails_from:
+                raise NoMemory
+            tried.append(config)
+            (config.out / "checkpoints/step-1").mkdir(parents=True)
+            for name in training.LOGS:
+                (config.out / name).write_text("")
+            slow = 3 if config.method.options.get("pseudo_from") == every else 1
+            times = [float(i) for i in range(every)]
+            times += [every + float(i) * slow for i in range(every + 1)]
+            held = [10**9] + [int(1e9 * (1 + size))] * (len(times) - 1)
+            loop = Loop("train", 0, len(times) - 1, times, held, [0] * len(times))
+            return Rehearsal([loop], times[-1] + 1, held[-1])
+
+        tried = []
+        monkeypatch.setattr(training, "rehearse", rehearsal)
+        monkeypatch.setattr(training, "free_memory", lambda: int(free))
+        given = {"batch_size": batch_size, **fit}
+        found = plan.forecast("pretrain", preset, out=tmp_path / "run", fit=given)
+        return found, [config.fit.batch_size for config in tried]
+
+    return made
+
+
+def test_the_largest_batch_follows_from_two(fitting):
+    found, tried = fitting(4, free=20e9)
+    assert tried == [2, 4] and found.batch.largest == 17  # (20 - 2 GB to spare - 1 GB) / 1 GB
+    assert found.memory.amount == 5e9 and not found.warnings
+
+
+def test_a_batch_that_does_not_fit_is_not_tried_but_told(fitting):
+    found, tried = fitting(8, free=7e9)
+    assert tried == [4] and found.memory.amount == 9e9
+    assert found.warnings == ["memory: 9 GB are needed, 7 GB there are; a batch of 5 would fit"]
+    assert found.parts["step"] == 2  # twice as long as one of half the samples
+
+
+def test_a_batch_that_is_killed_is_tried_with_fewer(fitting):
+    found, tried = fitting(8, free=100e9, fails_from=3)
+    assert tried == [2] and "8 did not fit" in str(found)
+    with pytest.raises(UserError, match="not even a batch of one sample fits"):
+        fitting(8, free=100e9, fails_from=1)
+
+
+def test_what_a_method_only_does_later_is_timed_and_counted_from_there(fitting):
+    found, _ = fitting(4, free=20e9, preset="voco_omni_small")
+    steps, later = (found.parts[key] for key in ("steps", "later_steps"))
+    assert (steps, later) == (200, 200)
+    assert (found.parts["step"], found.parts["later_step"]) == (1, 3)
+    assert found.seconds.amount == pytest.approx(found.parts["start"] + 200 + 600, abs=20)
+    never, _ = fitting(4, free=20e9, preset="voco_omni_small", steps=150)
+    assert never.parts["later_steps"] == 0 and "from step" not in str(never)
+
+
+def test_a_process_that_is_killed_is_short_of_memory(cohort, tmp_path, monkeypatch):
+    (tmp_path / "hungry.py").write_text(
+        "import os, signal, torch\n"
+        "class Hungry(torch.nn.Module):\n"
+        "    def __init__(self, backbone, augment, *, how: str = ''):\n"
+        "        super().__init__()\n"
+        "        if how == 'torch':\n"
+        '            raise RuntimeError("can\'t allocate memory: you tried to allocate 1 bytes")\n'
+        "        if how == 'fault':\n"
+        "            torch.zeros(2) @ torch.zeros(3)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["method=hungry:Hungry", f"store={cohort / 'out/store'}", f"out={tmp_path / 'run'}"]
+    config = asked("pretrain", [*words, "backbone=res_unet"])
+    with tempfile.TemporaryDirectory() as folder, pytest.raises(NoMemory):
+        rehearse("pretrain", config, Path(folder), config)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["pretrain", "mae", "fit.stepz=4"], "did you mean 'fit.steps'"),
+        (["pretrain", "vocoo"], "there is no such preset"),
+        (["prepare", "--out", "x"], "without dashes"),
+        (["run", "quickstart"], "cannot be planned: it calls other verbs"),
+        (["index", "scans"], "cannot be planned: it reads headers"),
+        (["pretrian", "voco"], "is no verb. Fix: plan one of prepare, reduce, pretrain"),
+        (["outt=plan.json", "pretrain"], "unknown key"),
+        ([], "verb: is required"),
+        (["evaluate", "nowhere"], "CHECKPOINT nowhere"),
+        (["prepare", "manifest=nowhere"], "MANIFEST .: there is no nowhere"),
+    ],
+)
+def test_what_cannot_be_planned_is_told_as_the_command_itself_would(words, told):
+    result = medssl("plan", *words)
+    assert result.exit_code == 2 and told in result.output and "Fix: " in result.output
+
+
+def test_the_stage_s_own_errors_name_the_folders_that_were_given(cohort, tmp_path):
+    store = tmp_path / "nothing"
+    with pytest.raises(UserError, match="STORE .*nothing: holds no readable") as error:
+        plan.forecast("pretrain", "mae_small", store=store, out=tmp_path / "run")
+    assert error.value.where == str(store)
+
+
+def test_plans_add_up():
+    one = plan.Plan("finetune", Figure(60, "", 0), Figure(5, "", 9), Figure(7, "", 30), busy=0.5)
+    two = plan.Plan("evaluate", Figure(30, "", 0), Figure(8, "", 9), Figure(1, "", 25))
+    found = plan.total({"few": (3, one), "scores": (2, two)})
+    assert (found.seconds.amount, found.memory.amount, found.disk.amount) == (240, 8, 23)
+    assert found.disk.room == 25 and found.busy == pytest.approx(90 / 240)
+    assert "3 x few, 1m00s each; 2 x scores, 0m30s each" in str(found)
+    assert one.times(5).seconds.amount == 300
+    assert any("alone, about 2m30s" in words for words in found.warnings)
+    assert "disk: 35 B are needed, 30 B are free" in one.times(5).warnings[0]
