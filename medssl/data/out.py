@@ -14,7 +14,7 @@ from medssl.data.paths import scan_list
 from medssl.data.store import Store
 from medssl.errors import UserError
 
-KEYS = ("scans", "source", "manifest", "store", "run")  # that lead to scans
+KEYS = ("scans", "source", "manifest", "store", "run", "runs")  # that lead to scans
 # What marks a folder, what it is, and the verbs that may write to it again.
 MADE = {
     "store.json": ("a store", ("prepare",)),
@@ -36,8 +36,10 @@ def check_out(verb: str, config: object) -> None:
             cause = f"lies inside the store {folder.name}, where only `medssl prepare` writes"
             raise UserError("CONFIG", f"out={out}", cause, ELSEWHERE)
     for key in KEYS:
-        path = getattr(config, key, None)
-        if isinstance(path, Path):
+        given = getattr(config, key, None)
+        for path in given if isinstance(given, list) else [given]:
+            if not isinstance(path, Path):
+                continue
             for scans in scan_list(path) if key == "scans" else scans_behind(path, key == "source"):
                 refuse_inside(out, scans)
 

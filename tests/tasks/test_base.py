@@ -29,8 +29,8 @@ def test_contract(name, ndim):
     backbone = build("res_unet", in_channels=2, channels=[4, 8], ndim=ndim)
     classes, target, n = ASKED[name]
     if name == "detection":  # a box in the first sample, none in the second
-        target = torch.full((2, 1, 2 * ndim + 1), torch.nan)
-        target[0, 0] = torch.tensor([2.0] * ndim + [12.0] * ndim + [2])
+        target = torch.full((2, 1, 2 * ndim + 2), torch.nan)
+        target[0, 0] = torch.tensor([2.0] * ndim + [12.0] * ndim + [2, 0])
     part = Part(name=name, size=[16] * ndim)
     task = part.build(TASKS, "task", backbone, Augment(), classes, (-1.0, 1.0))
     assert task.crops.size == (16,) * ndim and task.backbone is backbone
