@@ -33,7 +33,6 @@ CASES = {
     "E4-evaluate": ("evaluate r resample=100", "resample", "'resamples'"),
     "E4-compare": ("compare r s baselin=r", "baselin", "'baseline'"),
     "E4-study": ("study store=s methods=mae drawz=2", "drawz", "'draws'"),
-    "E4-plan": ("plan pretrain mae fit.step=1", "fit.step", "'fit.steps'"),
     "E4-runs": ("runs ls r tsk=detection", "tsk", "'task'"),
     "E5-what": ("runs list", "what", "'show'"),
     "E4-plan": ("plan outt=p.json pretrain mae", "outt", "'out'"),
