@@ -36,7 +36,6 @@ CASES = {
     "E4-plan": ("plan pretrain mae fit.step=1", "fit.step", "'fit.steps'"),
     "E4-runs": ("runs ls r tsk=detection", "tsk", "'task'"),
     "E5-what": ("runs list", "what", "'show'"),
-    "E4-plan": ("plan outt=p.json pretrain mae", "outt", "'out'"),
     "E5-plan": ("plan index SCANS", "plan index", "pretrain"),
     "E4-predict": ("predict r s overwrit=true", "overwrit", "'overwrite'"),
     "E4-probe": ("probe r storage=s", "storage", "'store'"),
