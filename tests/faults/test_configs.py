@@ -35,6 +35,7 @@ CASES = {
     "E4-study": ("study store=s methods=mae drawz=2", "drawz", "'draws'"),
     "E4-runs": ("runs ls r tsk=detection", "tsk", "'task'"),
     "E5-what": ("runs list", "what", "'show'"),
+    "E4-plan": ("plan outt=p.json pretrain mae", "outt", "'out'"),
     "E5-plan": ("plan index SCANS", "plan index", "pretrain"),
     "E4-predict": ("predict r s overwrit=true", "overwrit", "'overwrite'"),
     "E4-probe": ("probe r storage=s", "storage", "'store'"),
