@@ -24,7 +24,7 @@ from medssl.progress import say
 from medssl.reports import comparison
 from medssl.reports.scores import probability
 from medssl.training import registry
-from medssl.training.registry import Run
+from medssl.training.run import Figure, Run
 from medssl.training.run_folder import FREE
 
 
@@ -163,8 +163,7 @@ def _say(table, base: str) -> None:
     """The main figure of every run, on the terminal."""
     main = table[table["main"]]
     for row in main.to_dict("records"):
-        figure = registry.Figure(**row)
-        words = f"{row['figure']}, {row['run']}: {figure}"
+        words = f"{row['figure']}, {row['run']}: {Figure(**row)}"
         if row["run"] != base:
             words += (
                 f"; difference to {base} {row['difference']:+z.3f} ({row['difference low']:+z.3f} to "

@@ -32,7 +32,7 @@ from medssl.progress import say
 from medssl.reports import run_card
 from medssl.training import registry
 from medssl.training.log import read_jsonl
-from medssl.training.registry import Run
+from medssl.training.run import Figure, Run
 
 VALIDATION, TEST = "validation", "test"
 COLUMNS = (
@@ -139,7 +139,7 @@ def _row(run: Run, folder: Path) -> dict:
     }  # fmt: skip
 
 
-def _figure(run: Run) -> tuple[str, registry.Figure | None]:
+def _figure(run: Run) -> tuple[str, Figure | None]:
     """The main figure of a run's evaluation, or the first of its probe, and its name."""
     if run.evaluation and run.evaluation.headline:
         name, figure = run.evaluation.headline

@@ -9,6 +9,7 @@ TESTS = [
 ]
 _P, _COMPARE = "medssl/evaluation/significance.py", "medssl/evaluation/comparison.py"
 _BASELINE, _RUNS = "medssl/evaluation/baseline.py", "medssl/training/registry.py"
+_RUN = "medssl/training/run.py"
 MUTANTS = [
     (_P, "2 * (one_side + 1)", "2 * one_side"),
     (_P, "2 * (one_side + 1)", "(one_side + 1)"),
@@ -33,12 +34,12 @@ MUTANTS = [
     (_BASELINE, "(ours.isna() & theirs.isna())", "ours.isna()"),
     (_BASELINE, 'c in told or c.startswith("truth_")', "c in told[:3]"),
     (
-        _RUNS,
+        _RUN,
         "return self.logged\n        return self.saved",
         "return self.logged\n        return self.logged",
     ),
-    (_RUNS, "scored and self.card and scored != self", "scored and self.card and scored == self"),
-    (_RUNS, 'patients.get("pretrain", set()) & ', 'patients.get("train", set()) & '),
+    (_RUN, "scored and self.card and scored != self", "scored and self.card and scored == self"),
+    (_RUN, 'patients.get("pretrain", set()) & ', 'patients.get("train", set()) & '),
     (_RUNS, "entry.name not in left_out and", "True and"),
     (_RUNS, "for line in reversed(lines):", "for line in lines:"),
     (
