@@ -22,6 +22,9 @@ GAINS = [
 ]  # fmt: skip
 
 
+ENOUGH = 3  # draws, under which it is said that they are few
+
+
 @dataclass(frozen=True)
 class Told:
     """What a study found.
@@ -30,7 +33,7 @@ class Told:
     subgroups    rows of `differences`, with group and value before them
     validations  by arm and number of labels what validation scans said of every trial
     trials       the settings tried: of arms that were pretrained, and from scratch
-    cases        by arm the test cases with fewest labels, all draws
+    cases        by arm the test cases with fewest labels, of the first draw
     pretrained   by arm the folder of its pretraining
     pictures     (PNG, caption, alternative text) of single cases
     cautions     what a reader must not miss
@@ -65,8 +68,7 @@ def write(folder: Path, told: Told) -> Path:
     sections = [
         _short(told, curve),
         _gains(told),
-        _labels_saved(study),
-        _shrinking(study),
+        *([_labels_saved(study), _shrinking(study)] if _several(study) else []),
         *([_subgroups(told)] if len(told.subgroups) else []),
         _other_figures(told),
         *([_calibration(told)] if "truth" in next(iter(told.cases.values())) else []),
@@ -134,6 +136,8 @@ def _short(told: Told, curve: bytes) -> Section:
         "intervals over patients, paired between arms; they speak of other patients. How far single draws "
         "lie apart is in the tables."
     )
+    if runs < ENOUGH:
+        text += f" {runs} for each number of labels are few: others may lie elsewhere."
     facts = {"figure": title(told.main), "test patients": study.n_patients,
              "fine-tunings scored": sum(len(r) for r in study.runs.values())}  # fmt: skip
     words = f"{title(told.main)} over the number of labelled scans, and the gain over {SCRATCH}."
@@ -163,6 +167,11 @@ def _verdict(arm: str, gains: pd.DataFrame) -> str:
 def _listed(counts: Sequence[int]) -> str:
     *first, last = map(str, counts)
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def _several(study: Efficiency) -> bool:
+    """Whether there is more than one number of labels to go by."""
+    return len({count for _, count in study.runs}) > 1
 
 
 def _gains(told: Told) -> Section:
@@ -264,7 +273,7 @@ def _calibration(told: Told) -> Section:
     for arm, cases in told.cases.items():
         _, _, figures = answers.results(cases, names)
         drawn += [(f, f"{arm}: {words}", alt) for f, words, alt in figures if "eliability" in words]
-    return Section("Calibration", "With fewest labels, all draws together.", figures=drawn)
+    return Section("Calibration", "With fewest labels, the first draw.", figures=drawn)
 
 
 def _settings(told: Told) -> Section:

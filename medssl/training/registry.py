@@ -13,7 +13,7 @@ from medssl.errors import one_line
 from medssl.progress import say
 from medssl.training.log import read_jsonl, since_best
 from medssl.training.run import Card, Evaluation, Probe, Run, Settings
-from medssl.training.run_folder import held
+from medssl.training.run_folder import NOT_KEPT, held
 
 # Parts of what medssl writes that hold no run, and may hold many files: by a file that tells what it is.
 PARTS = {
@@ -65,7 +65,8 @@ def read(folder: Path) -> Run:
     if not values and card and not (folder / "config.json").exists():
         values = card.config
     config = _checked(Settings, values, "config.json", faults) if values else None
-    if card and not (folder / "model/weights.safetensors").is_file():
+    kept = any((folder / name).is_file() for name in ("model/weights.safetensors", NOT_KEPT))
+    if card and not kept:
         faults.append("model/weights.safetensors is missing")
     if probes := _json(folder, "probe/probe.json", faults):
         read_as = TypeAdapter(dict[str, Probe])

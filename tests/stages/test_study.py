@@ -1,6 +1,7 @@
 """The study: arms, paired fine-tunings, choices on validation scans, resuming, and many at once."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from medssl.config import of
 from medssl.errors import UserError
 from medssl.stages import call, study
 from medssl.training.checkpoint import read_card
+from medssl.training.registry import find, read
 from tests.stages.conftest import TINY
 
 FIT = {"steps": 3, "every": 3, "batch_size": 2}
@@ -152,6 +154,37 @@ def test_one_study_a_folder(keys, done):
         call("study", **{**keys, "draws": 3}, out=done)
 
 
+def test_what_was_not_kept_is_not_taken_for_damage(done):
+    cells = [cell for cell in find(done / "finetune") if (cell / "scored.json").exists()]
+    assert len(cells) == 12 and {read(cell).state for cell in cells} == {"finished"}
+
+
+@pytest.mark.parametrize(
+    "name", ["trained.json", "evaluation/cases.parquet", "evaluation/metrics.json"]
+)
+def test_a_damaged_file_is_named_and_its_fine_tuning_done_again(keys, done, tmp_path, name):
+    out = tmp_path / "study"
+    shutil.copytree(done, out)
+    whole = (out / "table.csv").read_bytes()
+    cell = next(path.parent for path in sorted(out.glob("finetune/voco/*/scored.json")))
+    (cell / name).write_bytes((cell / name).read_bytes()[:10])
+    with pytest.raises(UserError, match=f"{name}: cannot be read") as error:
+        call("study", **keys, out=out)
+    assert f"delete the folder {cell}" in error.value.fix
+    shutil.rmtree(cell)
+    call("study", **keys, out=out)
+    assert (out / "table.csv").read_bytes() == whole
+
+
+def test_arms_of_a_preset_may_stay_out(keys, tmp_path):
+    one = {**keys, "labelled": [2], "draws": 1, "trials": [], "scratch_trials": [], "only": ["mae"]}
+    report = call("study", **one, out=tmp_path / "study")
+    assert set(pd.read_csv(tmp_path / "study/table.csv")["arm"]) == {"from scratch", "mae"}
+    page = report.read_text()  # of one number of labels there is no curve to go along
+    assert "Labels saved" not in page and "When labels are few" not in page
+    assert "1 for each number of labels are few" in page
+
+
 @pytest.mark.parametrize(
     "wrong, told",
     [
@@ -163,6 +196,12 @@ def test_one_study_a_folder(keys, done):
         ({"finetune": {"fit": {"stepps": 9}}}, "did you mean 'fit.steps'"),
         ({"scratch_trials": [{}]}, "let every arm try as often"),
         ({"labelled": []}, "labelled"),
+        ({"labelled": [2, 99]}, "99 scans were asked for, 6 are labelled"),
+        ({"split": "validation"}, "there are test, train, val"),
+        ({"figure": "dices"}, "is no figure"),
+        ({"by": ["age"]}, "found 'age'"),
+        ({"only": ["spark"]}, "the arms are voco, mae"),
+        ({"arms": {"a": {"backbone": "run"}}}, "every arm comes with a backbone"),
     ],
 )
 def test_wrong_keys_are_refused_before_anything_is_done(keys, tmp_path, wrong, told):

@@ -14,7 +14,7 @@ others have not. On Slurm: sbatch --array=1-8 --wrap "medssl study ... out=study
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,13 @@ from pydantic import Field
 from medssl.config import Config as Base
 from medssl.config import Count, merge
 from medssl.data.files import write_json
+from medssl.data.manifest import Manifest
+from medssl.data.store import Store
 from medssl.errors import UserError
+from medssl.evaluation.headline import higher_is_better
+from medssl.progress import say
 from medssl.reports import study as report
+from medssl.stages.evaluate import groups_of
 from medssl.stages.study import arms as of_arms
 from medssl.stages.study import cells as of_cells
 from medssl.stages.study.arms import SCRATCH, Arm, Start
@@ -55,6 +60,7 @@ class Config(Base):
     arms: dict[str, Arm] = Field(
         {}, description="arms by name: pretrain (presets) and keys, or backbone; finetune"
     )
+    only: list[str] = Field([], description="arms of a preset that take part; empty: all")
     labelled: list[Annotated[int, Field(ge=0)]] = Field(
         [2, 4, 8, 16], description="labelled scans to fine-tune on; 0: all", min_length=1
     )
@@ -86,7 +92,7 @@ class Config(Base):
 
 
 def run(config: Config) -> Path:
-    arms = of_arms.named(config.methods, config.backbones, config.arms)
+    arms = of_arms.named(config.methods, config.backbones, config.arms, config.only)
     keys = merge({"store": str(config.store), "fit": {"seed": config.seed}}, config.pretrain)
     folder = config.out / "pretrain"
     chains = {n: of_arms.chain_of(n, a, keys, folder) for n, a in arms.items() if a.pretrain}
@@ -94,26 +100,37 @@ def run(config: Config) -> Path:
     config.out.mkdir(parents=True, exist_ok=True)
     _hold(config)
     with _others(config):
-        work_off([
-            Job(of_arms.mark_of(chain), partial(of_arms.pretrained, chain, config.minutes))
-            for chain in chains.values()
-        ])  # fmt: skip
+        _work("pretraining", {of_arms.mark_of(c): partial(of_arms.pretrained, c, config.minutes)
+                              for c in chains.values()})  # fmt: skip
         starts, baselines = of_arms.starts(arms, chains)
         cells = _cells(config, starts)
-        tried = [c for c in cells if len(config.trials) > 1 and c.draw < config.trial_draws]
-        work_off([Job(c.folder / "trained.json", partial(of_cells.train, c)) for c in tried])
+        tried = [cell for cell in cells if _on_trial(config, cell)]
+        _work("trial", {c.folder / "trained.json": partial(of_cells.train, c) for c in tried})
         validations = of_cells.validations(tried)
         best = {at: max(scores, key=scores.get) for at, scores in validations.items()}
         chosen = [c for c in cells if c.trial == best.get(c.at, 0)]
-        work_off([
-            Job(c.folder / "scored.json", partial(of_cells.score, c, config.split, config.keep))
-            for c in chosen
-        ])  # fmt: skip
+        score = partial(of_cells.score, split=config.split, keep=config.keep)
+        _work("fine-tuning", {c.folder / "scored.json": partial(score, c) for c in chosen})
     with claimed(config.out / "report.html") as mine:
         if mine:  # else another of the same study is writing it
             told = tell(config, starts, baselines, chains, chosen, validations)
             report.write(config.out, told)
     return config.out / "report.html"
+
+
+def _work(what: str, asked: dict[Path, Callable[[], None]]) -> None:
+    """Do all of it, with others, saying how much is done."""
+
+    def told(do: Callable[[], None], mark: Path) -> None:
+        done = sum(path.exists() for path in asked)
+        say(f"study: {what} {done + 1} of {len(asked)}, {mark.parent.relative_to(mark.parents[2])}")
+        do()
+
+    work_off([Job(mark, partial(told, do, mark)) for mark, do in asked.items()])
+
+
+def _on_trial(config: Config, cell: Cell) -> bool:
+    return len(config.trials) > 1 and cell.draw < config.trial_draws
 
 
 def _cells(config: Config, starts: list[Start]) -> list[Cell]:
@@ -137,8 +154,26 @@ def _check(config: Config, arms: dict[str, Arm], chains: dict[str, of_arms.Chain
     for preset, keys in (part for chain in chains.values() for part in chain):
         of_arms.settings(preset, keys)
     anywhere = [Start(name, Path("run"), False, arm.finetune) for name, arm in arms.items()]
-    for cell in _cells(config, [Start(SCRATCH, Path("run"), True, {}), *anywhere]):
+    cells = _cells(config, [Start(SCRATCH, Path("run"), True, {}), *anywhere])
+    for cell in cells:
         cell.settings()
+    if config.pretrain and not chains:
+        cause = "is given, and every arm comes with a backbone"
+        raise UserError("CONFIG", "pretrain", cause, "leave it out, or give methods=")
+    if config.figure:
+        try:
+            higher_is_better(config.figure)
+        except KeyError as error:
+            cause = "is no figure of medssl evaluate"
+            fix = "leave it out for the main one, or name one that metrics.json holds"
+            raise UserError("CONFIG", f"figure={config.figure}", cause, fix) from error
+    # What lies in the store: told now, and not after hours of pretraining.
+    store = Store.read_from(config.store)
+    manifest = Manifest.read(store.manifest)
+    store.check_current(manifest)
+    for name in config.by:
+        groups_of(manifest, store.items, name)
+    of_cells.check_labels(cells, config.split, any(_on_trial(config, cell) for cell in cells))
 
 
 def _hold(config: Config) -> None:

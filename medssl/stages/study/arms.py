@@ -47,16 +47,24 @@ class Start:
 
 
 def named(
-    methods: Sequence[str], backbones: Sequence[Path], arms: dict[str, Arm]
+    methods: Sequence[str],
+    backbones: Sequence[Path],
+    arms: dict[str, Arm],
+    only: Sequence[str] = (),
 ) -> dict[str, Arm]:
-    """Every arm by its name. Raises UserError CONFIG for none, and for two of one name."""
+    """Every arm by its name; of `arms` those of `only`, if that is not empty. Raises UserError CONFIG for
+    none, and for two of one name."""
+    if unknown := set(only) - set(arms):
+        cause = f"names {', '.join(sorted(unknown))}, the arms are {', '.join(arms) or 'none'}"
+        raise UserError("CONFIG", "only", cause, "name some of them")
+    arms = {name: arm for name, arm in arms.items() if name in only or not only}
     given = [(method, Arm(pretrain=method.split("+"))) for method in methods]
     given += [(path.resolve().name, Arm(backbone=path)) for path in backbones]
     given += list(arms.items())
     if not given:
         raise UserError(
             "CONFIG", "methods", "there is nothing to compare with training from scratch",
-            "give methods=PRESET,... or backbones=RUN,...",
+            "give methods=PRESET,... or backbones=RUN,..., or a preset (medssl presets)",
         )  # fmt: skip
     folders = [folder_name(name) for name, _ in given] + [folder_name(SCRATCH)]
     if twice := sorted({name for name in folders if folders.count(name) > 1}):

@@ -2,23 +2,26 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
 from medssl import config as configs
 from medssl.config import flat, merge
 from medssl.data.files import write_json
-from medssl.errors import UserError
-from medssl.progress import say
+from medssl.data.subset import of_splits
+from medssl.errors import UserError, one_line
 from medssl.stages import evaluate, finetune
 from medssl.stages.study.arms import Start, folder_name
 from medssl.training.checkpoint import read_card
 from medssl.training.energy import metered
 from medssl.training.log import minutes_of
+from medssl.training.run_folder import NOT_KEPT
 
+T = TypeVar("T")
 PRESET = "few_labels"
 SHOWN = 3  # cases drawn of each first run
 OWN = {"store", "out", "backbone", "from_scratch", "labelled", "draw", "fit.seed"}
@@ -57,7 +60,25 @@ class Cell:
     @property
     def told(self) -> dict:
         """What training left: validation, labelled, minutes, kwh."""
-        return json.loads((self.folder / "trained.json").read_text())
+        return self.read("trained.json", lambda path: json.loads(path.read_text()))
+
+    @property
+    def cases(self) -> pd.DataFrame:
+        return self.read("evaluation/cases.parquet", pd.read_parquet)
+
+    @property
+    def metrics(self) -> dict:
+        return self.read("evaluation/metrics.json", lambda path: json.loads(path.read_text()))
+
+    def read(self, name: str, reads: Callable[[Path], T]) -> T:
+        """A file of the fine-tuning. Raises UserError RUN if it is damaged."""
+        try:
+            return reads(self.folder / name)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                "RUN", self.folder / name, f"cannot be read ({one_line(error)})",
+                f"delete the folder {self.folder}; the same command does this fine-tuning again",
+            ) from error  # fmt: skip
 
     def settings(self) -> finetune.Config:
         keys = {k: v for k, v in self.keys.items() if k != "preset"}
@@ -104,7 +125,6 @@ def check_keys(given: dict[str, dict], equal: bool) -> None:
 
 def train(cell: Cell) -> None:
     """Fine-tune, and write what validation scans said of it."""
-    say(f"study: {cell}")
     with metered() as cost:
         folder = finetune.run(cell.settings())
     card = read_card(folder)
@@ -112,6 +132,23 @@ def train(cell: Cell) -> None:
     told |= {"minutes": minutes_of(folder), "kwh": cost.kwh}
     write_json(folder / "trained.json", told)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def check_labels(every: Sequence[Cell], split: str, on_trial: bool) -> None:
+    """Raise UserError where a fine-tuning would not have its labels, a trial its validation scans, or the
+    split its cases, before anything is trained."""
+    for cell in {cell.labelled: cell for cell in every}.values():
+        truths, _, validation = finetune.scans_of(cell.settings())
+    if on_trial and validation.empty:
+        raise UserError(
+            "EMPTY", cell.keys["store"], "no validation scan can choose among the trials",
+            "give some labelled scans the split val, or give one trial only",
+        )  # fmt: skip
+    labelled = truths.labelled()
+    if of_splits(labelled, [split]).empty:
+        there = ", ".join(sorted(labelled["split"].replace("", "none").unique()))
+        cause = f"no labelled scan has it; there are {there}"
+        raise UserError("CONFIG", f"split={split}", cause, "name one of them")
 
 
 def score(cell: Cell, split: str, keep: bool) -> None:
@@ -126,6 +163,7 @@ def score(cell: Cell, split: str, keep: bool) -> None:
     )  # fmt: skip
     write_json(cell.folder / "scored.json", cell.told)
     if not keep:
+        (cell.folder / NOT_KEPT).touch()
         (cell.folder / "model/weights.safetensors").unlink(missing_ok=True)
 
 
@@ -133,13 +171,7 @@ def validations(tried: Sequence[Cell]) -> dict[tuple[str, int], dict[int, float]
     """Of each arm and number of labels the mean score on validation scans of every trial."""
     scores: dict[tuple[str, int], dict[int, list[float]]] = {}
     for cell in tried:
-        told = cell.told["validation"]
-        if told is None:
-            raise UserError(
-                "EMPTY", cell.keys["store"], "no validation scan can choose among the trials",
-                "give some labelled scans the split val, or give one trial only",
-            )  # fmt: skip
-        scores.setdefault(cell.at, {}).setdefault(cell.trial, []).append(told)
+        scores.setdefault(cell.at, {}).setdefault(cell.trial, []).append(cell.told["validation"])
     return {at: {k: sum(v) / len(v) for k, v in of.items()} for at, of in scores.items()}
 
 

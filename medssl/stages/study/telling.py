@@ -36,7 +36,7 @@ def tell(
     tables, rows, every = {}, [], []
     for cell in chosen:
         told = cell.told
-        cases = pd.read_parquet(cell.folder / "evaluation/cases.parquet")
+        cases = cell.cases
         every.append(cases)
         tables.setdefault((cell.arm, told["labelled"]), []).append(cases)
         rows.append({
@@ -80,7 +80,7 @@ def tell(
     return Told(
         figures, main, written["cost"], subgroups, validations,
         trials=(config.trials, config.scratch_trials or config.trials),
-        cases={arm: pd.concat(runs) for (arm, count), runs in tables.items() if count == few},
+        cases={arm: runs[0] for (arm, count), runs in tables.items() if count == few},
         pretrained={n: p for n, p in ready.items() if (p / "metrics.jsonl").exists()},
         pictures=[picture for cell in first for picture in _pictures(cell)],
         cautions=_cautions(chosen), cohort=manifest.table, card=read_card(first[0].folder),
@@ -93,7 +93,7 @@ def _cautions(chosen: list[Cell]) -> list[str]:
     """What a reader must not miss: patients that had been trained on, scans that look alike."""
     leaked, alike = set(), set()
     for cell in chosen:
-        found = json.loads((cell.folder / "evaluation/metrics.json").read_text())
+        found = cell.metrics
         if found["trained_on_held_out_patients"]:
             leaked.add(cell.arm)
         if found["n_look_alikes_of_training_scans"]:
@@ -113,10 +113,9 @@ def _cautions(chosen: list[Cell]) -> list[str]:
 
 def _pictures(cell: Cell) -> list[tuple[bytes, str, str]]:
     """What an evaluation drew: best, middle and worst case."""
-    folder, drawn = cell.folder / "evaluation", []
-    cases = pd.read_parquet(folder / "cases.parquet")
+    cases, drawn = cell.cases, []
     dice = cases.groupby("id")["dice"].mean() if "dice" in cases else {}
-    for path in (folder / "pictures").glob("*.png"):
+    for path in (cell.folder / "evaluation/pictures").glob("*.png"):
         score = dice.get(path.stem, float("nan"))
         words = f", mean Dice {score:.3f}" if score == score else ""
         caption = f"{cell.arm}, {path.stem}{words}. Truth solid, prediction dashed."
