@@ -114,12 +114,19 @@ def test_no_word_of_a_volume_comes_out(volumes, tmp_path, monkeypatch):
     call("evaluate", run=out / "tuned", resamples=100)
     shutil.copytree(out / "tuned", out / "again")
     call("compare", runs=[out / "tuned", out / "again"], out=out / "c")
+    call(
+        "study", store=out / "s", backbones=[out / "voco"], labelled=[2], draws=1, resamples=1000,
+        finetune={"task": {"size": [16, 16, 16], "width": 4}, "classes": {1: "ball"}, "fit": FIT},
+        out=out / "st",
+    )  # fmt: skip
     call("probe", run=out / "voco", store=out / "s", per_class=2)
     call("predict", run=out / "tuned", scans=scans, modality="MR", out=out / "p")
     assert len(list((out / "p").glob("*.nii.gz"))) == len(manifest.used)
 
     known = Words(words.words)
-    assert leaks(known, out / "s", out / "voco", out / "tuned", out / "p", out / "c") == []
+    assert (
+        leaks(known, out / "s", out / "voco", out / "tuned", out / "p", out / "c", out / "st") == []
+    )
     # A reason may name a file, as the column beside it does; no other text comes from a scan.
     names = " ".join(manifest.table["files"])
     shown = manifest.table.drop(columns=["path", "files", "label_mask"]).to_csv().encode()
