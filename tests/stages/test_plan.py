@@ -171,7 +171,7 @@ def test_scans_are_spread_over_sizes_and_the_others_follow_from_the_pace():
     loop = Loop("predict", 0, 3, [0.0, 60.0, 61.0, 64.0])  # 0.1 s a voxel, but for the first
     assert scans.beyond(loop, sizes, [0, 1, 4]) == pytest.approx(0.1 * (40 + 20))
     assert scans.beyond(loop, [1, 1, 1], [0, 1, 2]) == 0
-    assert scans.enough([10**9]) == scans.FEW and scans.enough([1]) == scans.MANY
+    assert [scans.enough([n], 100) for n in (10**9, 20, 1)] == [scans.FEW, 5, scans.MANY]
 
 
 def steps(seconds, memory, every, workers=0, changes=False, gpu=0):

@@ -30,11 +30,8 @@ from medssl.stages.plan.room import free_disk, free_memory, size_of
 from medssl.training import run_folder
 from medssl.training.checkpoint import read_card
 
-FEW, MANY, VOXELS = (
-    4,
-    40,
-    10_000_000,
-)  # scans of a rehearsal: at least, at most, and as many as hold this
+FEW, MANY = 4, 40  # scans of a rehearsal, at least and at most
+PREPARED, PREDICTED = 50_000_000, 10_000_000  # voxels that this takes seconds to do with
 GAP = 3  # scans in a row that were refused before, at most, in a store that is gone on with
 
 
@@ -46,7 +43,7 @@ def prepare(config: Config, folder: Path) -> Plan:
     left = rows.iloc[done:] if done < len(rows) else rows.tail(1)
     forecast = Forecast(config.out, left, config.recipe)
     sizes = [a + b for a, b in zip(forecast.source, forecast.prepared, strict=True)]
-    chosen = spread(sizes, max(enough(sizes), 3 * config.workers))
+    chosen = spread(sizes, max(enough(sizes, PREPARED), 3 * config.workers))
     some = Manifest(manifest.root, left.iloc[chosen].reset_index(drop=True), manifest.notes)
     few = {"manifest": some.write(folder / "manifest"), "out": folder / "out", "max_bad": 1.0}
     found = _rehearsed("prepare", config, folder, few, chosen, left)
@@ -68,7 +65,7 @@ def evaluate(config: Config, folder: Path) -> Plan:
     of_run = run_folder.read_config(config.run)
     _, truths, _, items = evaluating.scans_of(config, task, about, of_run)
     sizes = voxels(truths.store, items.index, of_scan=isinstance(truths, Masks))
-    chosen = spread(sizes, enough(sizes))
+    chosen = spread(sizes, enough(sizes, PREDICTED))
     split = pd.Series("", index=items.index)
     split.iloc[chosen] = config.split
     out = folder / "out"
@@ -91,7 +88,7 @@ def predict(config: Config, folder: Path) -> Plan:
     table = Manifest.from_rows(Path("/"), left).table
     forecast = Forecast(config.out, table, Recipe(**read_card(config.run)["recipe"]))
     sizes = [a + b for a, b in zip(forecast.source, forecast.prepared, strict=True)]
-    chosen = spread(sizes, enough(sizes))
+    chosen = spread(sizes, enough(sizes, PREDICTED))
     listed, out = folder / "scans.txt", folder / "out"
     files = [str(file.resolve()) for i in chosen for file in left[i].files]
     listed.write_text("".join(f"{file}\n" for file in dict.fromkeys(files)))
@@ -117,7 +114,7 @@ def spread(sizes: Sequence[int], n: int) -> list[int]:
     return sorted(order[ranks].tolist())
 
 
-def enough(sizes: Sequence[int], voxels: int = VOXELS) -> int:
+def enough(sizes: Sequence[int], voxels: int) -> int:
     """How many scans to try: small ones take so little time that many are needed to tell how much."""
     return int(np.clip(voxels / max(np.mean(sizes), 1), FEW, MANY))
 

@@ -103,7 +103,7 @@ class _Training:
         parts = self._parts(done, timed[size], self.fit.batch_size / size)
         memory, gpu, batch = self._memory(timed, size)
         return Plan(
-            self.verb, self._seconds(done, timed[size], parts), memory, self._disk(size, timed[size], parts),
+            self.verb, self._seconds(done, timed[size], parts), memory, self._disk(size, timed[size]),
             gpu, batch, parts, timed[size].rehearsal.busy,
         )  # fmt: skip
 
@@ -207,20 +207,20 @@ class _Training:
             return Figure(needed, told, room), None, batch
         return Figure(one.rehearsal.memory, told, self.free), Figure(needed, told, room), batch
 
-    def _disk(self, size: int, one: _Timed, parts: dict[str, float]) -> Figure:
+    def _disk(self, size: int, one: _Timed) -> Figure:
         """Checkpoints and one more while it is written, the model, and what grows with the run."""
-        out, kept = self._out(size), min(KEPT, int(parts["checkpoints"]))
+        out, fit, there = self._out(size), self.fit, self.config.out
+        n = ceil(fit.steps / fit.every)
         checkpoint = max(size_of(folder) for folder in (out / "checkpoints").glob("step-*"))
-        model, pictures = size_of(out / "model"), size_of(out / "pictures")
-        log = sum((out / name).stat().st_size for name in LOGS) * self.fit.steps / one.steps
-        more = pictures * parts["checkpoints"] / 2 + log
+        model, pictures = size_of(out / "model"), size_of(out / "pictures") * n / 2
+        more = pictures + sum((out / name).stat().st_size for name in LOGS) * fit.steps / one.steps
         words = (
-            f"{kept} checkpoints of {amount(checkpoint)} and one while it is written, "
+            f"{min(KEPT, n)} checkpoints of {amount(checkpoint)} and one while it is written, "
             f"model {amount(model)}, pictures and log {amount(more)}"
         )
-        there = size_of(self.config.out) if self.config.out.exists() else 0
-        free = free_disk(self.config.out) + there
-        return Figure((kept + 1) * checkpoint + model + more, words, free)
+        taken = size_of(there / "checkpoints") + size_of(there / "model")
+        total = (min(KEPT, n) + 1) * checkpoint + model + more
+        return Figure(total, words, free_disk(there) + taken)
 
 
 def _warm(fit: Fit) -> int:
