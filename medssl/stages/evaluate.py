@@ -84,6 +84,7 @@ def run(config: Config) -> Path:
     task, about = load_task(config.run, config.take())
     of_run = run_folder.read_config(config.run)
     manifest, truths, asked, items = scans_of(config, task, about, of_run)
+    check_files(manifest, truths, items)
     store = truths.store
     remarks = truths.remarks(items, task.classes, strict=False)
     labelled = truths.labelled()
@@ -201,6 +202,13 @@ def scans_of(
             "choose another split=, or give splits= to `medssl index`",
         )  # fmt: skip
     return manifest, truths, asked, items
+
+
+def check_files(manifest: Manifest, truths: Truths, items: pd.DataFrame) -> None:
+    """Raise UserError STALE if a file that will be scored on has changed or gone since it was indexed."""
+    if isinstance(truths, Masks):  # the others are scored on what lies in the store
+        for item in items.index:
+            manifest.current_files(item)
 
 
 def groups_of(manifest: Manifest, items: pd.DataFrame, name: str) -> pd.Series:

@@ -208,3 +208,10 @@ def test_wrong_keys_are_refused_before_anything_is_done(keys, tmp_path, wrong, t
     with pytest.raises(UserError, match=told):
         call("study", **{**keys, **wrong}, out=tmp_path / "study")
     assert not (tmp_path / "study").exists()
+
+
+def test_scans_that_have_gone_are_told_before_anything_is_done(keys, monkeypatch, tmp_path):
+    monkeypatch.setattr("medssl.data.manifest.stamp", lambda files: "another")
+    with pytest.raises(UserError, match="STALE .*has changed or gone since it was indexed"):
+        call("study", **keys, out=tmp_path / "study")
+    assert not (tmp_path / "study").exists()

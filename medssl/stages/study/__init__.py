@@ -173,7 +173,8 @@ def _check(config: Config, arms: dict[str, Arm], chains: dict[str, of_arms.Chain
     store.check_current(manifest)
     for name in config.by:
         groups_of(manifest, store.items, name)
-    of_cells.check_labels(cells, config.split, any(_on_trial(config, cell) for cell in cells))
+    on_trial = any(_on_trial(config, cell) for cell in cells)
+    of_cells.check_labels(cells, manifest, config.split, on_trial)
 
 
 def _hold(config: Config) -> None:

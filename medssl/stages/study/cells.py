@@ -12,6 +12,7 @@ import pandas as pd
 from medssl import config as configs
 from medssl.config import flat, merge
 from medssl.data.files import write_json
+from medssl.data.manifest import Manifest
 from medssl.data.subset import of_splits
 from medssl.errors import UserError, one_line
 from medssl.stages import evaluate, finetune
@@ -134,9 +135,9 @@ def train(cell: Cell) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def check_labels(every: Sequence[Cell], split: str, on_trial: bool) -> None:
+def check_labels(every: Sequence[Cell], manifest: Manifest, split: str, on_trial: bool) -> None:
     """Raise UserError where a fine-tuning would not have its labels, a trial its validation scans, or the
-    split its cases, before anything is trained."""
+    split its cases or their files, before anything is trained."""
     for cell in {cell.labelled: cell for cell in every}.values():
         truths, _, validation = finetune.scans_of(cell.settings())
     if on_trial and validation.empty:
@@ -145,10 +146,12 @@ def check_labels(every: Sequence[Cell], split: str, on_trial: bool) -> None:
             "give some labelled scans the split val, or give one trial only",
         )  # fmt: skip
     labelled = truths.labelled()
-    if of_splits(labelled, [split]).empty:
+    scored = of_splits(labelled, [split])
+    if scored.empty:
         there = ", ".join(sorted(labelled["split"].replace("", "none").unique()))
         cause = f"no labelled scan has it; there are {there}"
         raise UserError("CONFIG", f"split={split}", cause, "name one of them")
+    evaluate.check_files(manifest, truths, scored)
 
 
 def score(cell: Cell, split: str, keep: bool) -> None:
