@@ -17,8 +17,19 @@ Onlooker = Callable[[str, int, int | None], None]
 _onlooker: ContextVar[Onlooker] = ContextVar("onlooker", default=lambda what, done, total: None)
 
 
+_hushed = False
+
+
+def hush() -> None:
+    """Say nothing from now on: another process of the same work says it."""
+    global _hushed
+    _hushed = True
+
+
 def say(text: str) -> None:
     """One line to standard error, where progress and remarks go; Jupyter sets that on red, as a fault."""
+    if _hushed:
+        return
     print(printable(text), file=sys.stdout if _in_jupyter() else sys.stderr, flush=True)
 
 
@@ -125,6 +136,8 @@ class _Line:
 
     def _print(self, text: str, end: str = "\n") -> None:
         text = printable(text)
+        if _hushed:
+            return
         if self.jupyter:
             self._display({"text/plain": text})
             return

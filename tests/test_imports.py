@@ -16,6 +16,7 @@ LAYERS = (
         "errors",
         "seeding",
         "progress",
+        "ranks",
         "config",
         "describe",
         "privacy",

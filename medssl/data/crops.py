@@ -227,15 +227,32 @@ def _place(n: int, size: int, centre: int | None, draw: np.random.Generator) -> 
     return int(np.clip(centre - size // 2 + shift, 0, n - size))
 
 
+@dataclass(frozen=True)
+class Samples:
+    """Numbers of samples, batch by batch: those at the places `own` of each."""
+
+    batches: range
+    batch_size: int
+    own: range
+
+    def __iter__(self) -> Iterator[int]:
+        for batch in self.batches:
+            yield from (batch * self.batch_size + place for place in self.own)
+
+
 def batches(
     crops: Crops, batch_size: int, first: int, last: int, workers: int = 0
 ) -> Iterator[dict]:
-    """Batches number `first` to `last` - 1 as dicts of tensors, read by `workers` processes."""
+    """Batches number `first` to `last` - 1 as dicts of tensors, read by `workers` processes; of each,
+    what is this rank's share."""
     from torch.utils.data import DataLoader
 
-    samples = range(first * batch_size, last * batch_size)
+    from medssl import ranks
+
+    own = ranks.share(batch_size)
+    samples = Samples(range(first, last), batch_size, own)
     cores = len(os.sched_getaffinity(0))  # more workers than these only make torch warn
     yield from DataLoader(
-        crops, batch_size=batch_size, sampler=samples, num_workers=min(workers, cores),
+        crops, batch_size=len(own), sampler=samples, num_workers=min(workers, cores),
         pin_memory=False, persistent_workers=False,
     )  # fmt: skip

@@ -22,6 +22,7 @@ from medssl.methods.parts.heads import mlp
 from medssl.methods.parts.order import Rows, SliceOrder, rows
 from medssl.methods.parts.sinkhorn import perplexity, sinkhorn
 from medssl.methods.parts.views import view_seeds
+from medssl.ranks import gathered
 from medssl.trainable import StepOutput
 
 LARGE = 2  # views that make codes
@@ -74,6 +75,7 @@ class SwAV(nn.Module):
         several = rows(batch)
         check_several(several.image, "cannot be spread over prototypes")
         features, z = self(self.views(several))
+        z = gathered(z.flatten(0, 1), views=len(z)).unflatten(0, (len(z), -1))
         codes = self.codes(z[:LARGE], step)
         self.enqueue(z[:LARGE])
         prototypes = self.prototypes.detach() if step < self.frozen_steps else self.prototypes

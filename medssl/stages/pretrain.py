@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
+from medssl import ranks
 from medssl.augment.compose import Augment, augmenter
 from medssl.backbones.base import BACKBONES
 from medssl.backbones.decoder import UNetDecoder
@@ -21,7 +22,7 @@ from medssl.data.crops import Crops, batches
 from medssl.data.leakage import record
 from medssl.data.selection import Selection
 from medssl.data.store import Store
-from medssl.data.subset import of_splits
+from medssl.data.subset import digest, of_splits
 from medssl.describe import shareable
 from medssl.errors import UserError
 from medssl.methods.base import METHODS
@@ -32,6 +33,7 @@ from medssl.trainable import checked
 from medssl.training import run_folder
 from medssl.training.card import card
 from medssl.training.checkpoint import save_model
+from medssl.training.launch import opened
 from medssl.training.log import MetricsLog
 from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
@@ -101,7 +103,8 @@ def run(config: Config) -> Path:
     settings = {**config.model_dump(mode="json"), "backbone_weights": about["parent"]}
     if selection:
         settings["selected"] = about["selection"]
-    with run_folder.opened(config.out, settings):
+    with opened(config.out, settings):
+        ranks.check_same(config.store, digest(items))
         say(
             f"pretrain {config.method.name} on {len(items)} scans of {items['patient'].nunique()} patients"
         )
@@ -119,10 +122,14 @@ def run(config: Config) -> Path:
             return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
 
         watch = Watch(crops, method.size, augment)
-        watch.begin(method.to(config.fit.take()), MetricsLog(config.out))
+        method.to(config.fit.take())
+        ranks.from_first(lambda: watch.begin(method, MetricsLog(config.out)))
         for at in fit(method, read, config.fit, config.optim, config.out):
-            alarm = watch.go_on(method, at.step, at.log)
+            # On every rank, as a method may look at all samples of the batch.
             drawn = [] if burned_in else method.pictures(at.batch, at.step)
+            if ranks.rank():
+                continue
+            alarm = watch.go_on(method, at.step, at.log)
             for i, picture in enumerate(drawn):
                 path = config.out / "pictures" / f"step-{at.step:08d}-{i}-{picture['kind']}.png"
                 path.parent.mkdir(exist_ok=True)

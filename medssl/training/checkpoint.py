@@ -109,13 +109,17 @@ def save_state(folder: Path, step: int, module: nn.Module, trainer: dict) -> Pat
     return final
 
 
+def sweep(folder: Path) -> None:
+    """Delete what a killed process left half written; the caller holds the run's lock."""
+    for torn in folder.glob(".step-*"):
+        shutil.rmtree(torn)
+
+
 def load_state(folder: Path) -> tuple[dict, dict] | None:
     """Weights and trainer state of the newest complete checkpoint; None when there is none.
 
     Raises UserError when there are checkpoints but every one is torn.
     """
-    for torn in folder.glob(".step-*"):  # of a process that was killed; the caller holds the lock
-        shutil.rmtree(torn)
     found = sorted(folder.glob("step-*"), reverse=True)
     for candidate in found:
         try:

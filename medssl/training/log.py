@@ -13,8 +13,9 @@ class MetricsLog:
     Times are kept apart in `timing.jsonl`, so that `metrics.jsonl` depends on nothing but the run.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, writes: bool = True):
         self.metrics, self.timing = folder / "metrics.jsonl", folder / "timing.jsonl"
+        self.writes = writes  # one of several ranks does
 
     def write(self, step: int, **figures: float) -> None:
         self._append(self.metrics, {"step": step, **{k: _short(v) for k, v in figures.items()}})
@@ -28,7 +29,7 @@ class MetricsLog:
         return (rows[-1]["seconds"], int(rows[-1]["samples"])) if rows else (0.0, 0)
 
     def rewind(self, step: int) -> None:
-        for path in (self.metrics, self.timing):
+        for path in (self.metrics, self.timing) if self.writes else ():
             if path.exists():
                 lines = [line for line in read_jsonl(path) if line["step"] <= step]
                 text = "".join(json.dumps(line) + "\n" for line in lines)
@@ -37,10 +38,10 @@ class MetricsLog:
     def rows(self) -> list[dict]:
         return read_jsonl(self.metrics) if self.metrics.exists() else []
 
-    @staticmethod
-    def _append(path: Path, row: dict) -> None:
-        with open(path, "a") as stream:
-            stream.write(json.dumps(row) + "\n")
+    def _append(self, path: Path, row: dict) -> None:
+        if self.writes:
+            with open(path, "a") as stream:
+                stream.write(json.dumps(row) + "\n")
 
 
 def read_jsonl(path: Path) -> list[dict]:

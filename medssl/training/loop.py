@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,12 +12,14 @@ from pydantic import Field
 from torch import nn
 from torch.nn.utils import get_total_norm
 
+from medssl import ranks
 from medssl.errors import UserError
 from medssl.progress import say, track
 from medssl.seeding import key
 from medssl.trainable import Trainable
 from medssl.training import checkpoint, optim
 from medssl.training.hardware import Hardware
+from medssl.training.launch import start_fabric, threads_of
 from medssl.training.log import MetricsLog
 
 
@@ -24,17 +27,27 @@ class Fit(Hardware):
     """How long and on what to train."""
 
     steps: int = Field(1000, description="updates of the weights", ge=1)
-    batch_size: int = Field(8, description="samples of one forward pass", ge=1)
+    batch_size: int = Field(
+        8, description="samples of one forward pass, of all ranks together", ge=1
+    )
     accumulate: int = Field(1, description="forward passes for one update", ge=1)
     every: int = Field(100, description="steps between checkpoints, validation and pictures", ge=1)
     ema: float = Field(
         0.0, description="decay of averaged weights, kept in the end; 0: off", ge=0, lt=1
     )
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
     )
     workers: int = Field(0, description="processes that read ahead", ge=0)
     seed: int = Field(0, description="every random draw follows from it", ge=0, lt=2**63)
+    devices: int = Field(
+        1, description="processes of this machine, ranks, that train together, on a GPU each; torchrun "
+        "and Slurm say it themselves", ge=1,
+    )  # fmt: skip
+    other_ranks: bool = Field(
+        False,
+        description="go on with another number of ranks than the run had; its log then says so",
+    )
 
 
 @dataclass
@@ -55,17 +68,22 @@ def fit(
 
     `batches(first, last)` gives batches number first to last - 1. A run that is found in `folder`
     goes on from its newest checkpoint and ends in the same bits as one that was never stopped.
+    With several ranks all of them get the moments, and rank 0 alone writes; see `medssl.ranks`.
     Raises UserError when the loss is not finite, before the weights are touched.
     """
-    fabric = start_fabric(fit)
+    threads_of(fit)
+    fabric = start_fabric(fit, precision_of(fit))
     folder.mkdir(parents=True, exist_ok=True)
-    log = MetricsLog(folder)
+    log = MetricsLog(folder, writes=ranks.rank() == 0)
+    ranks.synchronise(trainable)
     average = Average(trainable, fit.ema) if fit.ema else None
     optimizer = optim.build(trainable, optimisation)
     model, optimizer = fabric.setup(trainable, optimizer)
     model.mark_forward_method("training_step")
-    first = _resume(folder, trainable, optimizer, average)
+    first, had = _resume(folder, trainable, optimizer, average)
     log.rewind(first)
+    if had != ranks.world():
+        _told_of_ranks(had, fit, log, first)
     if first:
         say(f"found a checkpoint: going on from step {first} of {fit.steps}")
     trainable.train()
@@ -84,15 +102,20 @@ def fit(
         for _ in range(fit.accumulate):
             batch = fabric.to_device(next(stream))
             out = model.training_step(batch, step)
-            if not bool(torch.isfinite(out.loss)):
+            if ranks.anywhere(not bool(torch.isfinite(out.loss))):
+                of = (
+                    "of another rank"
+                    if torch.isfinite(out.loss)
+                    else f"is {float(out.loss.detach())}"
+                )
                 raise UserError(
-                    "NONFINITE", f"step {step}", f"the loss is {float(out.loss.detach())}",
+                    "NONFINITE", f"step {step}", f"the loss {of}",
                     "lower optim.lr or use fit.precision=32-true; the last checkpoint is good",
                 )  # fmt: skip
             fabric.backward(out.loss / fit.accumulate)
             figures = {"loss": float(out.loss.detach()), **out.logs}
             logs = {k: logs.get(k, 0.0) + v / fit.accumulate for k, v in figures.items()}
-            seen += len(batch["image"])
+            seen += len(batch["image"]) * ranks.world()
         if optimisation.clip:
             norm = fabric.clip_gradients(
                 model, optimizer, max_norm=optimisation.clip, error_if_nonfinite=False
@@ -111,6 +134,7 @@ def fit(
         trainable.after_step(step)
         if average:
             average.update(trainable)
+        logs = ranks.averaged(logs)
         latest["loss"] = logs["loss"]
         log.write(step + 1, **logs, lr=rate)
 
@@ -119,27 +143,43 @@ def fit(
             with _evaluating(trainable, average):
                 yield Moment(step + 1, batch, trainable, log)
             state = {"optimizer": optimizer.state_dict(), "threads": torch.get_num_threads()}
+            state["ranks"] = ranks.world()
             if average:
                 state["average"] = average.tensors
-            checkpoint.save_state(folder / "checkpoints", step + 1, trainable, state)
+            save = partial(
+                checkpoint.save_state, folder / "checkpoints", step + 1, trainable, state
+            )
+            ranks.from_first(save)
 
 
-def start_fabric(fit: Fit):
-    """Lightning Fabric for the device and precision asked for."""
-    from lightning_fabric import Fabric
-
-    cuda = fit.take().type == "cuda"
-    precision = ("bf16-mixed" if cuda else "32-true") if fit.precision == "auto" else fit.precision
-    fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
-    fabric.launch()
-    return fabric
+def precision_of(fit: Fit) -> str:
+    """Fabric's word for it."""
+    automatic = "bf16-mixed" if fit.take().type == "cuda" else "32-true"
+    return automatic if fit.precision == "auto" else fit.precision
 
 
-def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> int:
-    """Load the newest checkpoint, if there is one; returns the step to go on from."""
+def _told_of_ranks(had: int, fit: Fit, log: MetricsLog, step: int) -> None:
+    """Say, and log, that a run goes on with another number of ranks. Raises UserError RANKS if nobody
+    asked for it."""
+    now = ranks.world()
+    if not fit.other_ranks:
+        raise UserError(
+            "RANKS", f"step {step}", f"the run had {had} ranks, now there are {now}: sums are added up in "
+            "another order, and it will not end in the same bits",
+            f"use as many as before, or give fit.other_ranks=true to go on with {now}",
+        )  # fmt: skip
+    say(f"remark: the run had {had} ranks, and goes on with {now} from step {step}")
+    log.write(step, ranks=now)
+
+
+def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> tuple[int, int]:
+    """Load the newest checkpoint, if there is one; returns the step to go on from, and the ranks that
+    the run had."""
+    ranks.from_first(partial(checkpoint.sweep, folder / "checkpoints"))
     found = checkpoint.load_state(folder / "checkpoints")
+    ranks.check_same(f"the checkpoint in {folder}", str(found and found[1]["step"]))
     if found is None:
-        return 0
+        return 0, ranks.world()
     weights, trainer = found
     threads, had = torch.get_num_threads(), trainer["threads"]
     if threads != had:
@@ -153,7 +193,7 @@ def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> int:
         average.tensors = {
             k: v.to(average.tensors[k].device) for k, v in trainer["average"].items()
         }
-    return int(trainer["step"])
+    return int(trainer["step"]), trainer.get("ranks", 1)
 
 
 class Average:

@@ -161,17 +161,21 @@ MUTANTS = [
         "labels.clamp(min=0), logits",
         "labels.clamp(min=0).flip(0), logits",
     ),
-    ("medssl/methods/voco_omni.py", "dice(logits.softmax(1) * counted,", "dice(logits.softmax(1),"),
+    (
+        "medssl/methods/voco_omni.py",
+        "found = logits.softmax(1) * counted",
+        "found = logits.softmax(1)",
+    ),
     ("medssl/methods/voco_omni.py", 'reduction="sum")\n', 'reduction="mean")\n'),
     (
         "medssl/methods/voco_omni.py",
-        "DiceLoss(include_background=False, batch=True)",
-        "DiceLoss(include_background=True, batch=True)",
+        "sum(axes))[1:], total((found + truth).sum(axes))[1:]",
+        "sum(axes)), total((found + truth).sum(axes))",
     ),
     (
         "medssl/methods/voco_omni.py",
-        "DiceLoss(include_background=False, batch=True)",
-        "DiceLoss(include_background=False)",
+        "(2 * common + SMOOTH)",
+        "(common + SMOOTH)",
     ),
     ("medssl/methods/voco_omni.py", "labelled = low >= 0", "labelled = low >= -1"),
     (
@@ -187,7 +191,7 @@ MUTANTS = [
     ("medssl/methods/voco_omni.py", "self._pseudo_labels(plain)", "self._pseudo_labels(crops)"),
     (
         "medssl/methods/voco_omni.py",
-        "self._crops(batch, ~labelled)",
+        "self._crops(batch, some(~labelled))",
         "self._crops(batch, labelled | True)",
     ),
     (
