@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from medssl import __version__
+from medssl import __version__, progress
 from medssl.errors import UserError, one_line
 from medssl.privacy import error_report
 
@@ -65,7 +65,7 @@ def _command(verb: str):
         except UserError as error:
             if debug:
                 raise
-            typer.echo(str(error), err=True)
+            typer.echo(progress.of_rank() + str(error), err=True)
             raise typer.Exit(error.status) from error
         except OSError as error:
             if debug:
@@ -105,7 +105,7 @@ def execute(verb: str, words: list[str]) -> None:
         typer.echo(help_text(verb, [w for w in words if not w.startswith("-")]))
         return
     result = start(verb, asked(verb, words))
-    if result is not None:
+    if result is not None and not progress.of_rank():
         typer.echo(result)
 
 

@@ -17,13 +17,18 @@ Onlooker = Callable[[str, int, int | None], None]
 _onlooker: ContextVar[Onlooker] = ContextVar("onlooker", default=lambda what, done, total: None)
 
 
-_hushed = False
+_hushed = ""
 
 
-def hush() -> None:
-    """Say nothing from now on: another process of the same work says it."""
+def hush(rank: int) -> None:
+    """Say nothing from now on: this is a further process of the same work, and rank 0 says it."""
     global _hushed
-    _hushed = True
+    _hushed = f"rank {rank}: "
+
+
+def of_rank() -> str:
+    """What stands before an error of a process that was hushed; "" for any other."""
+    return _hushed
 
 
 def say(text: str) -> None:

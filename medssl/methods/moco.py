@@ -112,7 +112,9 @@ class MoCo(nn.Module):
         """The newest keys replace the oldest; of more than the queue holds, the last stay."""
         n = len(self.queue)
         places = (self.written + torch.arange(len(keys), device=keys.device)) % n
-        self.queue.index_copy_(0, places[-n:], keys[-n:])  # the loss was taken of a copy
+        self.queue.index_copy_(
+            0, places[-n:], keys[-n:].to(self.queue)
+        )  # the loss was taken of a copy
         self.scans.index_copy_(0, places[-n:], scans[-n:])
         self.written += len(keys)
 

@@ -119,7 +119,7 @@ class SwAV(nn.Module):
         n = self.queue.shape[1]
         if n:
             places = (self.written + torch.arange(z.shape[1], device=z.device)) % n
-            self.queue[:, places[-n:]] = z[:, -n:]
+            self.queue[:, places[-n:]] = z[:, -n:].to(self.queue)
             self.written += z.shape[1]
 
     @torch.no_grad()

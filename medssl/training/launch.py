@@ -1,11 +1,13 @@
 """Starting the ranks of a run and joining them: those of `fit.devices`, of torchrun or of Slurm."""
 
 import json
+import logging
 import os
 import signal
 import sys
 import tempfile
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -67,7 +69,7 @@ def join(fit: Hardware) -> None:
             "give the address of the first node and a free port of it",
         ) from error  # fmt: skip
     if ranks.rank():
-        progress.hush()  # rank 0 says it for all
+        progress.hush(ranks.rank())
 
 
 def _of_ranks(world: int, local: int, **options) -> "Fabric":
@@ -75,6 +77,10 @@ def _of_ranks(world: int, local: int, **options) -> "Fabric":
     from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # who has registered with whom
+    warnings.filterwarnings(
+        "ignore", ".*broadcast_buffers. is deprecated"
+    )  # its heir is not in torch 2.8
     elastic = "TORCHELASTIC_RUN_ID" in os.environ
     return Fabric(
         devices=local, num_nodes=world // local,
@@ -92,16 +98,22 @@ def launch(verb: str, config, devices: int) -> Path:
 
     Raises UserError RANKS that says which rank ended first, and how; the others are ended with it.
     """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    # What torch tells of its processes is told below in one line, and a mask token may rest for a step.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     with tempfile.TemporaryDirectory() as folder:  # only its owner may look into it
         asked = Path(folder) / "config.yaml"  # JSON is YAML
         asked.write_text(json.dumps(config.model_dump(mode="json")))
         settings = LaunchConfig(
             min_nodes=1, max_nodes=1, nproc_per_node=devices, max_restarts=0, monitor_interval=0.1,
             run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+            # What they print is the run's folder, which this process tells.
+            logs_specs=DefaultLogsSpecs(log_dir=folder, redirects=Std.OUT),
         )  # fmt: skip
         try:
             elastic_launch(settings, sys.executable)("-m", "medssl", verb, str(asked))

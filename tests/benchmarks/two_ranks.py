@@ -39,7 +39,13 @@ def compared(names: list[str]) -> dict[tuple[str, str], tuple[float, float]]:
     """The greatest differences of losses and of weights, by method and network that it takes."""
     with tempfile.TemporaryDirectory() as folder:
         one, two = Path(folder) / "one", Path(folder) / "two"
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node=2",
+        ]
         command += ["-m", "tests.benchmarks.two_ranks", "--rank", str(two), *names]
         ran = subprocess.run(command, capture_output=True, text=True)
         if ran.returncode:
@@ -50,7 +56,9 @@ def compared(names: list[str]) -> dict[tuple[str, str], tuple[float, float]]:
             other = two / path.relative_to(one)
             a, b = (read_jsonl(folder / "metrics.jsonl") for folder in (path, other))
             loss = max(abs(x["loss"] - y["loss"]) for x, y in zip(a, b, strict=True))
-            a, b = (torch.load(folder / "weights.pt", weights_only=True) for folder in (path, other))
+            a, b = (
+                torch.load(folder / "weights.pt", weights_only=True) for folder in (path, other)
+            )
             weight = max(float((a[k] - b[k]).abs().max()) for k in a if a[k].numel())
             found[path.parent.name, path.name] = (loss, weight)
         return found
