@@ -20,6 +20,7 @@ from medssl import progress, ranks
 from medssl.errors import UserError
 from medssl.training import run_folder
 from medssl.training.hardware import Hardware
+from medssl.training.pulse import watch_over
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -143,6 +144,8 @@ def opened(folder: Path, config: dict) -> Iterator[None]:
             held.enter_context(run_folder.opened(folder, config))
 
         ranks.from_first(enter)
+        if pulse := watch_over():
+            held.callback(pulse.stop)
         try:
             yield
         except RuntimeError as error:

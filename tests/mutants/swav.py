@@ -77,8 +77,8 @@ MUTANTS = [
     ("medssl/methods/swav.py", "        self.enqueue(z[:LARGE])\n", ""),
     (
         "medssl/methods/swav.py",
-        "self.queue[:, places[-n:]] = z[:, -n:]",
-        "self.queue[:, places[:n]] = z[:, :n]",
+        "self.queue[:, places[-n:]] = z[:, -n:].to(self.queue)",
+        "self.queue[:, places[:n]] = z[:, :n].to(self.queue)",
     ),
     (
         "medssl/methods/swav.py",
