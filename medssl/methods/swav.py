@@ -18,6 +18,7 @@ from medssl.config import Count, Share
 from medssl.methods.base import checked_size
 from medssl.methods.parts.boxes import boxes, checked_share
 from medssl.methods.parts.contrast import check_several, checked_temperature, similarity_picture
+from medssl.methods.parts.correlation import at_least_float32
 from medssl.methods.parts.heads import mlp
 from medssl.methods.parts.order import Rows, SliceOrder, rows
 from medssl.methods.parts.sinkhorn import perplexity, sinkhorn
@@ -100,7 +101,7 @@ class SwAV(nn.Module):
         """Averages (V * M, channels) of the last level, and unit vectors (V, M, width), float32."""
         sizes = [group for group in (views[:LARGE], views[LARGE:]) if group]
         features = torch.cat([pool(self.backbone(torch.cat(group))[-1:]) for group in sizes])
-        z = normalize(self.head(features).float(), dim=-1)
+        z = normalize(at_least_float32(self.head(features)), dim=-1)
         return features, z.view(len(views), -1, z.shape[-1])
 
     def codes(self, z: Tensor, step: int) -> Tensor:

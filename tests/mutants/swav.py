@@ -107,7 +107,7 @@ MUTANTS = [
     ),
     (
         "medssl/methods/swav.py",
-        "z = normalize(self.head(features).float(), dim=-1)",
+        "z = normalize(at_least_float32(self.head(features)), dim=-1)",
         "z = self.head(features).float()",
     ),
     ("medssl/methods/swav.py", "with torch.autocast(z.device.type, enabled=False):", "if True:"),
