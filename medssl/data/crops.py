@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from medssl.data.loading import load
 from medssl.data.preprocess import resize
 from medssl.data.store import Store
 from medssl.errors import UserError
@@ -109,6 +110,10 @@ class Crops:
         """Which item sample `sample` is taken from."""
         epoch, place = divmod(sample, len(self.items))
         return int(_order(self.seed, epoch, len(self.items))[place])
+
+    def scan(self, sample: int) -> str:
+        """The id of the scan that sample `sample` is taken from."""
+        return self.items[self.number(sample)][0]
 
     def __getitem__(self, sample: int) -> dict:
         number = self.number(sample)
@@ -228,14 +233,12 @@ def _place(n: int, size: int, centre: int | None, draw: np.random.Generator) -> 
 
 
 def batches(
-    crops: Crops, batch_size: int, first: int, last: int, workers: int = 0
+    crops: Crops, batch_size: int, first: int, last: int, workers: int = 0, wait: float = 0
 ) -> Iterator[dict]:
-    """Batches number `first` to `last` - 1 as dicts of tensors, read by `workers` processes."""
-    from torch.utils.data import DataLoader
+    """Batches number `first` to `last` - 1 as dicts of tensors, read by `workers` processes.
 
+    Raises UserError WORKER if one of these dies, or gives no batch for `wait` seconds (0: for ever).
+    """
     samples = range(first * batch_size, last * batch_size)
-    cores = len(os.sched_getaffinity(0))  # more workers than these only make torch warn
-    yield from DataLoader(
-        crops, batch_size=batch_size, sampler=samples, num_workers=min(workers, cores),
-        pin_memory=False, persistent_workers=False,
-    )  # fmt: skip
+    cores = len(os.sched_getaffinity(0))  # more workers than these only take memory
+    yield from load(crops.__getitem__, samples, batch_size, min(workers, cores), wait, crops.scan)
