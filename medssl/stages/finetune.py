@@ -141,10 +141,13 @@ def run(config: Config) -> Path:
         best = -np.inf
 
         def read(first: int, last: int):
-            return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
+            f = config.fit
+            return batches(crops, f.batch_size, first, last, f.workers, f.wait)
+
+        scans = [scan for scan, _ in crops.items]
 
         optim = config.optim if parent else config.optim.for_new_weights()
-        for at in fit(task, read, config.fit, optim, config.out):
+        for at in fit(task, read, config.fit, optim, config.out, scans):
             earlier = [r["validation"] for r in at.log.rows() if r.get("validation") is not None]
             best = max([best, *earlier])
             cases = track(truths.held_out(validation), "validate", len(validation), "scans")

@@ -1,7 +1,7 @@
 """The training loop: one function, read from top to bottom."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ from medssl.errors import UserError
 from medssl.progress import say, track
 from medssl.seeding import key
 from medssl.trainable import Trainable
-from medssl.training import checkpoint, optim
+from medssl.training import capture, checkpoint, memory, optim, signals
 from medssl.training.hardware import Hardware
 from medssl.training.log import MetricsLog
 
@@ -34,6 +34,9 @@ class Fit(Hardware):
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
     )
     workers: int = Field(0, description="processes that read ahead", ge=0)
+    wait: float = Field(
+        300, description="seconds after which a worker that gives no batch counts as hung", gt=0
+    )
     seed: int = Field(0, description="every random draw follows from it", ge=0, lt=2**63)
 
 
@@ -49,14 +52,25 @@ class Moment:
 
 def fit(
     trainable: Trainable, batches: Callable[[int, int], Iterator[dict]], fit: Fit,
-    optimisation: optim.Optim, folder: Path,
+    optimisation: optim.Optim, folder: Path, names: Sequence[str] = (),
 ) -> Iterator[Moment]:  # fmt: skip
     """Train, yielding a `Moment` now and then; a checkpoint is written when the caller comes back.
 
-    `batches(first, last)` gives batches number first to last - 1. A run that is found in `folder`
-    goes on from its newest checkpoint and ends in the same bits as one that was never stopped.
-    Raises UserError when the loss is not finite, before the weights are touched.
+    `batches(first, last)` gives batches number first to last - 1, whose `item` are places in `names`.
+    A run that is found in `folder` goes on from its newest checkpoint and ends in the same bits as one
+    that was never stopped. A signal (signals.py) stops it after the step that is going on, or amid a
+    Moment, which is handed out again when the run goes on.
+    Raises UserError NONFINITE when the loss is not finite, before the weights are touched, and MEMORY.
     """
+    batches = memory.Sized(batches)
+    with signals.caught() as stop, memory.told(batches, fit):
+        yield from _train(trainable, batches, fit, optimisation, folder, names, stop)
+
+
+def _train(
+    trainable: Trainable, batches: Callable[[int, int], Iterator[dict]], fit: Fit,
+    optimisation: optim.Optim, folder: Path, names: Sequence[str], stop: signals.Stop,
+) -> Iterator[Moment]:  # fmt: skip
     fabric = start_fabric(fit)
     folder.mkdir(parents=True, exist_ok=True)
     log = MetricsLog(folder)
@@ -64,12 +78,40 @@ def fit(
     optimizer = optim.build(trainable, optimisation)
     model, optimizer = fabric.setup(trainable, optimizer)
     model.mark_forward_method("training_step")
-    first = _resume(folder, trainable, optimizer, average)
-    log.rewind(first)
+    first, due = _resume(folder, trainable, optimizer, average)
+    log.rewind(first, due)
     if first:
         say(f"found a checkpoint: going on from step {first} of {fit.steps}")
     trainable.train()
 
+    def save(step: int, due: bool) -> None:
+        log.sync()  # first: no checkpoint is newer than its log
+        threads = torch.get_num_threads()
+        state = {"optimizer": optimizer.state_dict(), "threads": threads, "due": due}
+        if average:
+            state["average"] = average.tensors
+        checkpoint.save_state(folder / "checkpoints", step, trainable, state)
+
+    def moment(step: int, batch: dict) -> Iterator[Moment]:
+        torch.manual_seed(key(fit.seed, "moment", step))
+        try:
+            if not stop.asked:
+                with _evaluating(trainable, average), stop.at_once():
+                    yield Moment(step, batch, trainable, log)
+        except (GeneratorExit, KeyboardInterrupt, SystemExit):
+            if stop.asked and not stop.hurried:
+                try:
+                    save(step, due=True)
+                    stop.tell(step, fit.steps)
+                except UserError as error:  # whoever asked for the Moment has gone
+                    say(str(error))
+            raise
+        save(step, due=stop.asked is not None)
+        stop.leave(step, fit.steps)
+
+    if due:
+        (batch,) = batches(first * fit.accumulate - 1, first * fit.accumulate)
+        yield from moment(first, fabric.to_device(batch))
     stream = batches(first * fit.accumulate, fit.steps * fit.accumulate)
     before, seen = log.spent()
     began = time.monotonic() - before
@@ -83,12 +125,10 @@ def fit(
         logs = {}
         for _ in range(fit.accumulate):
             batch = fabric.to_device(next(stream))
+            start = capture.Start(trainable, step, batch, fit, names)
             out = model.training_step(batch, step)
             if not bool(torch.isfinite(out.loss)):
-                raise UserError(
-                    "NONFINITE", f"step {step}", f"the loss is {float(out.loss.detach())}",
-                    "lower optim.lr or use fit.precision=32-true; the last checkpoint is good",
-                )  # fmt: skip
+                raise start.nonfinite(folder, out.loss, f"the loss is {float(out.loss.detach())}")
             fabric.backward(out.loss / fit.accumulate)
             figures = {"loss": float(out.loss.detach()), **out.logs}
             logs = {k: logs.get(k, 0.0) + v / fit.accumulate for k, v in figures.items()}
@@ -102,10 +142,7 @@ def fit(
             norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
         # Half precision overflows now and then, and its scaler leaves such a step out.
         if not bool(torch.isfinite(norm)) and fit.precision != "16-mixed":
-            raise UserError(
-                "NONFINITE", f"step {step}", "a gradient is not finite, though the loss is",
-                "lower optim.lr or set optim.clip=1; the last checkpoint is good",
-            )  # fmt: skip
+            raise start.nonfinite(folder, out.loss, "a gradient is not finite, though the loss is")
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         trainable.after_step(step)
@@ -116,12 +153,11 @@ def fit(
 
         if (step + 1) % fit.every == 0 or step + 1 == fit.steps:
             log.time(step + 1, seconds=time.monotonic() - began, samples=seen)
-            with _evaluating(trainable, average):
-                yield Moment(step + 1, batch, trainable, log)
-            state = {"optimizer": optimizer.state_dict(), "threads": torch.get_num_threads()}
-            if average:
-                state["average"] = average.tensors
-            checkpoint.save_state(folder / "checkpoints", step + 1, trainable, state)
+            yield from moment(step + 1, batch)
+        elif stop.asked:
+            log.time(step + 1, seconds=time.monotonic() - began, samples=seen)
+            save(step + 1, due=False)
+            stop.leave(step + 1, fit.steps)
 
 
 def start_fabric(fit: Fit):
@@ -135,11 +171,11 @@ def start_fabric(fit: Fit):
     return fabric
 
 
-def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> int:
-    """Load the newest checkpoint, if there is one; returns the step to go on from."""
+def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> tuple[int, bool]:
+    """Load the newest checkpoint, if there is one: the step to go on from, and whether its Moment is due."""
     found = checkpoint.load_state(folder / "checkpoints")
     if found is None:
-        return 0
+        return 0, False
     weights, trainer = found
     threads, had = torch.get_num_threads(), trainer["threads"]
     if threads != had:
@@ -153,7 +189,7 @@ def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> int:
         average.tensors = {
             k: v.to(average.tensors[k].device) for k, v in trainer["average"].items()
         }
-    return int(trainer["step"])
+    return int(trainer["step"]), bool(trainer.get("due"))
 
 
 class Average:
