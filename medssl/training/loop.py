@@ -126,7 +126,8 @@ def _train(
         for _ in range(fit.accumulate):
             batch = fabric.to_device(next(stream))
             start = capture.Start(trainable, step, batch, fit, names)
-            out = model.training_step(batch, step)
+            with fabric.autocast():  # which Fabric itself enters for `forward` alone
+                out = model.training_step(batch, step)
             if not bool(torch.isfinite(out.loss)):
                 raise start.nonfinite(folder, out.loss, f"the loss is {float(out.loss.detach())}")
             fabric.backward(out.loss / fit.accumulate)
