@@ -6,7 +6,7 @@ import sys
 import typer
 
 from medssl import __version__, progress
-from medssl.errors import UserError, one_line
+from medssl.errors import UserError, one_line, out_of_memory
 from medssl.privacy import error_report
 
 VERBS = {
@@ -77,6 +77,10 @@ def _command(verb: str):
             if debug:
                 raise
             what, place = error_report(error, words)
+            if out_of_memory(error):
+                fix = "lower the size of what is read at once, or workers; `medssl plan` says what it takes"
+                typer.echo(str(UserError("MEMORY", f"medssl {verb}", what, fix)), err=True)
+                raise typer.Exit(2) from error
             fix = (
                 "run it again with --debug: if the fault is not in a module of your own, report it"
                 + (f" ({place})" if place else "")
@@ -84,7 +88,8 @@ def _command(verb: str):
             typer.echo(str(UserError("INTERNAL", f"medssl {verb}", what, fix)), err=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            typer.echo("interrupted", err=True)
+            if not error.args:  # otherwise it was told how far the run is
+                typer.echo("interrupted", err=True)
             raise typer.Exit(130) from error
 
     return command

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from medssl.data.loading import load
 from medssl.data.preprocess import resize
 from medssl.data.store import Store
 from medssl.errors import UserError
@@ -109,6 +110,10 @@ class Crops:
         """Which item sample `sample` is taken from."""
         epoch, place = divmod(sample, len(self.items))
         return int(_order(self.seed, epoch, len(self.items))[place])
+
+    def scan(self, sample: int) -> str:
+        """The id of the scan that sample `sample` is taken from."""
+        return self.items[self.number(sample)][0]
 
     def __getitem__(self, sample: int) -> dict:
         number = self.number(sample)
@@ -228,31 +233,31 @@ def _place(n: int, size: int, centre: int | None, draw: np.random.Generator) -> 
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Numbers of samples, batch by batch: those at the places `own` of each."""
+class Numbers:
+    """Which samples each of some batches is of: those at the places `own`, made when they are asked for."""
 
     batches: range
     batch_size: int
     own: range
 
-    def __iter__(self) -> Iterator[int]:
-        for batch in self.batches:
-            yield from (batch * self.batch_size + place for place in self.own)
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, k: int) -> range:
+        first = self.batches[k] * self.batch_size
+        return range(first + self.own.start, first + self.own.stop)
 
 
 def batches(
-    crops: Crops, batch_size: int, first: int, last: int, workers: int = 0
+    crops: Crops, batch_size: int, first: int, last: int, workers: int = 0, wait: float = 0
 ) -> Iterator[dict]:
     """Batches number `first` to `last` - 1 as dicts of tensors, read by `workers` processes; of each,
-    what is this rank's share."""
-    from torch.utils.data import DataLoader
+    what is this rank's share.
 
+    Raises UserError WORKER if one of these dies, or gives no batch for `wait` seconds (0: for ever).
+    """
     from medssl import ranks
 
-    own = ranks.share(batch_size)
-    samples = Samples(range(first, last), batch_size, own)
-    cores = len(os.sched_getaffinity(0))  # more workers than these only make torch warn
-    yield from DataLoader(
-        crops, batch_size=len(own), sampler=samples, num_workers=min(workers, cores),
-        pin_memory=False, persistent_workers=False,
-    )  # fmt: skip
+    asked = Numbers(range(first, last), batch_size, ranks.share(batch_size))
+    cores = len(os.sched_getaffinity(0))  # more workers than these only take memory
+    yield from load(crops.__getitem__, asked, min(workers, cores), wait, crops.scan)

@@ -143,10 +143,13 @@ def run(config: Config) -> Path:
             say(f"remark: {words}")
 
         def read(first: int, last: int):
-            return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
+            f = config.fit
+            return batches(crops, f.batch_size, first, last, f.workers, f.wait)
+
+        scans = [scan for scan, _ in crops.items]
 
         optim = config.optim if parent else config.optim.for_new_weights()
-        for at in fit(task, read, config.fit, optim, config.out):
+        for at in fit(task, read, config.fit, optim, config.out, scans):
             validated = partial(_validated, at, task, truths, validation, about, config)
             if ranks.from_first(validated):
                 say(f"step {at.step}: no gain in {config.patience} validations; training ends here")

@@ -119,12 +119,15 @@ def run(config: Config) -> Path:
             say("remark: some scans have text in their pixels; no pictures of crops are kept")
 
         def read(first: int, last: int):
-            return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
+            f = config.fit
+            return batches(crops, f.batch_size, first, last, f.workers, f.wait)
+
+        scans = [scan for scan, _ in crops.items]
 
         watch = Watch(crops, method.size, augment)
         method.to(config.fit.take())
         ranks.from_first(lambda: watch.begin(method, MetricsLog(config.out)))
-        for at in fit(method, read, config.fit, config.optim, config.out):
+        for at in fit(method, read, config.fit, config.optim, config.out, scans):
             # On every rank, as a method may look at all samples of the batch.
             drawn = [] if burned_in else method.pictures(at.batch, at.step)
             if ranks.rank():

@@ -2,9 +2,12 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
-from medssl.data.files import write_atomically
+from medssl.data.files import NO_ROOM, no_room, write_atomically
+from medssl.errors import one_line
+from medssl.progress import say
 
 
 class MetricsLog:
@@ -28,20 +31,44 @@ class MetricsLog:
         rows = read_jsonl(self.timing) if self.timing.exists() else []
         return (rows[-1]["seconds"], int(rows[-1]["samples"])) if rows else (0.0, 0)
 
-    def rewind(self, step: int) -> None:
+    def rewind(self, step: int, due: bool = False) -> None:
+        """Drop what came after `step`; if a Moment is `due`, also what it wrote of that step."""
         for path in (self.metrics, self.timing) if self.writes else ():
             if path.exists():
                 lines = [line for line in read_jsonl(path) if line["step"] <= step]
+                if due and path == self.metrics:  # the loop's own line of a step is the first
+                    own = [line["step"] for line in lines].index(step) + 1 if lines else 0
+                    lines = lines[:own]
                 text = "".join(json.dumps(line) + "\n" for line in lines)
                 write_atomically(path, lambda p, text=text: p.write_text(text))
+        last = max((row["step"] for row in self.rows()), default=0)
+        if last < step:
+            say(
+                f"remark: metrics.jsonl ends at step {last}: what it held until step {step} is lost"
+            )
+
+    def sync(self) -> None:
+        """Have all that was written on disk."""
+        for path in (self.metrics, self.timing):
+            if path.exists():
+                with open(path, "rb+") as stream:
+                    os.fsync(stream.fileno())
 
     def rows(self) -> list[dict]:
         return read_jsonl(self.metrics) if self.metrics.exists() else []
 
     def _append(self, path: Path, row: dict) -> None:
-        if self.writes:
+        if not self.writes:
+            return
+        try:
             with open(path, "a") as stream:
                 stream.write(json.dumps(row) + "\n")
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise no_room(
+                path.parent, f"{path.name} cannot be written ({one_line(error)})"
+            ) from error
 
 
 def read_jsonl(path: Path) -> list[dict]:

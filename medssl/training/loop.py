@@ -1,7 +1,7 @@
 """The training loop: one function, read from top to bottom."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from medssl.errors import UserError
 from medssl.progress import say, track
 from medssl.seeding import key
 from medssl.trainable import Trainable
-from medssl.training import checkpoint, optim
+from medssl.training import capture, checkpoint, memory, optim, signals
 from medssl.training.hardware import Hardware
 from medssl.training.launch import start_fabric, threads_of
 from medssl.training.log import MetricsLog
@@ -39,6 +39,9 @@ class Fit(Hardware):
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
     )
     workers: int = Field(0, description="processes that read ahead", ge=0)
+    wait: float = Field(
+        300, description="seconds after which a worker that gives no batch counts as hung", gt=0
+    )
     seed: int = Field(0, description="every random draw follows from it", ge=0, lt=2**63)
     devices: int = Field(
         1, description="processes of this machine, ranks, that train together, on a GPU each; torchrun "
@@ -62,15 +65,26 @@ class Moment:
 
 def fit(
     trainable: Trainable, batches: Callable[[int, int], Iterator[dict]], fit: Fit,
-    optimisation: optim.Optim, folder: Path,
+    optimisation: optim.Optim, folder: Path, names: Sequence[str] = (),
 ) -> Iterator[Moment]:  # fmt: skip
     """Train, yielding a `Moment` now and then; a checkpoint is written when the caller comes back.
 
-    `batches(first, last)` gives batches number first to last - 1. A run that is found in `folder`
-    goes on from its newest checkpoint and ends in the same bits as one that was never stopped.
+    `batches(first, last)` gives batches number first to last - 1, whose `item` are places in `names`.
+    A run that is found in `folder` goes on from its newest checkpoint and ends in the same bits as one
+    that was never stopped. A signal (signals.py) stops it after the step that is going on, or amid a
+    Moment, which is handed out again when the run goes on.
     With several ranks all of them get the moments, and rank 0 alone writes; see `medssl.ranks`.
-    Raises UserError when the loss is not finite, before the weights are touched.
+    Raises UserError NONFINITE when the loss is not finite, before the weights are touched, and MEMORY.
     """
+    batches = memory.Sized(batches)
+    with signals.caught() as stop, memory.told(batches, fit):
+        yield from _train(trainable, batches, fit, optimisation, folder, names, stop)
+
+
+def _train(
+    trainable: Trainable, batches: Callable[[int, int], Iterator[dict]], fit: Fit,
+    optimisation: optim.Optim, folder: Path, names: Sequence[str], stop: signals.Stop,
+) -> Iterator[Moment]:  # fmt: skip
     threads_of(fit)
     fabric = start_fabric(fit, precision_of(fit))
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,14 +94,46 @@ def fit(
     optimizer = optim.build(trainable, optimisation)
     model, optimizer = fabric.setup(trainable, optimizer)
     model.mark_forward_method("training_step")
-    first, had = _resume(folder, trainable, optimizer, average)
-    log.rewind(first)
+    first, due, had = _resume(folder, trainable, optimizer, average)
+    log.rewind(first, due)
     if had != ranks.world():
         _told_of_ranks(had, fit, log, first)
     if first:
         say(f"found a checkpoint: going on from step {first} of {fit.steps}")
     trainable.train()
 
+    def write(step: int, due: bool) -> None:
+        log.sync()  # first: no checkpoint is newer than its log
+        state = {"optimizer": optimizer.state_dict(), "due": due}
+        state |= {"threads": torch.get_num_threads(), "ranks": ranks.world()}
+        if average:
+            state["average"] = average.tensors
+        checkpoint.save_state(folder / "checkpoints", step, trainable, state)
+
+    def save(step: int, due: bool) -> None:
+        ranks.from_first(partial(write, step, due))
+
+    def moment(step: int, batch: dict) -> Iterator[Moment]:
+        torch.manual_seed(key(fit.seed, "moment", step))
+        try:
+            if not stop.anywhere():
+                with _evaluating(trainable, average), stop.at_once():
+                    yield Moment(step, batch, trainable, log)
+        except (GeneratorExit, KeyboardInterrupt, SystemExit):
+            if stop.asked and not stop.hurried:
+                try:
+                    if ranks.rank() == 0:  # which does not wait for the others now
+                        write(step, due=True)
+                    stop.tell(step, fit.steps)
+                except UserError as error:  # whoever asked for the Moment has gone
+                    say(str(error))
+            raise
+        save(step, due=stop.anywhere())
+        stop.leave(step, fit.steps)
+
+    if due:
+        (batch,) = batches(first * fit.accumulate - 1, first * fit.accumulate)
+        yield from moment(first, fabric.to_device(batch))
     stream = batches(first * fit.accumulate, fit.steps * fit.accumulate)
     before, seen = log.spent()
     began = time.monotonic() - before
@@ -101,17 +147,10 @@ def fit(
         logs = {}
         for _ in range(fit.accumulate):
             batch = fabric.to_device(next(stream))
-            out = model.training_step(batch, step)
-            if ranks.anywhere(not bool(torch.isfinite(out.loss))):
-                of = (
-                    "of another rank"
-                    if torch.isfinite(out.loss)
-                    else f"is {float(out.loss.detach())}"
-                )
-                raise UserError(
-                    "NONFINITE", f"step {step}", f"the loss {of}",
-                    "lower optim.lr or use fit.precision=32-true; the last checkpoint is good",
-                )  # fmt: skip
+            start = capture.Start(trainable, step, batch, fit, names)
+            with fabric.autocast():  # which Fabric itself enters for `forward` alone
+                out = model.training_step(batch, step)
+            _check_finite(out.loss, "the loss is", start, folder)
             fabric.backward(out.loss / fit.accumulate)
             figures = {"loss": float(out.loss.detach()), **out.logs}
             logs = {k: logs.get(k, 0.0) + v / fit.accumulate for k, v in figures.items()}
@@ -125,10 +164,7 @@ def fit(
             norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
         # Half precision overflows now and then, and its scaler leaves such a step out.
         if not bool(torch.isfinite(norm)) and fit.precision != "16-mixed":
-            raise UserError(
-                "NONFINITE", f"step {step}", "a gradient is not finite, though the loss is",
-                "lower optim.lr or set optim.clip=1; the last checkpoint is good",
-            )  # fmt: skip
+            raise start.nonfinite(folder, out.loss, "a gradient is not finite, though the loss is")
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         trainable.after_step(step)
@@ -140,22 +176,27 @@ def fit(
 
         if (step + 1) % fit.every == 0 or step + 1 == fit.steps:
             log.time(step + 1, seconds=time.monotonic() - began, samples=seen)
-            with _evaluating(trainable, average):
-                yield Moment(step + 1, batch, trainable, log)
-            state = {"optimizer": optimizer.state_dict(), "threads": torch.get_num_threads()}
-            state["ranks"] = ranks.world()
-            if average:
-                state["average"] = average.tensors
-            save = partial(
-                checkpoint.save_state, folder / "checkpoints", step + 1, trainable, state
-            )
-            ranks.from_first(save)
+            yield from moment(step + 1, batch)
+        elif stop.anywhere():
+            log.time(step + 1, seconds=time.monotonic() - began, samples=seen)
+            save(step + 1, due=False)
+            stop.leave(step + 1, fit.steps)
 
 
 def precision_of(fit: Fit) -> str:
     """Fabric's word for it."""
     automatic = "bf16-mixed" if fit.take().type == "cuda" else "32-true"
     return automatic if fit.precision == "auto" else fit.precision
+
+
+def _check_finite(value: torch.Tensor, what: str, start: capture.Start, folder: Path) -> None:
+    """Raise UserError NONFINITE, on every rank, where a figure is not finite on any."""
+    good = bool(torch.isfinite(value))
+    if ranks.anywhere(not good):
+        told = (
+            "the loss of another rank is not finite" if good else f"{what} {float(value.detach())}"
+        )
+        raise start.nonfinite(folder, value, told)
 
 
 def _told_of_ranks(had: int, fit: Fit, log: MetricsLog, step: int) -> None:
@@ -172,14 +213,14 @@ def _told_of_ranks(had: int, fit: Fit, log: MetricsLog, step: int) -> None:
     log.write(step, ranks=now)
 
 
-def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> tuple[int, int]:
-    """Load the newest checkpoint, if there is one; returns the step to go on from, and the ranks that
-    the run had."""
+def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> tuple[int, bool, int]:
+    """Load the newest checkpoint, if there is one: the step to go on from, whether its Moment is due,
+    and the ranks that the run had."""
     ranks.from_first(partial(checkpoint.sweep, folder / "checkpoints"))
     found = checkpoint.load_state(folder / "checkpoints")
     ranks.check_same(f"the checkpoint in {folder}", str(found and found[1]["step"]))
     if found is None:
-        return 0, ranks.world()
+        return 0, False, ranks.world()
     weights, trainer = found
     threads, had = torch.get_num_threads(), trainer["threads"]
     if threads != had:
@@ -193,7 +234,7 @@ def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> tuple[int
         average.tensors = {
             k: v.to(average.tensors[k].device) for k, v in trainer["average"].items()
         }
-    return int(trainer["step"]), trainer.get("ranks", 1)
+    return int(trainer["step"]), bool(trainer.get("due")), trainer.get("ranks", 1)
 
 
 class Average:

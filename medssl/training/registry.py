@@ -17,7 +17,7 @@ from medssl.training.run_folder import NOT_KEPT, held
 
 # Parts of what medssl writes that hold no run, and may hold many files: by a file that tells what it is.
 PARTS = {
-    "config.json": {"checkpoints", "evaluation", "model", "pictures", "probe"},
+    "config.json": {"capture", "checkpoints", "evaluation", "model", "pictures", "probe"},
     "store.json": {"arrays"},
     "selection.json": {"read"},
 }

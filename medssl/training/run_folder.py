@@ -14,7 +14,7 @@ from medssl.progress import say
 # What may differ between a run and its continuation: of these only another number of threads can
 # change bits of the result, which the loop then says.
 NOT_KEPT = "model/weights.not-kept"  # stands for weights that were left out on purpose
-FREE = {"out", "fit.workers", "fit.threads", "fit.devices", "fit.other_ranks"}
+FREE = {"out", "fit.workers", "fit.wait", "fit.threads", "fit.devices", "fit.other_ranks"}
 
 
 @contextmanager
@@ -42,8 +42,9 @@ def opened(folder: Path, config: dict) -> Iterator[None]:
             write_json(folder / "config.json", config, private=True)
         try:
             yield
-        except KeyboardInterrupt:
-            say("stopped; the same command goes on from the last checkpoint")
+        except KeyboardInterrupt as stop:
+            if not stop.args:  # otherwise the loop has saved its step, and said so
+                say("stopped; the same command goes on from the last checkpoint")
             raise
 
 
