@@ -134,7 +134,7 @@ def run(config: Config) -> Path:
     # A backbone that has been trained on since is another one, and so are other scans of the same file.
     settings = {**config.model_dump(mode="json"), "backbone_weights": about["parent"]}
     settings["scans"] = {"train": _digest(train), "validation": _digest(validation)}
-    with run_folder.opened(config.out, settings):
+    with run_folder.opened(config.out, settings, config.optim.raised):
         say(f"finetune {config.task.name} on {len(train)} scans, {about['start']}")
         for words in filter(None, [*remarks, crops.smaller()]):
             say(f"remark: {words}")
@@ -198,6 +198,11 @@ def _check_asked(config: Config, kind: type) -> None:
         raise UserError("CONFIG", target, cause, fix)
     if len(set(config.target)) < len(config.target):
         raise UserError("CONFIG", target, "names a column twice", "name every column once")
+    if config.optim.schedule == "anneal":
+        raise UserError(
+            "CONFIG", "optim.schedule=anneal", "is for a branch of a pretraining run",
+            "use schedule=cosine, which ends low",
+        )  # fmt: skip
     if config.decoder and not config.backbone:
         cause = "there is no backbone= that a decoder could have been trained with"
         raise UserError("CONFIG", "decoder=true", cause, "give backbone=, or leave decoder out")

@@ -30,6 +30,7 @@ from medssl.reports.method_figures import method_picture
 from medssl.reports.style import as_png
 from medssl.trainable import checked
 from medssl.training import run_folder
+from medssl.training.branch import Branch, branch_of
 from medssl.training.card import card
 from medssl.training.checkpoint import save_model
 from medssl.training.log import MetricsLog
@@ -53,6 +54,10 @@ class Config(Base):
     start: Path | None = Field(
         None, description="run or model folder to go on from, instead of backbone"
     )
+    branch: bool = Field(
+        False, description="go on from start's whole state: heads, optimiser and step, not its backbone "
+        "alone; with optim.schedule=anneal this is always so",
+    )  # fmt: skip
     splits: list[str] = Field(
         ["train", ""], description="scans to use; empty: those without a split"
     )
@@ -66,6 +71,7 @@ class Config(Base):
 
 def run(config: Config) -> Path:
     config = checked_parts(config, TABLES)
+    branch = branch_asked(config)
     store = Store.read_from(config.store)
     items = of_splits(store.items, config.splits)
     if items.empty:
@@ -75,7 +81,9 @@ def run(config: Config) -> Path:
     selection = Selection.read(config.selection, store) if config.selection else None
     asked, items = items, selection.of(items) if selection else items
     torch.manual_seed(config.fit.seed)
-    backbone, description, parent = backbone_of(store, config.start, config.backbone)
+    backbone, description, parent = backbone_of(
+        store, branch.run if branch else config.start, config.backbone
+    )
     augment = augmenter(config.augment, store.recipe.value_range)
     method = checked(
         config.method.build(METHODS, "method", backbone, augment), "method", "size", "pictures"
@@ -95,13 +103,13 @@ def run(config: Config) -> Path:
         whole=method.crops.whole and tuple(method.crops.size) == tuple(method.size),
         config=shareable(Config, config.model_dump(mode="json")),
         seen=record(parent, pretrain=items),
-        parent=parent_of(parent),
+        parent=branch.parent() if branch else parent_of(parent),
         selection=selection.summary if selection else {},
     )
     settings = {**config.model_dump(mode="json"), "backbone_weights": about["parent"]}
     if selection:
         settings["selected"] = about["selection"]
-    with run_folder.opened(config.out, settings):
+    with run_folder.opened(config.out, settings, config.optim.raised):
         say(
             f"pretrain {config.method.name} on {len(items)} scans of {items['patient'].nunique()} patients"
         )
@@ -118,9 +126,11 @@ def run(config: Config) -> Path:
         def read(first: int, last: int):
             return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
 
+        if branch:
+            branch.keep(config.out)
         watch = Watch(crops, method.size, augment)
         watch.begin(method.to(config.fit.take()), MetricsLog(config.out))
-        for at in fit(method, read, config.fit, config.optim, config.out):
+        for at in fit(method, read, config.fit, config.optim, config.out, branch):
             alarm = watch.go_on(method, at.step, at.log)
             drawn = [] if burned_in else method.pictures(at.batch, at.step)
             for i, picture in enumerate(drawn):
@@ -129,3 +139,16 @@ def run(config: Config) -> Path:
                 path.write_bytes(as_png(method_picture(picture)))
             save_model(config.out / "model", kept, {**about, "steps": at.step, "alarm": alarm})
     return run_folder.finished(config.out)
+
+
+def branch_asked(config: Config) -> Branch | None:
+    """What a run goes on from with its whole state. Raises UserError for keys that do not go together."""
+    anneal = config.optim.schedule == "anneal"
+    if not (config.branch or anneal):
+        return None
+    if config.start is None:
+        raise UserError(
+            "CONFIG", "optim.schedule=anneal" if anneal else "branch=true",
+            "goes on from a run, and none is given", "add start=RUN",
+        )  # fmt: skip
+    return branch_of(config.start, config.out, config.model_dump(mode="json"))

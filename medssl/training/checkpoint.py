@@ -118,18 +118,25 @@ def load_state(folder: Path) -> tuple[dict, dict] | None:
         shutil.rmtree(torn)
     found = sorted(folder.glob("step-*"), reverse=True)
     for candidate in found:
-        try:
-            sums = json.loads((candidate / "complete.json").read_text())
-            if all(sha256(candidate / f) == s for f, s in sums.items()):
-                trainer = torch.load(candidate / "trainer.pt", weights_only=True)
-                return load_file(candidate / "weights.safetensors"), trainer
-        except (OSError, ValueError, AttributeError):
-            continue  # torn by a kill: the one before it is complete
+        if state := read_state(candidate):
+            return state  # one torn by a kill is passed over: the one before it is complete
     if found:
         raise UserError(
             "CHECKPOINT", folder, f"none of {len(found)} checkpoints is complete",
             "delete the folder and start the run again",
         )  # fmt: skip
+    return None
+
+
+def read_state(candidate: Path) -> tuple[dict, dict] | None:
+    """Weights and trainer state of one checkpoint; None when it is torn."""
+    try:
+        sums = json.loads((candidate / "complete.json").read_text())
+        if all(sha256(candidate / f) == s for f, s in sums.items()):
+            trainer = torch.load(candidate / "trainer.pt", weights_only=True)
+            return load_file(candidate / "weights.safetensors"), trainer
+    except (OSError, ValueError, AttributeError):
+        return None
     return None
 
 

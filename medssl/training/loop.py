@@ -16,6 +16,7 @@ from medssl.progress import say, track
 from medssl.seeding import key
 from medssl.trainable import Trainable
 from medssl.training import checkpoint, optim
+from medssl.training.branch import Branch
 from medssl.training.hardware import Hardware
 from medssl.training.log import MetricsLog
 
@@ -49,12 +50,13 @@ class Moment:
 
 def fit(
     trainable: Trainable, batches: Callable[[int, int], Iterator[dict]], fit: Fit,
-    optimisation: optim.Optim, folder: Path,
+    optimisation: optim.Optim, folder: Path, branch: Branch | None = None,
 ) -> Iterator[Moment]:  # fmt: skip
     """Train, yielding a `Moment` now and then; a checkpoint is written when the caller comes back.
 
     `batches(first, last)` gives batches number first to last - 1. A run that is found in `folder`
-    goes on from its newest checkpoint and ends in the same bits as one that was never stopped.
+    goes on from its newest checkpoint and ends in the same bits as one that was never stopped; a new
+    one that is a `branch` begins with the state of the run that it came from.
     Raises UserError when the loss is not finite, before the weights are touched.
     """
     fabric = start_fabric(fit)
@@ -64,7 +66,7 @@ def fit(
     optimizer = optim.build(trainable, optimisation)
     model, optimizer = fabric.setup(trainable, optimizer)
     model.mark_forward_method("training_step")
-    first = _resume(folder, trainable, optimizer, average)
+    first = _resume(folder, trainable, optimizer, average, branch)
     log.rewind(first)
     if first:
         say(f"found a checkpoint: going on from step {first} of {fit.steps}")
@@ -79,7 +81,7 @@ def fit(
         left, "train", fit.steps, "steps", first, lambda: f"loss {latest['loss']:.4g}"
     ):
         torch.manual_seed(key(fit.seed, "step", step))  # dropout follows the step, not the history
-        rate = optim.set_rates(optimizer, step, fit.steps, optimisation)
+        rate = optim.set_rates(optimizer, step, fit.steps, optimisation, branch)
         logs = {}
         for _ in range(fit.accumulate):
             batch = fabric.to_device(next(stream))
@@ -135,9 +137,9 @@ def start_fabric(fit: Fit):
     return fabric
 
 
-def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> int:
-    """Load the newest checkpoint, if there is one; returns the step to go on from."""
-    found = checkpoint.load_state(folder / "checkpoints")
+def _resume(folder: Path, trainable: nn.Module, optimizer, average, branch=None) -> int:
+    """Load the newest checkpoint, or that of a branch, if any; returns the step to go on from."""
+    found = checkpoint.load_state(folder / "checkpoints") or (branch and branch.state)
     if found is None:
         return 0
     weights, trainer = found

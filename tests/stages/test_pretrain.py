@@ -48,6 +48,36 @@ def test_mae_in_3d_on_slices_and_resumed_on_the_same_folder(cohort):
             call("pretrain", preset, **{**options, "fit": {**FIT, "steps": 7}})
 
 
+def test_an_infinite_run_goes_on_and_is_annealed_apart(cohort, tmp_path):
+    vit = {"patch": [4, 4, 4], "width": 24, "depth": 1, "heads": 2}
+    method = {"size": [16, 16, 16], "decoder_width": 24, "decoder_heads": 2}
+    options = dict(store=cohort / "out/store", backbone=vit, method=method)
+    optim = {"schedule": "infinite", "warmup": 2, "cooldown": 2}
+    for steps, out in ((3, "cut"), (6, "cut"), (6, "whole")):
+        call("pretrain", "mae_small", **options, fit={**FIT, "steps": steps}, optim=optim,
+             out=tmp_path / out)  # fmt: skip
+    for file in ("model/weights.safetensors", "metrics.jsonl"):
+        assert sha256(tmp_path / "cut" / file) == sha256(tmp_path / "whole" / file)
+    asked = json.loads((tmp_path / "cut/config.json").read_text())
+    assert asked["fit"]["steps"] == 6 and read_card(tmp_path / "cut")["steps"] == 6
+
+    before = sha256(tmp_path / "cut/checkpoints/step-00000006/trainer.pt")
+    anneal = dict(
+        start=tmp_path / "cut", fit={**FIT, "steps": 9}, optim={**optim, "schedule": "anneal"}
+    )
+    call("pretrain", "mae_small", **options, **anneal, out=tmp_path / "annealed")
+    assert sha256(tmp_path / "cut/checkpoints/step-00000006/trainer.pt") == before
+    card = read_card(tmp_path / "annealed")
+    assert card["steps"] == 9 and card["parent"]["steps"] == 6
+    state = sha256(tmp_path / "cut/checkpoints/step-00000006/weights.safetensors")
+    assert card["parent"]["weights_sha256"] == state
+    rows = [json.loads(r) for r in (tmp_path / "annealed/metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rows if "loss" in r] == [7, 8, 9]
+    with pytest.raises(UserError, match="method.mask_ratio"):
+        call("pretrain", "mae_small", **{**options, "method": {**method, "mask_ratio": 0.5}}, **anneal,
+             out=tmp_path / "no")  # fmt: skip
+
+
 def test_a_method_of_one_s_own_that_lacks_something_is_told(segmented, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "import torch\n"
