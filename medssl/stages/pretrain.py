@@ -88,25 +88,30 @@ def run(config: Config) -> Path:
     method = checked(
         config.method.build(METHODS, "method", backbone, augment), "method", "size", "pictures"
     )
+    taught = teach(method, store, config)
     to_channels_last(method, backbone.ndim)
     kept = {"backbone": backbone}
     if isinstance(getattr(method, "decoder", None), UNetDecoder):
         kept["decoder"] = method.decoder.blocks  # `medssl finetune decoder=true` starts from them
     slices = selection.slices if selection else None
     crops = Crops(store, list(items.index), method.crops, config.fit.seed, slices=slices)
+    shared = config.model_dump(mode="json") | {"method": config.method.model_dump()}
+    shared = shareable(Config, shared)
     about = card(
         "pretrained",
         backbone=description,
         recipe=store.recipe.model_dump(),
-        method=config.method.model_dump(),
+        method=shared["method"],
         image_size=list(method.size),
         whole=method.crops.whole and tuple(method.crops.size) == tuple(method.size),
-        config=shareable(Config, config.model_dump(mode="json")),
-        seen=record(parent, pretrain=items),
+        config=shared,
+        seen=record(parent, taught, pretrain=items),
         parent=branch.parent() if branch else parent_of(parent),
         selection=selection.summary if selection else {},
     )
     settings = {**config.model_dump(mode="json"), "backbone_weights": about["parent"]}
+    if taught:
+        settings["teacher_weights"] = parent_of(taught)
     if selection:
         settings["selected"] = about["selection"]
     with run_folder.opened(config.out, settings, config.optim.raised):
@@ -139,6 +144,22 @@ def run(config: Config) -> Path:
                 path.write_bytes(as_png(method_picture(picture)))
             save_model(config.out / "model", kept, {**about, "steps": at.step, "alarm": alarm})
     return run_folder.finished(config.out)
+
+
+def teach(method: torch.nn.Module, store: Store, config: Config) -> dict:
+    """Hand a method that learns from another run the network of that run; returns that run's card, or {}."""
+    option = getattr(method, "learns_from", "")
+    if not option:
+        return {}
+    run = config.method.options.get(option)
+    if run is None:
+        raise UserError(
+            "CONFIG", f"method.{option}", f"is not given, and {config.method.name} learns from a run",
+            f"add method.{option}=RUN",
+        )  # fmt: skip
+    backbone, _, card = backbone_of(store, run, config.backbone)
+    method.learn_from(backbone)
+    return card
 
 
 def branch_asked(config: Config) -> Branch | None:

@@ -78,6 +78,37 @@ def test_an_infinite_run_goes_on_and_is_annealed_apart(cohort, tmp_path):
              out=tmp_path / "no")  # fmt: skip
 
 
+def test_self_distillation_starts_from_one_run_and_learns_from_another(cohort, tmp_path):
+    vit = {"patch": [4, 4, 4], "width": 24, "depth": 1, "heads": 2}
+    method = {"size": [16, 16, 16], "decoder_width": 24, "decoder_heads": 2}
+    options = dict(store=cohort / "out/store", method=method, fit={**FIT, "steps": 3})
+    original, teacher, out = (tmp_path / name for name in ("original", "teacher", "student"))
+    call("pretrain", "mae_small", **options, backbone=vit, out=original)
+    call("pretrain", "mae_small", **options, start=original, out=teacher)
+    asked = {**options, "start": original, "optim": {"lr": 1e-12}}
+    with pytest.raises(UserError, match="method.teacher: is not given"):
+        call("pretrain", "self_distillation_small", **asked, out=out)
+    asked["method"] = {**method, "teacher": str(teacher)}
+    call("pretrain", "self_distillation_small", **asked, out=out)
+    first, taught, state = (
+        load_file(p) for p in (original / "model/weights.safetensors",
+                               teacher / "model/weights.safetensors",
+                               out / "checkpoints/step-00000003/weights.safetensors")
+    )  # fmt: skip
+    name = "backbone.blocks.0.qkv.weight"
+    assert (state[name] - first[name]).abs().max() < 1e-9  # so small was the rate
+    assert (state[name] - taught[name]).abs().max() > 1e-4
+    assert (state[name.replace("backbone", "teacher")] == taught[name]).all()
+    rows = [json.loads(row) for row in (out / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["distance"] > 0 for row in rows if "distance" in row)
+    card = read_card(out)
+    assert card["method"]["teacher"] == "teacher" and str(tmp_path) not in json.dumps(card)
+    about = json.loads((teacher / "model/card.json").read_text())
+    (teacher / "model/card.json").write_text(json.dumps({**about, "steps": 2}))
+    with pytest.raises(UserError, match="teacher_weights.steps"):
+        call("pretrain", "self_distillation_small", **asked, out=out)
+
+
 def test_a_method_of_one_s_own_that_lacks_something_is_told(segmented, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "import torch\n"
