@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from medssl import stopwatch
 from medssl.data.preprocess import resize
 from medssl.data.store import Store
 from medssl.errors import UserError
@@ -227,15 +228,31 @@ def _place(n: int, size: int, centre: int | None, draw: np.random.Generator) -> 
     return int(np.clip(centre - size // 2 + shift, 0, n - size))
 
 
+class _Timed:
+    """Crops that say how long they took, in whichever process."""
+
+    def __init__(self, crops: Crops):
+        self.crops = crops
+
+    def __getitem__(self, sample: int) -> dict:
+        with stopwatch.running() as watch:
+            read = self.crops[sample]
+            watch.lap("read")
+        return {**read, "spent": np.array([watch.seconds[part] for part in ("read", "decode")])}
+
+
 def batches(
-    crops: Crops, batch_size: int, first: int, last: int, workers: int = 0
+    crops: Crops, batch_size: int, first: int, last: int, workers: int = 0, timed: bool = False
 ) -> Iterator[dict]:
-    """Batches number `first` to `last` - 1 as dicts of tensors, read by `workers` processes."""
+    """Batches number `first` to `last` - 1 as dicts of tensors, read by `workers` processes.
+
+    `timed` adds `spent` float64 (B, 2): seconds for which each sample was read, and decoded.
+    """
     from torch.utils.data import DataLoader
 
     samples = range(first * batch_size, last * batch_size)
     cores = len(os.sched_getaffinity(0))  # more workers than these only make torch warn
     yield from DataLoader(
-        crops, batch_size=batch_size, sampler=samples, num_workers=min(workers, cores),
-        pin_memory=False, persistent_workers=False,
+        _Timed(crops) if timed else crops, batch_size=batch_size, sampler=samples,
+        num_workers=min(workers, cores), pin_memory=False, persistent_workers=False,
     )  # fmt: skip

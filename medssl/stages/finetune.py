@@ -38,6 +38,7 @@ from medssl.training.checkpoint import load_weights, read_card, save_model
 from medssl.training.log import since_best
 from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
+from medssl.training.profile import profiled
 from medssl.training.start import backbone_of, parent_of
 
 TABLES = {"task": TASKS, "arch": BACKBONES}
@@ -85,6 +86,7 @@ class Config(Base):
     augment: Augment = Field(Augment(), description="how samples vary")
     fit: Fit = Field(Fit(every=200), description="how long and on what")
     optim: Optim = Field(Optim(), description="how weights are updated")
+    profile: bool = Field(False, description="say how long the parts of a step take")
 
 
 def run(config: Config) -> Path:
@@ -134,14 +136,18 @@ def run(config: Config) -> Path:
     # A backbone that has been trained on since is another one, and so are other scans of the same file.
     settings = {**config.model_dump(mode="json"), "backbone_weights": about["parent"]}
     settings["scans"] = {"train": _digest(train), "validation": _digest(validation)}
-    with run_folder.opened(config.out, settings, config.optim.raised):
+    with (
+        run_folder.opened(config.out, settings, config.optim.raised),
+        profiled(config.profile, config.out, config.fit, config.fit.workers) as reading,
+    ):
         say(f"finetune {config.task.name} on {len(train)} scans, {about['start']}")
         for words in filter(None, [*remarks, crops.smaller()]):
             say(f"remark: {words}")
         best = -np.inf
 
         def read(first: int, last: int):
-            return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
+            size, workers = config.fit.batch_size, config.fit.workers
+            return reading(batches(crops, size, first, last, workers, config.profile))
 
         optim = config.optim if parent else config.optim.for_new_weights()
         for at in fit(task, read, config.fit, optim, config.out):

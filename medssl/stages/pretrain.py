@@ -36,6 +36,7 @@ from medssl.training.checkpoint import save_model
 from medssl.training.log import MetricsLog
 from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
+from medssl.training.profile import profiled
 from medssl.training.start import backbone_of, parent_of
 from medssl.training.watch import Watch
 
@@ -67,6 +68,7 @@ class Config(Base):
     augment: Augment = Field(Augment(), description="how samples vary")
     fit: Fit = Field(Fit(), description="how long and on what")
     optim: Optim = Field(Optim(), description="how weights are updated")
+    profile: bool = Field(False, description="say how long the parts of a step take")
 
 
 def run(config: Config) -> Path:
@@ -114,7 +116,10 @@ def run(config: Config) -> Path:
         settings["teacher_weights"] = parent_of(taught)
     if selection:
         settings["selected"] = about["selection"]
-    with run_folder.opened(config.out, settings, config.optim.raised):
+    with (
+        run_folder.opened(config.out, settings, config.optim.raised),
+        profiled(config.profile, config.out, config.fit, config.fit.workers) as reading,
+    ):
         say(
             f"pretrain {config.method.name} on {len(items)} scans of {items['patient'].nunique()} patients"
         )
@@ -129,7 +134,8 @@ def run(config: Config) -> Path:
             say("remark: some scans have text in their pixels; no pictures of crops are kept")
 
         def read(first: int, last: int):
-            return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
+            size, workers = config.fit.batch_size, config.fit.workers
+            return reading(batches(crops, size, first, last, workers, config.profile))
 
         if branch:
             branch.keep(config.out)

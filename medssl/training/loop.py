@@ -14,6 +14,7 @@ from torch.nn.utils import get_total_norm
 from medssl.errors import UserError
 from medssl.progress import say, track
 from medssl.seeding import key
+from medssl.stopwatch import lap, resting, turn
 from medssl.trainable import Trainable
 from medssl.training import checkpoint, optim
 from medssl.training.branch import Branch
@@ -84,14 +85,19 @@ def fit(
         rate = optim.set_rates(optimizer, step, fit.steps, optimisation, branch)
         logs = {}
         for _ in range(fit.accumulate):
-            batch = fabric.to_device(next(stream))
+            batch = next(stream)
+            lap("wait")
+            batch = fabric.to_device(batch)
+            lap("copy")
             out = model.training_step(batch, step)
+            lap("forward")
             if not bool(torch.isfinite(out.loss)):
                 raise UserError(
                     "NONFINITE", f"step {step}", f"the loss is {float(out.loss.detach())}",
                     "lower optim.lr or use fit.precision=32-true; the last checkpoint is good",
                 )  # fmt: skip
             fabric.backward(out.loss / fit.accumulate)
+            lap("backward")
             figures = {"loss": float(out.loss.detach()), **out.logs}
             logs = {k: logs.get(k, 0.0) + v / fit.accumulate for k, v in figures.items()}
             seen += len(batch["image"])
@@ -113,17 +119,21 @@ def fit(
         trainable.after_step(step)
         if average:
             average.update(trainable)
+        lap("step")
         latest["loss"] = logs["loss"]
         log.write(step + 1, **logs, lr=rate)
+        lap("log")
 
         if (step + 1) % fit.every == 0 or step + 1 == fit.steps:
             log.time(step + 1, seconds=time.monotonic() - began, samples=seen)
-            with _evaluating(trainable, average):
+            with _evaluating(trainable, average), resting():
                 yield Moment(step + 1, batch, trainable, log)
             state = {"optimizer": optimizer.state_dict(), "threads": torch.get_num_threads()}
             if average:
                 state["average"] = average.tensors
             checkpoint.save_state(folder / "checkpoints", step + 1, trainable, state)
+            lap("checkpoint")
+        turn()
 
 
 def start_fabric(fit: Fit):

@@ -109,6 +109,24 @@ def test_self_distillation_starts_from_one_run_and_learns_from_another(cohort, t
         call("pretrain", "self_distillation_small", **asked, out=out)
 
 
+def test_a_profile_says_where_the_time_goes_and_changes_nothing(segmented, tmp_path, capsys):
+    asked = dict(store=segmented / "store", backbone=TINY, method={"size": [8, 8, 8], "width": 16})
+    call("pretrain", "voco_small", **asked, fit=FIT, out=tmp_path / "run", profile=True)
+    rows = pd.read_csv(tmp_path / "run/profile.csv").set_index("part")
+    assert {"read", "decode", "augment", "forward", "backward", "step", "checkpoint"} <= set(
+        rows.index
+    )
+    assert rows["share"].sum() == pytest.approx(1, abs=1e-3) and (rows["milliseconds"] > 0).all()
+    assert "where the time went" in capsys.readouterr().err
+    weights = [
+        sha256(run / "model/weights.safetensors") for run in (tmp_path / "run", segmented / "voco")
+    ]
+    assert weights[0] == weights[1]
+    call(
+        "pretrain", "voco_small", **asked, fit=FIT, out=tmp_path / "run"
+    )  # profile is free to differ
+
+
 def test_a_method_of_one_s_own_that_lacks_something_is_told(segmented, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "import torch\n"
