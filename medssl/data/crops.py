@@ -242,11 +242,13 @@ class _Timed:
 
 
 def batches(
-    crops: Crops, batch_size: int, first: int, last: int, workers: int = 0, timed: bool = False
-) -> Iterator[dict]:
+    crops: Crops, batch_size: int, first: int, last: int, workers: int = 0, timed: bool = False,
+    pinned: bool = False,
+) -> Iterator[dict]:  # fmt: skip
     """Batches number `first` to `last` - 1 as dicts of tensors, read by `workers` processes.
 
-    `timed` adds `spent` float64 (B, 2): seconds for which each sample was read, and decoded.
+    `timed` adds `spent` float64 (B, 2): seconds for which each sample was read, and decoded. `pinned`
+    batches lie in memory from which a GPU copies while it computes.
     """
     from torch.utils.data import DataLoader
 
@@ -254,5 +256,5 @@ def batches(
     cores = len(os.sched_getaffinity(0))  # more workers than these only make torch warn
     yield from DataLoader(
         _Timed(crops) if timed else crops, batch_size=batch_size, sampler=samples,
-        num_workers=min(workers, cores), pin_memory=False, persistent_workers=False,
+        num_workers=min(workers, cores), pin_memory=pinned, persistent_workers=False,
     )  # fmt: skip

@@ -146,8 +146,10 @@ def run(config: Config) -> Path:
         best = -np.inf
 
         def read(first: int, last: int):
-            size, workers = config.fit.batch_size, config.fit.workers
-            return reading(batches(crops, size, first, last, workers, config.profile))
+            asked = config.fit
+            return reading(
+                batches(crops, asked.batch_size, first, last, asked.workers, config.profile, asked.on_gpu)
+            )  # fmt: skip
 
         optim = config.optim if parent else config.optim.for_new_weights()
         for at in fit(task, read, config.fit, optim, config.out):

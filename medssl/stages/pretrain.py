@@ -134,8 +134,10 @@ def run(config: Config) -> Path:
             say("remark: some scans have text in their pixels; no pictures of crops are kept")
 
         def read(first: int, last: int):
-            size, workers = config.fit.batch_size, config.fit.workers
-            return reading(batches(crops, size, first, last, workers, config.profile))
+            asked = config.fit
+            return reading(
+                batches(crops, asked.batch_size, first, last, asked.workers, config.profile, asked.on_gpu)
+            )  # fmt: skip
 
         if branch:
             branch.keep(config.out)

@@ -18,7 +18,7 @@ from medssl.training.schedule import rate
 ORIGIN = "checkpoints/origin"
 # Keys in which a branch is as the run that it came from: without them its state means something else.
 SAME = ("method.", "optim.", "fit.ema", "fit.precision")
-# Of these, what is the branch's own: in any schedule, and in one that leads the rate elsewhere.
+# Of these, what is the branch's own: in any schedule, and in all but the one that goes on as it was.
 OWN = {"optim.final", "optim.clip"}
 LED = {"optim.schedule", "optim.warmup", "optim.cooldown", "optim.constant"}
 
@@ -104,18 +104,12 @@ def _run_and_checkpoints(start: Path) -> tuple[Path, list[Path]]:
 
 
 def _refuse_other(run: Path, there: dict, now: dict) -> None:
-    anneal = now["optim"]["schedule"] == "anneal"
     if there["optim"]["schedule"] == "anneal":
         raise UserError(
             "CONFIG", run, "was annealed, and has no rate to go on with",
             "branch off the run that it came from",
         )  # fmt: skip
-    if not anneal and now["optim"]["schedule"] == "cosine":
-        raise UserError(
-            "CONFIG", "branch=true", "a cosine schedule has come to its end, and cannot go on",
-            "use schedule=anneal, or =infinite where the run had it; start= alone takes the backbone",
-        )  # fmt: skip
-    a, b, own = flat(there), flat(now), OWN | LED if anneal else OWN
+    a, b, own = flat(there), flat(now), OWN if now["optim"]["schedule"] == "infinite" else OWN | LED
     different = [
         key
         for key in sorted(set(a) | set(b))

@@ -16,7 +16,7 @@ from medssl.progress import say, track
 from medssl.seeding import key
 from medssl.stopwatch import lap, resting, turn
 from medssl.trainable import Trainable
-from medssl.training import checkpoint, optim
+from medssl.training import checkpoint, optim, speed
 from medssl.training.branch import Branch
 from medssl.training.hardware import Hardware
 from medssl.training.log import MetricsLog
@@ -34,6 +34,13 @@ class Fit(Hardware):
     )
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
+    )
+    tf32: bool = Field(True, description="a GPU multiplies float32 in TF32: faster, less exact")
+    compile: bool = Field(
+        False, description="compile the backbone: minutes at first, then faster steps"
+    )
+    checkpointing: bool = Field(
+        False, description="less memory, slower: activations are made again for the gradients"
     )
     workers: int = Field(0, description="processes that read ahead", ge=0)
     seed: int = Field(0, description="every random draw follows from it", ge=0, lt=2**63)
@@ -64,16 +71,17 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     log = MetricsLog(folder)
     average = Average(trainable, fit.ema) if fit.ema else None
-    optimizer = optim.build(trainable, optimisation)
+    optimizer = optim.build(trainable, optimisation, speed.fused(fabric.device, fit.precision))
     model, optimizer = fabric.setup(trainable, optimizer)
     model.mark_forward_method("training_step")
+    speed.prepare(trainable.backbone, fit, fabric.device)
     first = _resume(folder, trainable, optimizer, average, branch)
     log.rewind(first)
     if first:
         say(f"found a checkpoint: going on from step {first} of {fit.steps}")
     trainable.train()
 
-    stream = batches(first * fit.accumulate, fit.steps * fit.accumulate)
+    stream = speed.on_device(batches(first * fit.accumulate, fit.steps * fit.accumulate), fabric)
     before, seen = log.spent()
     began = time.monotonic() - before
     latest: dict[str, float] = {}  # read by the line that shows progress
@@ -86,9 +94,6 @@ def fit(
         logs = {}
         for _ in range(fit.accumulate):
             batch = next(stream)
-            lap("wait")
-            batch = fabric.to_device(batch)
-            lap("copy")
             out = model.training_step(batch, step)
             lap("forward")
             if not bool(torch.isfinite(out.loss)):
@@ -144,6 +149,8 @@ def start_fabric(fit: Fit):
     precision = ("bf16-mixed" if cuda else "32-true") if fit.precision == "auto" else fit.precision
     fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
     fabric.launch()
+    if cuda:
+        speed.allow_tf32(fit.tf32)
     return fabric
 
 

@@ -103,8 +103,10 @@ def parameter_groups(module: nn.Module, optim: Optim) -> list[dict]:
     return list(groups.values())
 
 
-def build(module: nn.Module, optim: Optim) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameter_groups(module, optim), lr=optim.lr, betas=tuple(optim.betas))
+def build(module: nn.Module, optim: Optim, fused: bool = False) -> torch.optim.Optimizer:
+    """AdamW; `fused`: all weights in one kernel, which is faster on a GPU."""
+    groups, betas = parameter_groups(module, optim), tuple(optim.betas)
+    return torch.optim.AdamW(groups, lr=optim.lr, betas=betas, fused=fused or None)
 
 
 def set_rates(

@@ -1,6 +1,6 @@
 """The learning rate of a step, as a share of the largest.
 
-cosine    linear warm-up, then half a cosine down to `final` at the last step
+cosine    linear warm-up, then half a cosine down to `final` at the last step; of a branch once more
 infinite  linear warm-up, half a cosine down to `constant`, and so on without an end: no step needs to know
           how many there will be, so that a run can go on, on other scans as well, and is not warmed up again
 anneal    of a branch: from the rate that the run had, by the same factor every step down to `final`
@@ -22,6 +22,8 @@ def rate(step: int, steps: int, optim: "Optim", branch: "Branch | None" = None) 
     if optim.schedule == "anneal":
         done = (step + 1 - branch.step) / (steps - branch.step)
         return branch.share * (optim.final / branch.share) ** done
+    if optim.schedule == "cosine" and branch:
+        step, steps = step - branch.step, steps - branch.step
     warmup = optim.warmup if optim.warmup >= 1 else optim.warmup * steps
     warmup = round(warmup)
     if step < warmup:

@@ -119,6 +119,14 @@ def test_an_anneal_that_was_stopped_ends_in_the_same_bits_though_the_main_run_we
         assert weights(tmp_path / "cut", step) == weights(tmp_path / "whole", step)
 
 
+def test_a_cosine_begins_again_and_the_infinite_schedule_goes_on(tmp_path):
+    main = tmp_path / "main"
+    train(main, 20, INFINITE)
+    again = train(tmp_path / "again", 40, {"lr": 0.2, "warmup": 0.2}, main)
+    assert again[:4] == pytest.approx([0.05, 0.1, 0.15, 0.2]) and again[-1] < 0.01
+    assert train(tmp_path / "on", 40, INFINITE, main) == [0.1] * 20
+
+
 def test_an_earlier_checkpoint_is_taken_where_it_is_named(tmp_path):
     main = tmp_path / "main"
     train(main, 20, INFINITE)
@@ -137,7 +145,6 @@ def test_an_earlier_checkpoint_is_taken_where_it_is_named(tmp_path):
         (30, {"schedule": "anneal", "lr": 0.1}, {}, "there optim.lr=0.2, now 0.1"),
         (30, {"schedule": "anneal"}, {"method": {"name": "other"}}, "method.name=line"),
         (30, {"constant": 0.3}, {}, "optim.constant=0.5, now 0.3"),
-        (30, {"schedule": "cosine"}, {}, "cannot go on"),
     ],
 )
 def test_what_a_branch_cannot_be_is_refused_by_name(tmp_path, steps, optim, more, words):

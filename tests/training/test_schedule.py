@@ -53,6 +53,12 @@ def test_an_anneal_goes_on_from_the_rate_and_falls_by_one_factor_to_the_last_ste
     assert rate(70, 10**6, optim, branch()) == pytest.approx(0.3, rel=1e-5)
 
 
+def test_a_cosine_of_a_branch_is_that_of_its_own_steps():
+    optim = Optim(warmup=0.2)
+    found = [rate(s, 90, optim, branch()) for s in range(70, 90)]
+    assert found == [rate(s, 20, optim) for s in range(20)]
+
+
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
