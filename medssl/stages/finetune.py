@@ -40,6 +40,7 @@ from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
 from medssl.training.profile import profiled
 from medssl.training.start import backbone_of, parent_of
+from medssl.training.trackers import tracking
 
 TABLES = {"task": TASKS, "arch": BACKBONES}
 
@@ -139,6 +140,7 @@ def run(config: Config) -> Path:
     with (
         run_folder.opened(config.out, settings, config.optim.raised),
         profiled(config.profile, config.out, config.fit, config.fit.workers) as reading,
+        tracking(config.fit.track, config.out, about["config"]) as tracker,
     ):
         say(f"finetune {config.task.name} on {len(train)} scans, {about['start']}")
         for words in filter(None, [*remarks, crops.smaller()]):
@@ -152,7 +154,7 @@ def run(config: Config) -> Path:
             )  # fmt: skip
 
         optim = config.optim if parent else config.optim.for_new_weights()
-        for at in fit(task, read, config.fit, optim, config.out):
+        for at in fit(task, read, config.fit, optim, config.out, tracker=tracker):
             earlier = [r["validation"] for r in at.log.rows() if r.get("validation") is not None]
             best = max([best, *earlier])
             cases = track(truths.held_out(validation), "validate", len(validation), "scans")

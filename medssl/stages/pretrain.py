@@ -38,6 +38,7 @@ from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
 from medssl.training.profile import profiled
 from medssl.training.start import backbone_of, parent_of
+from medssl.training.trackers import tracking
 from medssl.training.watch import Watch
 
 TABLES = {"method": METHODS, "backbone": BACKBONES}
@@ -119,6 +120,7 @@ def run(config: Config) -> Path:
     with (
         run_folder.opened(config.out, settings, config.optim.raised),
         profiled(config.profile, config.out, config.fit, config.fit.workers) as reading,
+        tracking(config.fit.track, config.out, about["config"]) as tracker,
     ):
         say(
             f"pretrain {config.method.name} on {len(items)} scans of {items['patient'].nunique()} patients"
@@ -142,8 +144,8 @@ def run(config: Config) -> Path:
         if branch:
             branch.keep(config.out)
         watch = Watch(crops, method.size, augment)
-        watch.begin(method.to(config.fit.take()), MetricsLog(config.out))
-        for at in fit(method, read, config.fit, config.optim, config.out, branch):
+        watch.begin(method.to(config.fit.take()), MetricsLog(config.out, tracker))
+        for at in fit(method, read, config.fit, config.optim, config.out, branch, tracker):
             alarm = watch.go_on(method, at.step, at.log)
             drawn = [] if burned_in else method.pictures(at.batch, at.step)
             for i, picture in enumerate(drawn):

@@ -5,19 +5,25 @@ import math
 from pathlib import Path
 
 from medssl.data.files import write_atomically
+from medssl.training.trackers import Tracker
 
 
 class MetricsLog:
     """Appends figures; `rewind` drops what was logged after the checkpoint a run resumes from.
 
-    Times are kept apart in `timing.jsonl`, so that `metrics.jsonl` depends on nothing but the run.
+    Times are kept apart in `timing.jsonl`, so that `metrics.jsonl` depends on nothing but the run. A
+    tracker is given the same figures.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, tracker: Tracker | None = None):
         self.metrics, self.timing = folder / "metrics.jsonl", folder / "timing.jsonl"
+        self.tracker = tracker
 
     def write(self, step: int, **figures: float) -> None:
-        self._append(self.metrics, {"step": step, **{k: _short(v) for k, v in figures.items()}})
+        written = {k: _short(v) for k, v in figures.items()}
+        self._append(self.metrics, {"step": step, **written})
+        if self.tracker:
+            self.tracker.write(step, {k: v for k, v in written.items() if v is not None})
 
     def time(self, step: int, **figures: float) -> None:
         self._append(self.timing, {"step": step, **{k: _short(v) for k, v in figures.items()}})

@@ -20,6 +20,7 @@ from medssl.training import checkpoint, optim, speed
 from medssl.training.branch import Branch
 from medssl.training.hardware import Hardware
 from medssl.training.log import MetricsLog
+from medssl.training.trackers import Tracker
 
 
 class Fit(Hardware):
@@ -43,6 +44,9 @@ class Fit(Hardware):
         False, description="less memory, slower: activations are made again for the gradients"
     )
     workers: int = Field(0, description="processes that read ahead", ge=0)
+    track: Literal["none", "tensorboard", "wandb", "mlflow"] = Field(
+        "none", description="what gets the figures of the log too, into the run's folder, offline"
+    )
     seed: int = Field(0, description="every random draw follows from it", ge=0, lt=2**63)
 
 
@@ -59,6 +63,7 @@ class Moment:
 def fit(
     trainable: Trainable, batches: Callable[[int, int], Iterator[dict]], fit: Fit,
     optimisation: optim.Optim, folder: Path, branch: Branch | None = None,
+    tracker: Tracker | None = None,
 ) -> Iterator[Moment]:  # fmt: skip
     """Train, yielding a `Moment` now and then; a checkpoint is written when the caller comes back.
 
@@ -69,7 +74,7 @@ def fit(
     """
     fabric = start_fabric(fit)
     folder.mkdir(parents=True, exist_ok=True)
-    log = MetricsLog(folder)
+    log = MetricsLog(folder, tracker)
     average = Average(trainable, fit.ema) if fit.ema else None
     optimizer = optim.build(trainable, optimisation, speed.fused(fabric.device, fit.precision))
     model, optimizer = fabric.setup(trainable, optimizer)

@@ -14,7 +14,7 @@ from medssl.progress import say
 # What may differ between a run and its continuation: of these only another number of threads can
 # change bits of the result, which the loop then says.
 NOT_KEPT = "model/weights.not-kept"  # stands for weights that were left out on purpose
-FREE = {"out", "profile", "fit.workers", "fit.threads"}
+FREE = {"out", "profile", "fit.workers", "fit.threads", "fit.track"}
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -7,6 +8,7 @@ from safetensors.torch import load_file
 
 from medssl.errors import UserError
 from medssl.stages import call
+from medssl.training import trackers
 from medssl.training.checkpoint import load_state, read_card, sha256
 from tests.stages.conftest import FIT, TINY
 
@@ -109,7 +111,9 @@ def test_self_distillation_starts_from_one_run_and_learns_from_another(cohort, t
         call("pretrain", "self_distillation_small", **asked, out=out)
 
 
-def test_a_profile_says_where_the_time_goes_and_changes_nothing(segmented, tmp_path, capsys):
+def test_a_profile_says_where_the_time_goes_and_changes_nothing(
+    segmented, tmp_path, capsys, monkeypatch
+):
     asked = dict(store=segmented / "store", backbone=TINY, method={"size": [8, 8, 8], "width": 16})
     call("pretrain", "voco_small", **asked, fit=FIT, out=tmp_path / "run", profile=True)
     rows = pd.read_csv(tmp_path / "run/profile.csv").set_index("part")
@@ -122,9 +126,16 @@ def test_a_profile_says_where_the_time_goes_and_changes_nothing(segmented, tmp_p
         sha256(run / "model/weights.safetensors") for run in (tmp_path / "run", segmented / "voco")
     ]
     assert weights[0] == weights[1]
+    # Both are free to differ when a run goes on; a tracker is told no path of the config.
+    told = []
+    fake = SimpleNamespace(close=lambda: told.append("closed"))
+    kind = lambda folder, config: told.append(config) or fake  # noqa: E731
+    monkeypatch.setitem(trackers.TRACKERS, "tensorboard", (kind, "tensorboard"))
     call(
-        "pretrain", "voco_small", **asked, fit=FIT, out=tmp_path / "run"
-    )  # profile is free to differ
+        "pretrain", "voco_small", **asked, fit={**FIT, "track": "tensorboard"}, out=tmp_path / "run"
+    )
+    assert told[0]["store"] == "store" and told[1:] == ["closed"]
+    assert str(segmented) not in json.dumps(told[0]) and str(tmp_path) not in json.dumps(told[0])
 
 
 def test_a_method_of_one_s_own_that_lacks_something_is_told(segmented, tmp_path, monkeypatch):
