@@ -21,6 +21,7 @@ LAYERS = (
         "describe",
         "privacy",
         "shipped",
+        "stopwatch",
         "torchvision_import",
         "trainable",
         "yaml_file",

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from medssl.backbones.base import check_size, checked_ndim, expand_visible, per_axis
+from medssl.backbones.base import again, check_size, checked_ndim, expand_visible, per_axis
 from medssl.config import Count, Fraction
 from medssl.errors import UserError
 
 
 class ViT(nn.Module):
     """One level, at the stride of the patch: the tokens after the last block and its norm."""
+
+    recompute = False
 
     def __init__(
         self, in_channels: int, *,
@@ -49,7 +51,7 @@ class ViT(nn.Module):
         """
         tokens, kept = self.tokens(image, visible)
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = again(self.recompute, block, tokens)
         return [as_map(self.norm(tokens), kept, self.grid(image))]
 
     def tokens(self, image: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -64,6 +66,9 @@ class ViT(nn.Module):
     def grid(self, image: Tensor) -> tuple[int, ...]:
         """Patches along each axis of an image (B, C, *size)."""
         return tuple(n // p for n, p in zip(image.shape[2:], self.patch, strict=True))
+
+    def recompute_activations(self) -> None:
+        self.recompute = True
 
     def layer_of(self, parameter: str) -> int:
         """0 the embedding, then every block; the last norm goes with the last block."""

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from medssl import stopwatch
 from medssl.data.loading import load
 from medssl.data.preprocess import resize
 from medssl.data.store import Store
@@ -232,6 +233,19 @@ def _place(n: int, size: int, centre: int | None, draw: np.random.Generator) -> 
     return int(np.clip(centre - size // 2 + shift, 0, n - size))
 
 
+class _Timed:
+    """Crops that say how long they took, in whichever process."""
+
+    def __init__(self, crops: Crops):
+        self.crops = crops
+
+    def __getitem__(self, sample: int) -> dict:
+        with stopwatch.running() as watch:
+            read = self.crops[sample]
+            watch.lap("read")
+        return {**read, "spent": np.array([watch.seconds[part] for part in ("read", "decode")])}
+
+
 @dataclass(frozen=True)
 class Numbers:
     """Which samples each of some batches is of: those at the places `own`, made when they are asked for."""
@@ -249,15 +263,20 @@ class Numbers:
 
 
 def batches(
-    crops: Crops, batch_size: int, first: int, last: int, workers: int = 0, wait: float = 0
-) -> Iterator[dict]:
+    crops: Crops, batch_size: int, first: int, last: int, workers: int = 0, wait: float = 0,
+    timed: bool = False, pinned: bool = False,
+) -> Iterator[dict]:  # fmt: skip
     """Batches number `first` to `last` - 1 as dicts of tensors, read by `workers` processes; of each,
     what is this rank's share.
 
-    Raises UserError WORKER if one of these dies, or gives no batch for `wait` seconds (0: for ever).
+    `timed` adds `spent` float64 (B, 2): seconds for which each sample was read, and decoded. `pinned`
+    batches lie in memory from which a GPU copies while it computes. Raises UserError WORKER if a
+    process dies, or gives no batch for `wait` seconds (0: for ever).
     """
     from medssl import ranks
 
     asked = Numbers(range(first, last), batch_size, ranks.share(batch_size))
     cores = len(os.sched_getaffinity(0))  # more workers than these only take memory
-    yield from load(crops.__getitem__, asked, min(workers, cores), wait, crops.scan)
+    read = (_Timed(crops) if timed else crops).__getitem__
+    for batch in load(read, asked, min(workers, cores), wait, crops.scan):
+        yield {k: v.pin_memory() for k, v in batch.items()} if pinned else batch

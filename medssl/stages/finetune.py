@@ -40,7 +40,9 @@ from medssl.training.launch import opened
 from medssl.training.log import since_best
 from medssl.training.loop import Fit, Moment, fit, to_channels_last
 from medssl.training.optim import Optim
+from medssl.training.profile import profiled
 from medssl.training.start import backbone_of, parent_of
+from medssl.training.trackers import tracking
 
 TABLES = {"task": TASKS, "arch": BACKBONES}
 
@@ -87,6 +89,7 @@ class Config(Base):
     augment: Augment = Field(Augment(), description="how samples vary")
     fit: Fit = Field(Fit(every=200), description="how long and on what")
     optim: Optim = Field(Optim(), description="how weights are updated")
+    profile: bool = Field(False, description="say how long the parts of a step take")
 
 
 def run(config: Config) -> Path:
@@ -136,7 +139,11 @@ def run(config: Config) -> Path:
     # A backbone that has been trained on since is another one, and so are other scans of the same file.
     settings = {**config.model_dump(mode="json"), "backbone_weights": about["parent"]}
     settings["scans"] = {"train": digest(train), "validation": digest(validation)}
-    with opened(config.out, settings):
+    with (
+        opened(config.out, settings, config.optim.raised),
+        profiled(config.profile, config.out, config.fit, config.fit.workers) as reading,
+        tracking(config.fit.track, config.out, about["config"]) as tracker,
+    ):
         ranks.check_same(config.store, digest(train))
         say(f"finetune {config.task.name} on {len(train)} scans, {about['start']}")
         for words in filter(None, [*remarks, crops.smaller()]):
@@ -144,12 +151,14 @@ def run(config: Config) -> Path:
 
         def read(first: int, last: int):
             f = config.fit
-            return batches(crops, f.batch_size, first, last, f.workers, f.wait)
+            several = batches(
+                crops, f.batch_size, first, last, f.workers, f.wait, config.profile, f.on_gpu
+            )
+            return reading(several)
 
         scans = [scan for scan, _ in crops.items]
-
         optim = config.optim if parent else config.optim.for_new_weights()
-        for at in fit(task, read, config.fit, optim, config.out, scans):
+        for at in fit(task, read, config.fit, optim, config.out, scans, tracker=tracker):
             validated = partial(_validated, at, task, truths, validation, about, config)
             if ranks.from_first(validated):
                 say(f"step {at.step}: no gain in {config.patience} validations; training ends here")
@@ -211,6 +220,11 @@ def _check_asked(config: Config, kind: type) -> None:
         raise UserError("CONFIG", target, cause, fix)
     if len(set(config.target)) < len(config.target):
         raise UserError("CONFIG", target, "names a column twice", "name every column once")
+    if config.optim.schedule == "anneal":
+        raise UserError(
+            "CONFIG", "optim.schedule=anneal", "is for a branch of a pretraining run",
+            "use schedule=cosine, which ends low",
+        )  # fmt: skip
     if config.decoder and not config.backbone:
         cause = "there is no backbone= that a decoder could have been trained with"
         raise UserError("CONFIG", "decoder=true", cause, "give backbone=, or leave decoder out")

@@ -137,23 +137,30 @@ def load_state(folder: Path) -> tuple[dict, dict] | None:
     """
     found = sorted(folder.glob("step-*"), reverse=True)
     for candidate in found:
-        try:
-            sums = json.loads((candidate / "complete.json").read_text())
-            rotten = [f for f in FILES if sha256(candidate / f) != sums[f]]
-            if not rotten:
-                trainer = torch.load(candidate / FILES[1], weights_only=True)
-                return load_file(candidate / FILES[0]), trainer
-            cause = f"the bytes of {rotten[0]} are not those that were saved (checksum differs)"
-        except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
-            cause = f"it is not complete ({one_line(error)})"
-        say(
-            f"remark: checkpoint {candidate.name} is left out: {cause}; the one before it is looked for"
-        )
+        if state := read_state(candidate):
+            return state
     if found:
         raise UserError(
             "CHECKPOINT", folder, f"none of {len(found)} checkpoints is complete",
             "delete the folder and start the run again",
         )  # fmt: skip
+    return None
+
+
+def read_state(candidate: Path) -> tuple[dict, dict] | None:
+    """Weights and trainer state of one checkpoint; None when it is not whole, which is said."""
+    try:
+        sums = json.loads((candidate / "complete.json").read_text())
+        rotten = [f for f in FILES if sha256(candidate / f) != sums[f]]
+        if not rotten:
+            trainer = torch.load(candidate / FILES[1], weights_only=True)
+            return load_file(candidate / FILES[0]), trainer
+        cause = f"the bytes of {rotten[0]} are not those that were saved (checksum differs)"
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        cause = f"it is not complete ({one_line(error)})"
+    say(
+        f"remark: checkpoint {candidate.name} is left out: {cause}; the one before it is looked for"
+    )
     return None
 
 

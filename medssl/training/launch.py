@@ -18,7 +18,7 @@ import torch
 
 from medssl import progress, ranks
 from medssl.errors import UserError
-from medssl.training import run_folder
+from medssl.training import run_folder, speed
 from medssl.training.hardware import Hardware
 from medssl.training.pulse import watch_over
 
@@ -51,6 +51,8 @@ def start_fabric(fit: Hardware, precision: str = "32-true") -> "Fabric":
     else:
         fabric = _of_ranks(*started(), **options)
     fabric.launch()
+    if kind == "cuda":
+        speed.allow_tf32(fit.tf32)
     return fabric
 
 
@@ -133,7 +135,7 @@ def launch(verb: str, config, devices: int) -> Path:
 
 
 @contextmanager
-def opened(folder: Path, config: dict) -> Iterator[None]:
+def opened(folder: Path, config: dict, *more) -> Iterator[None]:
     """`run_folder.opened` for all ranks: rank 0 holds the folder, and the others know that it does.
 
     Raises UserError RANKS in the ranks that are left when one has gone.
@@ -141,7 +143,7 @@ def opened(folder: Path, config: dict) -> Iterator[None]:
     with ExitStack() as held:
 
         def enter() -> None:
-            held.enter_context(run_folder.opened(folder, config))
+            held.enter_context(run_folder.opened(folder, config, *more))
 
         ranks.from_first(enter)
         if pulse := watch_over():

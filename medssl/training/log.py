@@ -8,20 +8,26 @@ from pathlib import Path
 from medssl.data.files import NO_ROOM, no_room, write_atomically
 from medssl.errors import one_line
 from medssl.progress import say
+from medssl.training.trackers import Tracker
 
 
 class MetricsLog:
     """Appends figures; `rewind` drops what was logged after the checkpoint a run resumes from.
 
-    Times are kept apart in `timing.jsonl`, so that `metrics.jsonl` depends on nothing but the run.
+    Times are kept apart in `timing.jsonl`, so that `metrics.jsonl` depends on nothing but the run. A
+    tracker is given the same figures.
     """
 
-    def __init__(self, folder: Path, writes: bool = True):
+    def __init__(self, folder: Path, tracker: Tracker | None = None, writes: bool = True):
         self.metrics, self.timing = folder / "metrics.jsonl", folder / "timing.jsonl"
+        self.tracker = tracker if writes else None
         self.writes = writes  # one of several ranks does
 
     def write(self, step: int, **figures: float) -> None:
-        self._append(self.metrics, {"step": step, **{k: _short(v) for k, v in figures.items()}})
+        written = {k: _short(v) for k, v in figures.items()}
+        self._append(self.metrics, {"step": step, **written})
+        if self.tracker:
+            self.tracker.write(step, {k: v for k, v in written.items() if v is not None})
 
     def time(self, step: int, **figures: float) -> None:
         self._append(self.timing, {"step": step, **{k: _short(v) for k, v in figures.items()}})

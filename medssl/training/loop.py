@@ -16,11 +16,15 @@ from medssl import ranks
 from medssl.errors import UserError
 from medssl.progress import say, track
 from medssl.seeding import key
+from medssl.stopwatch import lap, resting, turn
 from medssl.trainable import Trainable
-from medssl.training import capture, checkpoint, memory, optim, signals
+from medssl.training import capture, checkpoint, memory, optim, signals, speed
+from medssl.training.average import Average, evaluating
+from medssl.training.branch import Branch
 from medssl.training.hardware import Hardware
 from medssl.training.launch import start_fabric, threads_of
 from medssl.training.log import MetricsLog
+from medssl.training.trackers import Tracker
 
 
 class Fit(Hardware):
@@ -38,9 +42,19 @@ class Fit(Hardware):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
     )
+    tf32: bool = Field(True, description="a GPU multiplies float32 in TF32: faster, less exact")
+    compile: bool = Field(
+        False, description="compile the backbone: minutes at first, then faster steps"
+    )
+    checkpointing: bool = Field(
+        False, description="less memory, slower: activations are made again for the gradients"
+    )
     workers: int = Field(0, description="processes that read ahead", ge=0)
     wait: float = Field(
         300, description="seconds after which a worker that gives no batch counts as hung", gt=0
+    )
+    track: Literal["none", "tensorboard", "wandb", "mlflow"] = Field(
+        "none", description="what gets the figures of the log too, into the run's folder, offline"
     )
     seed: int = Field(0, description="every random draw follows from it", ge=0, lt=2**63)
     devices: int = Field(
@@ -66,35 +80,41 @@ class Moment:
 def fit(
     trainable: Trainable, batches: Callable[[int, int], Iterator[dict]], fit: Fit,
     optimisation: optim.Optim, folder: Path, names: Sequence[str] = (),
+    branch: Branch | None = None, tracker: Tracker | None = None,
 ) -> Iterator[Moment]:  # fmt: skip
     """Train, yielding a `Moment` now and then; a checkpoint is written when the caller comes back.
 
     `batches(first, last)` gives batches number first to last - 1, whose `item` are places in `names`.
     A run that is found in `folder` goes on from its newest checkpoint and ends in the same bits as one
-    that was never stopped. A signal (signals.py) stops it after the step that is going on, or amid a
-    Moment, which is handed out again when the run goes on.
-    With several ranks all of them get the moments, and rank 0 alone writes; see `medssl.ranks`.
+    that was never stopped; a new one that is a `branch` begins with the state of the run that it came
+    from. A signal (signals.py) stops it after the step that is going on, or amid a Moment, which is
+    handed out again when the run goes on. With several ranks all of them get the moments, and rank 0
+    alone writes; see `medssl.ranks`.
     Raises UserError NONFINITE when the loss is not finite, before the weights are touched, and MEMORY.
     """
     batches = memory.Sized(batches)
     with signals.caught() as stop, memory.told(batches, fit):
-        yield from _train(trainable, batches, fit, optimisation, folder, names, stop)
+        yield from _train(
+            trainable, batches, fit, optimisation, folder, names, branch, tracker, stop
+        )  # fmt: skip
 
 
 def _train(
     trainable: Trainable, batches: Callable[[int, int], Iterator[dict]], fit: Fit,
-    optimisation: optim.Optim, folder: Path, names: Sequence[str], stop: signals.Stop,
+    optimisation: optim.Optim, folder: Path, names: Sequence[str], branch: Branch | None,
+    tracker: Tracker | None, stop: signals.Stop,
 ) -> Iterator[Moment]:  # fmt: skip
     threads_of(fit)
     fabric = start_fabric(fit, precision_of(fit))
     folder.mkdir(parents=True, exist_ok=True)
-    log = MetricsLog(folder, writes=ranks.rank() == 0)
+    log = MetricsLog(folder, tracker, writes=ranks.rank() == 0)
     ranks.synchronise(trainable)
     average = Average(trainable, fit.ema) if fit.ema else None
-    optimizer = optim.build(trainable, optimisation)
+    optimizer = optim.build(trainable, optimisation, speed.fused(fabric.device, fit.precision))
     model, optimizer = fabric.setup(trainable, optimizer)
     model.mark_forward_method("training_step")
-    first, due, had = _resume(folder, trainable, optimizer, average)
+    speed.prepare(trainable.backbone, fit, fabric.device)
+    first, due, had = _resume(folder, trainable, optimizer, average, branch)
     log.rewind(first, due)
     if had != ranks.world():
         _told_of_ranks(had, fit, log, first)
@@ -117,7 +137,7 @@ def _train(
         torch.manual_seed(key(fit.seed, "moment", step))
         try:
             if not stop.anywhere():
-                with _evaluating(trainable, average), stop.at_once():
+                with evaluating(trainable, average), stop.at_once(), resting():
                     yield Moment(step, batch, trainable, log)
         except (GeneratorExit, KeyboardInterrupt, SystemExit):
             if stop.asked and not stop.hurried:
@@ -129,12 +149,13 @@ def _train(
                     say(str(error))
             raise
         save(step, due=stop.anywhere())
+        lap("checkpoint")
         stop.leave(step, fit.steps)
 
     if due:
         (batch,) = batches(first * fit.accumulate - 1, first * fit.accumulate)
         yield from moment(first, fabric.to_device(batch))
-    stream = batches(first * fit.accumulate, fit.steps * fit.accumulate)
+    stream = speed.on_device(batches(first * fit.accumulate, fit.steps * fit.accumulate), fabric)
     before, seen = log.spent()
     began = time.monotonic() - before
     latest: dict[str, float] = {}  # read by the line that shows progress
@@ -143,15 +164,17 @@ def _train(
         left, "train", fit.steps, "steps", first, lambda: f"loss {latest['loss']:.4g}"
     ):
         torch.manual_seed(key(fit.seed, "step", step))  # dropout follows the step, not the history
-        rate = optim.set_rates(optimizer, step, fit.steps, optimisation)
+        rate = optim.set_rates(optimizer, step, fit.steps, optimisation, branch)
         logs = {}
         for _ in range(fit.accumulate):
-            batch = fabric.to_device(next(stream))
+            batch = next(stream)
             start = capture.Start(trainable, step, batch, fit, names)
             with fabric.autocast():  # which Fabric itself enters for `forward` alone
                 out = model.training_step(batch, step)
+            lap("forward")
             _check_finite(out.loss, "the loss is", start, folder)
             fabric.backward(out.loss / fit.accumulate)
+            lap("backward")
             figures = {"loss": float(out.loss.detach()), **out.logs}
             logs = {k: logs.get(k, 0.0) + v / fit.accumulate for k, v in figures.items()}
             seen += len(batch["image"]) * ranks.world()
@@ -171,8 +194,10 @@ def _train(
         if average:
             average.update(trainable)
         logs = ranks.averaged(logs)
+        lap("step")
         latest["loss"] = logs["loss"]
         log.write(step + 1, **logs, lr=rate)
+        lap("log")
 
         if (step + 1) % fit.every == 0 or step + 1 == fit.steps:
             log.time(step + 1, seconds=time.monotonic() - began, samples=seen)
@@ -181,6 +206,7 @@ def _train(
             log.time(step + 1, seconds=time.monotonic() - began, samples=seen)
             save(step + 1, due=False)
             stop.leave(step + 1, fit.steps)
+        turn()
 
 
 def precision_of(fit: Fit) -> str:
@@ -194,7 +220,9 @@ def _check_finite(value: torch.Tensor, what: str, start: capture.Start, folder: 
     good = bool(torch.isfinite(value))
     if ranks.anywhere(not good):
         told = (
-            "the loss of another rank is not finite" if good else f"{what} {float(value.detach())}"
+            f"{what} {float(value.detach())}"
+            if not good
+            else "the loss of another rank is not finite"
         )
         raise start.nonfinite(folder, value, told)
 
@@ -213,11 +241,13 @@ def _told_of_ranks(had: int, fit: Fit, log: MetricsLog, step: int) -> None:
     log.write(step, ranks=now)
 
 
-def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> tuple[int, bool, int]:
-    """Load the newest checkpoint, if there is one: the step to go on from, whether its Moment is due,
-    and the ranks that the run had."""
+def _resume(
+    folder: Path, trainable: nn.Module, optimizer, average, branch: Branch | None
+) -> tuple[int, bool, int]:
+    """Load the newest checkpoint, or that of a branch, if any: the step to go on from, whether its Moment
+    is due, and the ranks that the run had."""
     ranks.from_first(partial(checkpoint.sweep, folder / "checkpoints"))
-    found = checkpoint.load_state(folder / "checkpoints")
+    found = checkpoint.load_state(folder / "checkpoints") or (branch and branch.state)
     ranks.check_same(f"the checkpoint in {folder}", str(found and found[1]["step"]))
     if found is None:
         return 0, False, ranks.world()
@@ -235,51 +265,6 @@ def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> tuple[int
             k: v.to(average.tensors[k].device) for k, v in trainer["average"].items()
         }
     return int(trainer["step"]), bool(trainer.get("due")), trainer.get("ranks", 1)
-
-
-class Average:
-    """An exponential moving average of the trained weights, with a warm-up of its decay."""
-
-    def __init__(self, module: nn.Module, decay: float):
-        self.decay = decay
-        self.tensors = {
-            k: v.detach().clone() for k, v in module.named_parameters() if v.requires_grad
-        }
-        self.tensors["count"] = torch.zeros(())
-
-    @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        self.tensors["count"] += 1
-        n = float(self.tensors["count"])
-        decay = min(self.decay, (1 + n) / (10 + n))
-        for name, value in module.named_parameters():
-            if name in self.tensors:
-                self.tensors[name].lerp_(value.detach().to(self.tensors[name].device), 1 - decay)
-
-    def swap(self, module: nn.Module) -> None:
-        """Exchange the averaged and the trained weights."""
-        for name, value in module.named_parameters():
-            if name in self.tensors:
-                kept = value.detach().clone()
-                value.data.copy_(self.tensors[name])
-                self.tensors[name] = kept
-
-
-class _evaluating:
-    """Evaluation mode, with the averaged weights in place, for the length of a block."""
-
-    def __init__(self, module: nn.Module, average: Average | None):
-        self.module, self.average = module, average
-
-    def __enter__(self) -> None:
-        self.module.eval()
-        if self.average:
-            self.average.swap(self.module)
-
-    def __exit__(self, *_) -> None:
-        if self.average:
-            self.average.swap(self.module)
-        self.module.train()
 
 
 def to_channels_last(module: nn.Module, ndim: int) -> nn.Module:

@@ -97,6 +97,10 @@ CASES = {
     "E5-folds": ("split m folds=1", "folds", "greater than or equal to 2"),
     "E5-labelled": ("finetune segmentation labelled=-2", "labelled", "greater than or equal to 0"),
     # E5: what does not go together
+    "E5-infinite": ("pretrain mae optim.schedule=infinite", "optim", "in steps"),
+    "E5-anneal": ("pretrain mae optim.schedule=anneal", "optim.schedule", "start=RUN"),
+    "E5-branch": ("pretrain mae branch=true", "branch=true", "start=RUN"),
+    "E5-anneal-tune": ("finetune segmentation optim.schedule=anneal", "optim.schedule", "branch"),
     "E5-target": ("finetune segmentation target=x", "target", "masks"),
     "E5-pattern": ("index SCANS patient_pattern=([a-z]", "patient_pattern", "pattern"),
     "E5-pattern-group": ("index SCANS patient_pattern=abc", "patient_pattern", "group"),
