@@ -18,15 +18,6 @@ FREE = {
     "out", "profile", "fit.workers", "fit.wait", "fit.threads", "fit.track", "fit.devices",
     "fit.other_ranks",
 }  # fmt: skip
-    "out",
-    "profile",
-    "fit.workers",
-    "fit.wait",
-    "fit.threads",
-    "fit.track",
-    "fit.devices",
-    "fit.other_ranks",
-}
 
 
 @contextmanager
