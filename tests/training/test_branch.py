@@ -46,7 +46,7 @@ def train(folder, steps, optim, start=None):
         (folder / "model").rmdir()  # a run that has begun keeps nothing again
         branch.keep(folder)
     module = Dropping()
-    for _ in fit(module, batches, Fit(**asked["fit"]), Optim(**optim), folder, branch):
+    for _ in fit(module, batches, Fit(**asked["fit"]), Optim(**optim), folder, branch=branch):
         pass
     return [row["lr"] for row in read_jsonl(folder / "metrics.jsonl")]
 
