@@ -142,7 +142,7 @@ def run(config: Config) -> Path:
             )  # fmt: skip
 
         if branch:
-            branch.keep(config.out)
+            branch = branch.keep(config.out)
         watch = Watch(crops, method.size, augment)
         watch.begin(method.to(config.fit.take()), MetricsLog(config.out, tracker))
         for at in fit(method, read, config.fit, config.optim, config.out, branch, tracker):

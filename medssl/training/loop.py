@@ -161,7 +161,7 @@ def start_fabric(fit: Fit):
 
 def _resume(folder: Path, trainable: nn.Module, optimizer, average, branch=None) -> int:
     """Load the newest checkpoint, or that of a branch, if any; returns the step to go on from."""
-    found = checkpoint.load_state(folder / "checkpoints") or (branch and branch.state)
+    found = checkpoint.load_state(folder / "checkpoints") or (branch and branch.state())
     if found is None:
         return 0
     weights, trainer = found
