@@ -38,7 +38,11 @@ class Branch:
     def state(self) -> tuple[dict, dict]:
         """Weights and trainer state. Raises UserError where they are damaged or gone."""
         if found := read_state(self.checkpoint):
-            return found
+            weights, trainer = found
+            return weights, {
+                **trainer,
+                "due": False,
+            }  # what was due there is no business of a branch
         fix = "start the branch again, in a new folder"
         raise UserError("CHECKPOINT", self.checkpoint, "is not complete", fix)
 

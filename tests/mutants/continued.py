@@ -26,6 +26,6 @@ MUTANTS = [
     ("medssl/stopwatch.py", "if _now is None or _now.rests:", "if _now is None:"),
     ("medssl/training/profile.py", "watch.inside += seconds", "pass"),
     ("medssl/training/trackers.py", 'mode="offline"', 'mode="online"'),
-    ("medssl/training/trackers.py", "purge_step=step", "purge_step=None"),
+    ("medssl/training/trackers.py", "purge_step=first", "purge_step=None"),
     ("medssl/training/log.py", "if v is not None", "if True"),
 ]  # fmt: skip
