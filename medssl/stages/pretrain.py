@@ -149,7 +149,7 @@ def run(config: Config) -> Path:
         scans = [scan for scan, _ in crops.items]
 
         if branch:
-            ranks.from_first(partial(branch.keep, config.out))
+            branch = ranks.from_first(partial(branch.keep, config.out))
         watch = Watch(crops, method.size, augment)
         method.to(config.fit.take())
         ranks.from_first(lambda: watch.begin(method, MetricsLog(config.out, tracker)))

@@ -5,7 +5,7 @@ before its first step, so that both can go on, be stopped and be resumed, one wi
 """
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medssl.config import flat
@@ -13,7 +13,6 @@ from medssl.errors import UserError
 from medssl.training.checkpoint import model_folder, read_state, sha256
 from medssl.training.optim import Optim
 from medssl.training.run_folder import begun, read_config
-from medssl.training.schedule import rate
 
 ORIGIN = "checkpoints/origin"
 # Keys in which a branch is as the run that it came from: without them its state means something else.
@@ -29,26 +28,36 @@ class Branch:
     checkpoint  the folder of the state
     step        steps that had been done there
     share       the rate of the last of them, as a share of the largest
-    state       weights and trainer state, as `checkpoint.read_state` gives them
     """
 
     run: Path
     checkpoint: Path
     step: int
     share: float
-    state: tuple[dict, dict]
 
-    def keep(self, out: Path) -> None:
-        """Copy into a new run's folder what it needs to begin again."""
+    def state(self) -> tuple[dict, dict]:
+        """Weights and trainer state. Raises UserError where they are damaged or gone."""
+        if found := read_state(self.checkpoint):
+            weights, trainer = found
+            return weights, {
+                **trainer,
+                "due": False,
+            }  # what was due there is no business of a branch
+        fix = "start the branch again, in a new folder"
+        raise UserError("CHECKPOINT", self.checkpoint, "is not complete", fix)
+
+    def keep(self, out: Path) -> "Branch":
+        """The same, of a copy in the new run's folder that holds what it needs to begin again."""
         kept = Path(out) / ORIGIN
         if begun(out) or kept == self.run:
-            return
+            return self
         shutil.rmtree(kept, ignore_errors=True)  # of a start that came to nothing
         shutil.copytree(model_folder(self.run), kept / "model")
         shutil.copytree(self.checkpoint, kept / "checkpoints" / self.checkpoint.name)
         shutil.copy(self.run / "config.json", kept / "config.json")
         for folder in (kept, kept / "checkpoints"):
             folder.chmod(0o700)
+        return replace(self, run=kept, checkpoint=kept / "checkpoints" / self.checkpoint.name)
 
     def parent(self) -> dict:
         """What a card keeps of it: which state it was, exactly."""
@@ -71,10 +80,9 @@ def branch_of(start: Path, out: Path, settings: dict) -> Branch:
         raise UserError("RUN", run, cause, "give the folder of one that `medssl pretrain` wrote")
     there["optim"] = Optim(**there["optim"]).model_dump()  # of a run of before there were schedules
     _refuse_other(run, there, settings)
-    for checkpoint in found:
-        if state := read_state(checkpoint):
-            break
-    else:
+    whole = ((checkpoint, state) for checkpoint in found if (state := read_state(checkpoint)))
+    checkpoint, state = next(whole, (None, None))
+    if state is None:
         raise UserError(
             "CHECKPOINT", run, "holds no complete checkpoint to go on from",
             "give the folder of a pretraining run, or one of its checkpoints/step-...",
@@ -86,14 +94,15 @@ def branch_of(start: Path, out: Path, settings: dict) -> Branch:
             f"found {steps}, and {run} has done {step}, which count as the branch's own",
             f"give more, e.g. fit.steps={step + max(1, step // 10)}",
         )  # fmt: skip
-    share = rate(step - 1, there["fit"]["steps"], Optim(**there["optim"]))
+    groups = [g for g in state[1]["optimizer"]["param_groups"] if g["scale"]]
+    share = max(g["lr"] / (there["optim"]["lr"] * g["scale"]) for g in groups)
     if settings["optim"]["schedule"] == "anneal" and settings["optim"]["final"] >= share:
         raise UserError(
             "CONFIG", "optim.final",
             f"found {settings['optim']['final']:g}, and the rate of {run} is {share:.3g} of lr already",
             "give less, or branch off a run with schedule=infinite",
         )  # fmt: skip
-    return Branch(run, checkpoint, step, share, state)
+    return Branch(run, checkpoint, step, share)
 
 
 def _run_and_checkpoints(start: Path) -> tuple[Path, list[Path]]:

@@ -247,7 +247,7 @@ def _resume(
     """Load the newest checkpoint, or that of a branch, if any: the step to go on from, whether its Moment
     is due, and the ranks that the run had."""
     ranks.from_first(partial(checkpoint.sweep, folder / "checkpoints"))
-    found = checkpoint.load_state(folder / "checkpoints") or (branch and branch.state)
+    found = checkpoint.load_state(folder / "checkpoints") or (branch and branch.state())
     ranks.check_same(f"the checkpoint in {folder}", str(found and found[1]["step"]))
     if found is None:
         return 0, False, ranks.world()

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -29,22 +30,18 @@ class Tracker(Protocol):
 class TensorBoard:
     """`tensorboard --logdir RUN/tensorboard`; what a killed sitting wrote too much is hidden."""
 
-    def __init__(self, folder: Path, config: dict):
+    def __init__(self, folder: Path, config: dict, first: int):
         from torch.utils.tensorboard import SummaryWriter
 
-        self.folder, self.config, self.open = folder / "tensorboard", config, SummaryWriter
-        self.writer = None
+        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first)
+        self.writer.add_text("config", f"```\n{json.dumps(config, indent=1)}\n```", first)
 
     def write(self, step: int, figures: dict[str, float]) -> None:
-        if self.writer is None:
-            self.writer = self.open(str(self.folder), purge_step=step)
-            self.writer.add_text("config", f"```\n{json.dumps(self.config, indent=1)}\n```", step)
         for name, value in figures.items():
             self.writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        if self.writer:
-            self.writer.close()
+        self.writer.close()
 
 
 class WeightsAndBiases:
@@ -53,7 +50,7 @@ class WeightsAndBiases:
     Left out is what it gathers by itself: the command line, the machine, the repository, the terminal.
     """
 
-    def __init__(self, folder: Path, config: dict):
+    def __init__(self, folder: Path, config: dict, first: int):
         import wandb
 
         quiet = wandb.Settings(
@@ -76,7 +73,7 @@ class WeightsAndBiases:
 class MLflow:
     """`mlflow ui --backend-store-uri sqlite:///RUN/mlflow/mlflow.db`; a new run there each sitting."""
 
-    def __init__(self, folder: Path, config: dict):
+    def __init__(self, folder: Path, config: dict, first: int):
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it reports its use from the import on
         from mlflow import MlflowClient
 
@@ -108,6 +105,22 @@ TRACKERS = {
 }
 
 
+class _Late:
+    """A tracker that is opened once there is something to write, with the first step that it gets."""
+
+    def __init__(self, kind: type[Tracker], folder: Path, config: dict):
+        self.kind, self.given, self.tracker = kind, (folder, config), None
+
+    def write(self, step: int, figures: dict[str, float]) -> None:
+        if self.tracker is None:
+            self.tracker = self.kind(*self.given, step)
+        self.tracker.write(step, figures)
+
+    def close(self) -> None:
+        if self.tracker:
+            self.tracker.close()
+
+
 @contextmanager
 def tracking(name: str, folder: Path, config: dict) -> Iterator[Tracker | None]:
     """The tracker called `name`, writing below `folder` until the block ends; "none" is none.
@@ -118,14 +131,20 @@ def tracking(name: str, folder: Path, config: dict) -> Iterator[Tracker | None]:
         yield None
         return
     kind, package = TRACKERS[name]
-    try:
-        tracker = kind(Path(folder), config)
-    except ImportError as error:
+    if not _installed(package):
         raise UserError(
-            "CONFIG", f"fit.track={name}", f"needs {package}, which cannot be imported ({error})",
+            "CONFIG", f"fit.track={name}", f"needs {package}, which is not installed",
             "pip install 'medssl[track]', or leave fit.track out",
-        ) from error  # fmt: skip
+        )  # fmt: skip
+    tracker = _Late(kind, Path(folder), config)
     try:
         yield tracker
     finally:
         tracker.close()
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # it is loaded, and does not say where from
+        return True

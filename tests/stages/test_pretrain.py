@@ -111,31 +111,30 @@ def test_self_distillation_starts_from_one_run_and_learns_from_another(cohort, t
         call("pretrain", "self_distillation_small", **asked, out=out)
 
 
-def test_a_profile_says_where_the_time_goes_and_changes_nothing(
+def test_profile_and_tracker_say_more_of_a_run_and_change_nothing(
     segmented, tmp_path, capsys, monkeypatch
 ):
-    asked = dict(store=segmented / "store", backbone=TINY, method={"size": [8, 8, 8], "width": 16})
-    call("pretrain", "voco_small", **asked, fit=FIT, out=tmp_path / "run", profile=True)
-    rows = pd.read_csv(tmp_path / "run/profile.csv").set_index("part")
-    assert {"read", "decode", "augment", "forward", "backward", "step", "checkpoint"} <= set(
-        rows.index
-    )
-    assert rows["share"].sum() == pytest.approx(1, abs=1e-3) and (rows["milliseconds"] > 0).all()
-    assert "where the time went" in capsys.readouterr().err
-    weights = [
-        sha256(run / "model/weights.safetensors") for run in (tmp_path / "run", segmented / "voco")
-    ]
-    assert weights[0] == weights[1]
-    # Both are free to differ when a run goes on; a tracker is told no path of the config.
     told = []
-    fake = SimpleNamespace(close=lambda: told.append("closed"))
-    kind = lambda folder, config: told.append(config) or fake  # noqa: E731
-    monkeypatch.setitem(trackers.TRACKERS, "tensorboard", (kind, "tensorboard"))
+    fake = SimpleNamespace(write=lambda *_: None, close=lambda: told.append("closed"))
+    kind = lambda folder, config, first: told.append(config) or fake  # noqa: E731
+    monkeypatch.setitem(trackers.TRACKERS, "tensorboard", (kind, "json"))
+    asked = dict(store=segmented / "store", backbone=TINY, method={"size": [8, 8, 8], "width": 16})
+    asked["out"] = tmp_path / "run"
     call(
-        "pretrain", "voco_small", **asked, fit={**FIT, "track": "tensorboard"}, out=tmp_path / "run"
-    )
+        "pretrain", "voco_small", **asked, fit={**FIT, "track": "tensorboard"}, profile=True
+    )  # fmt: skip
+    rows = pd.read_csv(tmp_path / "run/profile.csv").set_index("part")
+    parts = {"read", "decode", "augment", "forward", "backward", "step", "checkpoint"}
+    assert parts <= set(rows.index) and (rows["milliseconds"] > 0).all()
+    assert rows["share"].sum() == pytest.approx(1, abs=1e-3)
+    assert "where the time went" in capsys.readouterr().err
+    # A tracker is told no path of the config.
     assert told[0]["store"] == "store" and told[1:] == ["closed"]
     assert str(segmented) not in json.dumps(told[0]) and str(tmp_path) not in json.dumps(told[0])
+    runs = (tmp_path / "run", segmented / "voco")
+    weights, others = (sha256(run / "model/weights.safetensors") for run in runs)
+    assert weights == others
+    call("pretrain", "voco_small", **asked, fit=FIT)  # both are free to differ when it goes on
 
 
 def test_a_method_of_one_s_own_that_lacks_something_is_told(segmented, tmp_path, monkeypatch):

@@ -44,7 +44,7 @@ def train(folder, steps, optim, start=None):
     write_json(folder / "config.json", asked)
     if branch:
         (folder / "model").rmdir()  # a run that has begun keeps nothing again
-        branch.keep(folder)
+        branch = branch.keep(folder)
     module = Dropping()
     for _ in fit(module, batches, Fit(**asked["fit"]), Optim(**optim), folder, branch=branch):
         pass
@@ -97,8 +97,8 @@ def test_an_anneal_that_was_stopped_ends_in_the_same_bits_though_the_main_run_we
 
     asked = settings(30, optim)
     branch = branch_of(main, tmp_path / "cut", asked)
-    branch.keep(tmp_path / "cut")
     parent = branch.parent()
+    branch = branch.keep(tmp_path / "cut")
 
     def stopping(first, last):
         yield from batches(first, 27)

@@ -11,16 +11,16 @@ from medssl.training.profile import PARTS, WARM, profiled
 from tests.training.test_loop import Line, batches
 
 
-def timed_batches(first, last):
+def timed_batches(first, last, times=1):
     for batch in batches(first, last):
-        yield {**batch, "spent": torch.tensor([[2e-6, 4e-6], [2e-6, 0.0]])}
+        yield {**batch, "spent": times * torch.tensor([[2e-6, 4e-6], [2e-6, 0.0]])}
 
 
-def rows_of(folder, wanted=True, workers=0, steps=12, **options):
+def rows_of(folder, wanted=True, workers=0, steps=12, times=1, **options):
     settings = Fit(steps=steps, batch_size=8, every=4, device="cpu", **options)
     with profiled(wanted, folder, settings, workers) as reading:
         for moment in fit(
-            Line(), lambda a, b: reading(timed_batches(a, b)), settings, Optim(), folder
+            Line(), lambda a, b: reading(timed_batches(a, b, times)), settings, Optim(), folder
         ):
             assert ("spent" in moment.batch) is not wanted
     path = folder / "profile.csv"
@@ -38,6 +38,13 @@ def test_parts_of_the_steps_are_written_and_shown(tmp_path, capsys):
     assert float(rows["step", "backward"]["milliseconds"]) > 0
     said = capsys.readouterr().err
     assert f"over {12 - WARM} steps" in said and "backward" in said
+
+
+def test_time_that_samples_took_is_not_waited_for_as_well(tmp_path):
+    """Of samples that claim half a second each, though none has passed, waiting has less than nothing."""
+    rows = rows_of(tmp_path, times=125_000)
+    assert float(rows["step", "read"]["milliseconds"]) == pytest.approx(500)
+    assert float(rows["step", "wait"]["milliseconds"]) < -900
 
 
 def test_what_other_processes_read_has_no_share(tmp_path):

@@ -9,7 +9,7 @@ INFINITE = Optim(schedule="infinite", warmup=10, cooldown=40, constant=0.3)
 
 
 def branch(step=70, share=0.3):
-    return Branch(run=None, checkpoint=None, step=step, share=share, state=None)
+    return Branch(run=None, checkpoint=None, step=step, share=share)
 
 
 def test_warm_up_then_cosine():

@@ -51,6 +51,7 @@ def told(monkeypatch):
     )  # fmt: skip
     mlflow.MlflowClient = told.noting("client", client)
     modules = {"torch.utils.tensorboard": board, "wandb": wandb, "mlflow": mlflow}
+    modules["tensorboard"] = types.ModuleType("tensorboard")
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
@@ -110,9 +111,7 @@ def test_a_run_that_goes_on_hides_what_was_written_too_much(tmp_path, told):
 
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch, name):
-    module = {"tensorboard": "torch.utils.tensorboard"}.get(name, name)
-    monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+    monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match=f"needs {name}.* Fix: pip install 'medssl.track.'"):
         train(tmp_path, name)
 
@@ -120,6 +119,14 @@ def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch, name):
 def test_none_is_none(tmp_path, told):
     train(tmp_path / "run", "none")
     assert told == []
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_without_figures_none_is_opened(tmp_path, told, name):
+    """As in a run that has ended, or on a rank that does not write."""
+    with tracking(name, tmp_path, CONFIG):
+        pass
+    assert told == [] and not list(tmp_path.iterdir())
 
 
 def test_tensorboard_itself_reads_them_back(tmp_path):
