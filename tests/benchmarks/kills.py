@@ -63,6 +63,9 @@ class Trained:
 
     def train(self, folder: Path, method: str, workers: int, acts=lambda step: None) -> None:
         """In this process; `acts` at the beginning of each step."""
+        os.sched_getaffinity = lambda _: set(
+            range(8)
+        )  # as many workers as asked for, on any machine
         module = make_method(method, 3)
         crops = Crops(self.store, list(self.store.items.index), module.crops, seed=0)
         settings = Fit(
