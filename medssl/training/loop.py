@@ -94,12 +94,15 @@ def _train(
 
     def moment(step: int, batch: dict) -> Iterator[Moment]:
         torch.manual_seed(key(fit.seed, "moment", step))
+        buffers = {name: value.clone() for name, value in trainable.named_buffers()}
         try:
             if not stop.asked:
                 with _evaluating(trainable, average), stop.at_once():
                     yield Moment(step, batch, trainable, log)
         except (GeneratorExit, KeyboardInterrupt, SystemExit):
             if stop.asked and not stop.hurried:
+                for name, value in trainable.named_buffers():
+                    value.copy_(buffers[name])  # thresholds, say, that validation has found
                 try:
                     save(step, due=True)
                     stop.tell(step, fit.steps)
