@@ -19,8 +19,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from medssl.data.crops import Crops, batches
 from medssl.methods.base import METHODS
 from medssl.training import checkpoint
@@ -28,7 +26,7 @@ from medssl.training.loop import Fit, fit
 from medssl.training.optim import Optim
 from tests.data.test_store import make as make_store
 from tests.methods.test_base import make as make_method
-from tests.training.killing import KILLED, Killer, after, digest, forked
+from tests.training.killing import KILLED, Killer, after, digest, forked, warm
 
 STEPS, EVERY, BATCH = 9, 3, 2
 PLACES = ("save", "step", "any", "save", "step", "any", "save", "step", "any", "any")
@@ -59,7 +57,7 @@ class Trained:
         self.store = make_store(folder / "store", [(26, 24, 28), (24, 30, 26), (28, 24, 24)])
         self.digests: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
-        torch.set_num_threads(1)
+        warm()
 
     def train(self, folder: Path, method: str, workers: int, acts=lambda step: None) -> None:
         """In this process; `acts` at the beginning of each step."""

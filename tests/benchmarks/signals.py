@@ -18,14 +18,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from medssl import cli
 from medssl.stages import pretrain  # noqa: F401  imported here once, and not in every child
 from medssl.training.checkpoint import load_state
 from tests.data.test_store import make as make_store
 from tests.stages.test_resume import METHODS
-from tests.training.killing import begun, digest, forked
+from tests.training.killing import begun, digest, forked, warm
 
 SIGNALS = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}
 STEPS, LIMIT = 12, 30.0  # seconds within which a run has to be gone
@@ -53,7 +51,7 @@ class Commands:
     def __init__(self, folder: Path):
         self.folder = folder
         make_store(folder / "store", [(20, 24, 20), (18, 22, 26), (24, 16, 20)])
-        torch.set_num_threads(1)
+        warm()
         if code := forked(self.command, "whole", 0):
             raise RuntimeError(f"a run that is left alone ended with {code}")
         self.known = digest(folder / "whole")
