@@ -144,7 +144,7 @@ def tried(trained: Trained, method: str, place: str, workers: int, seed: int) ->
         if code == KILLED:
             break
     log = folder / "metrics.jsonl"
-    at = log.read_bytes().count(b"loss") if log.exists() else 0
+    at = log.read_bytes().count(b'"lr"') if log.exists() else 0
     resumed = forked(trained.train, folder, method, workers)
     return Killed(code == KILLED, resumed == 0 and digest(folder) == known, at)
 

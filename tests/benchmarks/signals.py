@@ -75,7 +75,7 @@ class Commands:
         child = begun(self.command, "told", workers)
         log, ended = out / "metrics.jsonl", 0
         step = draw.randrange(1, STEPS)
-        while not ended and (not log.exists() or log.read_bytes().count(b"loss") < step):
+        while not ended and (not log.exists() or log.read_bytes().count(b'"lr"') < step):
             ended, status = os.waitpid(child, os.WNOHANG)
             time.sleep(0.002)
         time.sleep(draw.uniform(0, 0.1))
