@@ -148,7 +148,10 @@ def _serve(pipe, read: Callable[[int], dict], reading, at: int, parent: int) -> 
         except Exception as error:
             answer = _portable(error)
         reading[at] = IDLE
-        pipe.send(answer)
+        try:
+            pipe.send(answer)
+        except OSError:
+            return  # the parent has been killed
 
 
 def _portable(error: Exception) -> Exception:

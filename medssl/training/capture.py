@@ -26,12 +26,17 @@ class Start:
 
     def __init__(self, module: nn.Module, step: int, batch: dict, fit, names: Sequence[str]):
         self.module, self.step, self.batch, self.fit = module, step, batch, fit
-        items = torch.as_tensor(batch.get("item", ())).flatten().tolist()
-        self.items = [names[i] if i < len(names) else str(i) for i in items]
+        self.names = names
         self.buffers = {name: value.clone() for name, value in module.named_buffers()}
         self.random = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_initialized():
             self.random["cuda"] = torch.cuda.get_rng_state()
+
+    @property
+    def items(self) -> list[str]:
+        """The ids of the scans in the batch. Not asked for on the way: it waits for the device."""
+        items = torch.as_tensor(self.batch.get("item", ())).flatten().tolist()
+        return [self.names[i] if i < len(self.names) else str(i) for i in items]
 
     def nonfinite(self, folder: Path, loss: Tensor, cause: str) -> UserError:
         """The error to raise, once all is kept in `folder`/capture."""
@@ -42,7 +47,8 @@ class Start:
             kept = f"{where} keeps the batch and the weights"
         except (OSError, UserError) as error:
             kept = f"neither batch nor weights could be kept ({one_line(error)})"
-        shown = ", ".join(self.items[:SHOWN]) + (", ..." if len(self.items) > SHOWN else "")
+        items = self.items
+        shown = ", ".join(items[:SHOWN]) + (", ..." if len(items) > SHOWN else "")
         scans = f" on scans {shown}" if shown else ""
         return UserError(
             "NONFINITE", f"step {self.step}", f"{cause}{scans}; {kept}",

@@ -25,6 +25,7 @@ from medssl.progress import amount, say
 
 KEPT = 2
 FILES = ("weights.safetensors", "trainer.pt")
+HELD = 1 << 20  # bytes that are collected before they are written
 SLACK = 1 << 20  # bytes that cards, headers and folders take beside the tensors
 SHOWN = 10
 _ALL = ("kind", "backbone", "recipe", "patients", "scans", "config", "steps", "weights_sha256")
@@ -229,21 +230,29 @@ class _Hashed:
 
     def __init__(self, path: Path):
         self.handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        self.hash, self.error = hashlib.sha256(), None
+        self.hash, self.held, self.error = hashlib.sha256(), bytearray(), None
 
     def write(self, data) -> int:
-        left = memoryview(data).cast("B")
-        size = len(left)
+        data = memoryview(data).cast("B")
+        if len(data) < HELD:  # torch writes a great many small pieces
+            self.held += data
+        if len(data) >= HELD or len(self.held) >= HELD:
+            self.flush()
+        if len(data) >= HELD:
+            self._out(data)
+        return len(data)
+
+    def flush(self) -> None:
+        self._out(memoryview(self.held))
+        self.held = bytearray()
+
+    def _out(self, left: memoryview) -> None:
         self.hash.update(left)
         try:
             while left and not self.error:
                 left = left[os.write(self.handle, left) :]
         except OSError as error:
             self.error = error
-        return size
-
-    def flush(self) -> None:
-        """Nothing is held back."""
 
     @property
     def sha256(self) -> str:
@@ -253,6 +262,7 @@ class _Hashed:
         return self
 
     def __exit__(self, *_) -> None:
+        self.flush()
         os.close(self.handle)
         if self.error:
             raise self.error

@@ -135,12 +135,15 @@ def _train(
 
     def moment(step: int, batch: dict) -> Iterator[Moment]:
         torch.manual_seed(key(fit.seed, "moment", step))
+        buffers = {name: value.clone() for name, value in trainable.named_buffers()}
         try:
             if not stop.anywhere():
                 with evaluating(trainable, average), stop.at_once(), resting():
                     yield Moment(step, batch, trainable, log)
         except (GeneratorExit, KeyboardInterrupt, SystemExit):
             if stop.asked and not stop.hurried:
+                for name, value in trainable.named_buffers():
+                    value.copy_(buffers[name])  # thresholds, say, that validation has found
                 try:
                     if ranks.rank() == 0:  # which does not wait for the others now
                         write(step, due=True)

@@ -19,8 +19,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from medssl.data.crops import Crops, batches
 from medssl.methods.base import METHODS
 from medssl.training import checkpoint
@@ -28,9 +26,10 @@ from medssl.training.loop import Fit, fit
 from medssl.training.optim import Optim
 from tests.data.test_store import make as make_store
 from tests.methods.test_base import make as make_method
-from tests.training.killing import KILLED, Killer, after, digest, forked
+from tests.training.killing import KILLED, Killer, after, digest, forked, warm
 
 STEPS, EVERY, BATCH = 9, 3, 2
+CALLS = 33  # of a save that deletes an old checkpoint
 PLACES = ("save", "step", "any", "save", "step", "any", "save", "step", "any", "any")
 # Method, place and workers of kill number 0, 1, 2, ... : every method meets every place in time.
 ROWS = [
@@ -59,10 +58,13 @@ class Trained:
         self.store = make_store(folder / "store", [(26, 24, 28), (24, 30, 26), (28, 24, 24)])
         self.digests: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
-        torch.set_num_threads(1)
+        warm()
 
     def train(self, folder: Path, method: str, workers: int, acts=lambda step: None) -> None:
         """In this process; `acts` at the beginning of each step."""
+        os.sched_getaffinity = lambda _: set(
+            range(8)
+        )  # as many workers as asked for, on any machine
         module = make_method(method, 3)
         crops = Crops(self.store, list(self.store.items.index), module.crops, seed=0)
         settings = Fit(
@@ -90,6 +92,7 @@ class Trained:
 
     def known(self, method: str) -> str:
         if method not in self.digests:
+            make_method(method, 3)  # imports what it needs, here
             self.digests[method] = self.whole(method, 0)
         return self.digests[method]
 
@@ -105,7 +108,7 @@ class _Save:
     """Kills before a random call of a random save."""
 
     def __init__(self, draw: random.Random):
-        self.number, self.call = draw.randrange(STEPS // EVERY), draw.randrange(45)
+        self.number, self.call = draw.randrange(STEPS // EVERY), draw.randrange(CALLS)
 
     def __call__(self, step: int) -> None:
         if step:
@@ -113,10 +116,12 @@ class _Save:
         save, done = checkpoint.save_state, [0]
 
         def saving(*args):
-            if done[0] == self.number:
-                Killer(self.call)
+            killer = Killer(self.call) if done[0] == self.number else None
             done[0] += 1
-            return save(*args)
+            saved = save(*args)
+            if killer:
+                killer.at = -1  # it made fewer: no kill, which is seen and tried again
+            return saved
 
         checkpoint.save_state = saving
 
@@ -143,7 +148,7 @@ def tried(trained: Trained, method: str, place: str, workers: int, seed: int) ->
         if code == KILLED:
             break
     log = folder / "metrics.jsonl"
-    at = log.read_bytes().count(b"loss") if log.exists() else 0
+    at = log.read_bytes().count(b'"lr"') if log.exists() else 0
     resumed = forked(trained.train, folder, method, workers)
     return Killed(code == KILLED, resumed == 0 and digest(folder) == known, at)
 

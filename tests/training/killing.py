@@ -4,6 +4,7 @@ What is wrapped are the calls of Python itself; medssl writes checkpoints, model
 """
 
 import builtins
+import gc
 import hashlib
 import io
 import json
@@ -30,6 +31,19 @@ CALLS = (
     "chmod",
 )
 KILLED = -signal.SIGKILL
+
+
+def warm() -> None:
+    """Import what a training imports on its way, so that no child has to; nothing that starts threads."""
+    import lightning_fabric  # noqa: F401
+    import matplotlib.figure  # noqa: F401
+
+    torch.set_num_threads(1)
+    weight = torch.nn.Parameter(torch.zeros(1))
+    weight.grad = torch.zeros(1)
+    torch.optim.AdamW([weight]).step()  # reaches for the compiler
+    gc.collect()
+    gc.freeze()  # what is shared with the children is not walked through, and so not copied
 
 
 def forked(function: Callable, *args) -> int:

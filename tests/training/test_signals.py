@@ -1,4 +1,5 @@
 import os
+import random
 import signal
 import threading
 
@@ -10,6 +11,7 @@ from medssl.training.checkpoint import load_state
 from medssl.training.log import MetricsLog
 from medssl.training.loop import Fit, fit
 from medssl.training.optim import Optim
+from tests.benchmarks.signals import Commands, good
 from tests.training.test_loop import Line, batches
 
 TERM, USR1, INT = signal.SIGTERM, signal.SIGUSR1, signal.SIGINT
@@ -22,6 +24,7 @@ class Told(Line):
     def __init__(self, at=-1, signals=(TERM,)):
         super().__init__()
         self.at, self.signals = at, signals
+        self.register_buffer("looked", torch.zeros(()))
 
     def training_step(self, batch, step):
         if step == self.at:
@@ -36,6 +39,7 @@ def train(folder, module, amid=-1, sent=TERM, ema=0.9):
     had = []
     settings = Fit(steps=12, batch_size=8, every=5, ema=ema)
     for at in fit(module, batches, settings, Optim(lr=0.2), folder):
+        at.module.looked += 1  # as validation sets thresholds
         at.log.write(at.step, validation=float(at.module.backbone.weight.detach() + torch.rand(())))
         if at.step == amid:
             os.kill(os.getpid(), sent)
@@ -147,3 +151,16 @@ def test_without_slurm_nobody_is_asked(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         train(tmp_path, Told(2, [USR1]))
     assert "Slurm" not in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    return Commands(tmp_path_factory.mktemp("signals"))
+
+
+@pytest.mark.parametrize(("sent", "workers"), [(TERM, 2), (USR1, 0), (INT, 2)])
+def test_the_command_leaves_with_the_right_code_and_goes_on_to_the_same_bits(
+    commands, sent, workers
+):
+    found = commands.tell(sent, workers, random.Random(1))
+    assert found.code and good(found, sent), found
