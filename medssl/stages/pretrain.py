@@ -30,7 +30,7 @@ from medssl.reports.method_figures import method_picture
 from medssl.reports.style import as_png
 from medssl.trainable import checked
 from medssl.training import run_folder
-from medssl.training.card import card
+from medssl.training.card import card, counts
 from medssl.training.checkpoint import save_model
 from medssl.training.log import MetricsLog
 from medssl.training.loop import Fit, fit, to_channels_last
@@ -95,6 +95,7 @@ def run(config: Config) -> Path:
         whole=method.crops.whole and tuple(method.crops.size) == tuple(method.size),
         config=shareable(Config, config.model_dump(mode="json")),
         seen=record(parent, pretrain=items),
+        counts={**parent.get("counts", {}), **counts({"pretrain": items})},
         parent=parent_of(parent),
         selection=selection.summary if selection else {},
     )

@@ -36,6 +36,7 @@ from medssl.evaluation.windows import Window, windows
 from medssl.progress import say, track
 from medssl.reports.figures import overlay
 from medssl.reports.style import COLOURS, DPI, as_png
+from medssl.training.card import planned
 from medssl.training.checkpoint import load_weights, read_card
 from medssl.training.hardware import Hardware
 
@@ -87,8 +88,8 @@ def run(config: Config) -> Path:
             "CONFIG", "size", f"has {len(size)} values, the scans have {store.ndim} axes",
             "give size=",
         )  # fmt: skip
-    if about["steps"] < (planned := about["config"]["fit"]["steps"]):
-        say(f"remark: training stopped at step {about['steps']} of {planned}")
+    if about["steps"] < planned(about):
+        say(f"remark: training stopped at step {about['steps']} of {planned(about)}")
     train, test = sides = sides_of(store, config)
     refuse_overlap(overlap(about, test), config.run, config.allow_overlap)
     look_alikes(about, test)

@@ -1,8 +1,9 @@
 """Weights that carry what is needed to use them, and states that a run resumes from.
 
-A model folder holds `weights.safetensors` and `card.json`. A checkpoint folder holds the whole
-trainable's `weights.safetensors`, `trainer.pt` (tensors and plain values only) and, written last,
-`complete.json` with the SHA-256 of both; the folder gets its name only when all is on disk.
+A model folder holds `weights.safetensors` and `card.json`, for people also as `card.md`. A checkpoint
+folder holds the whole trainable's `weights.safetensors`, `trainer.pt` (tensors and plain values only)
+and, written last, `complete.json` with the SHA-256 of both; the folder gets its name only when all is
+on disk.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from torch import nn
 
 from medssl import __version__
 from medssl.errors import UserError, one_line
+from medssl.training.card import CARD_VERSION, as_markdown
 
 KEPT = 2
 SHOWN = 10
@@ -41,6 +43,7 @@ def save_model(folder: Path, modules: dict[str, nn.Module], card: dict) -> None:
         save_file(_plain(tensors), temporary / "weights.safetensors")
         card = {**card, "weights_sha256": sha256(temporary / "weights.safetensors")}
         (temporary / "card.json").write_text(json.dumps(card, indent=1))
+        (temporary / "card.md").write_text(as_markdown(card))
         # safetensors lets only the owner read; a model is meant to be shared.
         os.chmod(temporary / "weights.safetensors", (temporary / "card.json").stat().st_mode)
 
@@ -62,6 +65,11 @@ def read_card(folder: Path) -> dict:
         raise UserError(
             "CHECKPOINT", folder, f"its card.json has no {', '.join(lacking)}",
             "restore the file from a copy, or train again",
+        )  # fmt: skip
+    if card.get("card", 1) > CARD_VERSION:
+        raise UserError(
+            "CHECKPOINT", folder, f"its card is of version {card['card']}, this medssl ({__version__}) "
+            f"reads up to {CARD_VERSION}", "install the medssl that it was made with, or a newer one",
         )  # fmt: skip
     return card
 

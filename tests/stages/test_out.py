@@ -13,7 +13,7 @@ from medssl.stages.plan import PLANS, forecast
 WRITING = [
     v for v in VERBS if "out" in importlib.import_module(f"medssl.stages.{v}").Config.model_fields
 ]
-READ_NO_SCANS = {"demo", "methods", "plan", "runs", "scrub"}
+READ_NO_SCANS = {"backbones", "demo", "methods", "plan", "runs", "scrub"}
 
 
 @pytest.mark.parametrize("verb", WRITING)
