@@ -23,6 +23,7 @@ VERBS = {
     "compare": "set evaluated runs side by side, with paired differences and p-values",
     "study": "say whether pretraining helped, and how many labels it saves",
     "predict": "predict new scans, in their own geometry",
+    "embed": "give the features of scans as a table, and show what lies next to what",
     "import": "take over published weights, with an account of every parameter",
     "export": "pass a backbone on to timm, MONAI, nnU-Net, a hub, PyTorch or ONNX, and check it there",
     "backbones": "list the networks and the libraries that take their weights",

@@ -4,6 +4,8 @@ safetensors, or PyTorch's own format by its reader of tensors and plain values. 
 refused: there is no second way of reading.
 """
 
+import re
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -17,6 +19,13 @@ from medssl.errors import UserError, one_line
 PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".tar", ".model")
 NAMES = ("model.safetensors", "pytorch_model.bin")
 DEEPEST = 8  # mappings in one another
+# Of torch's long message, the part that says what is in the file.
+FOUND = (
+    (r"GLOBAL (\S+)", "it would call or build {}"),
+    (r"Unsupported operand (\d+)", "it holds the instruction {}"),
+    (r"WeightsUnpickler error: ([^.]+)", "{}"),
+)
+ADVICE, MOST = "weights_only", 160
 INFLATED = 4  # times its size that a file may unpack to; torch stores tensors as they are
 
 
@@ -84,7 +93,9 @@ def _unpickled(path: Path):
                 "torch packs no tensors: get the file from who made it, as .safetensors",
             )  # fmt: skip
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of protocols that it may not know: then it raises
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # every malformed pickle fails in a way of its own
         raise UserError(
             "WEIGHTS", path,
@@ -97,23 +108,11 @@ def _unpickled(path: Path):
 
 def _named(error: Exception) -> str:
     """What torch found, without its advice to read the file unsafely."""
-    words = one_line(error, 2000)
-    for start in (
-        "Unsupported global: GLOBAL ",
-        "WeightsUnpickler error: ",
-        "Please file an issue",
-    ):
-        if start in words:
-            words = words.split(start, 1)[1]
-            break
-    for end in (
-        " was not an allowed global",
-        "Check the documentation",
-        "Please use",
-        "Re-running",
-    ):
-        words = words.split(end, 1)[0]
-    return f"{type(error).__name__}: {words.strip()[:160]}"
+    words = " ".join(f"{error}".split())
+    for pattern, said in FOUND:
+        if match := re.search(pattern, words):
+            return said.format(match.group(1)[:MOST])
+    return type(error).__name__ if ADVICE in words else f"{type(error).__name__}: {words[:MOST]}"
 
 
 def _flat(value, name: str = "", depth: int = 0) -> dict[str, Tensor]:

@@ -44,6 +44,8 @@ CASES = {
     "E4-export": ("export r to=hub licens=mit", "licens", "'licence'"),
     "E5-export": ("export r to=keras", "to", "'timm'"),
     "E5-export-size": ("export r to=hub size=0,8", "size", "greater than or equal to 1"),
+    "E4-embed": ("embed r placs=3", "placs", "'places'"),
+    "E5-embed": ("embed r maps=tsne", "maps", "'umap'"),
     "E4-import": ("import weights=w.pt backbne=vit", "backbne", "'backbone'"),
     "E4-import-backbone": ("import weights=w.pt backbone.dept=3", "backbone.dept", "'backbone.depths'"),
     "E5-import": ("import weights=w.pt least=95", "least", "less than or equal to 1"),
