@@ -60,7 +60,10 @@ class Config(Base, Hardware):
 def run(config: Config) -> Path:
     if "umap" in config.maps and importlib.util.find_spec("umap") is None:
         raise UserError(
-            "INSTALL", "maps=umap", "umap is not installed", "pip install umap-learn, or maps=pca"
+            "INSTALL",
+            "maps=umap",
+            "umap is not installed",
+            "pip install 'medssl[maps]' (umap-learn), or maps=pca",
         )
     config.take()
     store = Store.read_from(config.store)

@@ -61,7 +61,7 @@ def test_a_pipeline_with_patients_kept_together(made):
 
 def test_it_is_an_estimator_that_can_be_cloned_and_set(made):
     model, store, _ = made
-    first = Embedder(model, store.folder, size=[4, 4, 4], boxes=2)
+    first = Embedder(model, store.folder, size=[8, 8, 12], boxes=2)
     again = clone(first)
     assert again is not first and again.get_params() == first.get_params()
     assert again.set_params(boxes=1).boxes == 1
