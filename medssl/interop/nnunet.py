@@ -24,7 +24,8 @@ CLASSES = 2
 USAGE = """
 # nnU-Net's own reader, for plans whose architecture is that of architecture.json:
 #   nnUNetv2_train DATASET CONFIGURATION FOLD -p PLANS -pretrained_weights FOLDER/checkpoint_final.pth
-# nnU-Net with the nnssl extension adapts the plans by itself:
+# nnU-Net with the nnssl extension adapts the plans by itself (it z-scores all scans, CT too: where the
+# card says intensity hu, let nnU-Net's plan keep CTNormalization):
 #   nnUNetv2_preprocess_like_nnssl -d DATASET -n NAME -pc FOLDER/checkpoint_final.pth -am like_pretrained
 import json, torch
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
@@ -99,7 +100,9 @@ def adaptation_plan(model: Model) -> dict:
     """nnssl's plan of how a checkpoint is taken over."""
     network, recipe = architecture(model.backbone), model.card.get("recipe", {})
     size = list(model.size[::-1])
-    spacing = list((recipe.get("spacing") or [1.0] * len(size))[::-1])
+    spacing = (
+        list(recipe["spacing"][::-1]) if recipe.get("spacing") else None
+    )  # none: nnU-Net's own
     return {
         "architecture_plans": {
             "arch_class_name": network["network_class_name"],

@@ -88,6 +88,7 @@ def run(config: Config) -> Path:
         say(f"  {line}")
     if ledger.share < config.least:
         raise _too_few(ledger, config)
+    asked = shareable(Config, config.model_dump(mode="json"))
     about = card(
         "imported",
         backbone={"name": config.backbone.name, "options": architecture(options)},
@@ -95,9 +96,9 @@ def run(config: Config) -> Path:
         image_size=list(config.size),
         whole=False,
         licence=config.licence,
-        source={"file": file.name, "sha256": sha256(file)},
+        source={"file": asked["weights"], "sha256": sha256(file)},
         ledger=ledger.summary,
-        config=shareable(Config, config.model_dump(mode="json")),
+        config=asked,
         seen={"patients": {}, "scans": {}, "patient_key": ""},
         counts={},
         steps=0,
