@@ -42,7 +42,8 @@ class Config(Base):
         "medssl import nnssl weights=checkpoint_final.pth out=models/resenc least=0.99",
     )
     weights: Path = Field(
-        description="file of a state dict (.safetensors, .pt, .pth), or its folder"
+        Path("model.safetensors"),
+        description="file of a state dict (.safetensors, .pt, .pth), or its folder",
     )
     out: Path = Field(Path("imported"), description="new folder of the model")
     backbone: Part = Field(

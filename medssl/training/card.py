@@ -61,7 +61,7 @@ def planned(card: dict) -> int:
 def limits(card: dict) -> list[str]:
     """What is known to speak against a model, and what is not known."""
     said = []
-    if card["kind"] == "imported":
+    if card.get("kind") == "imported":
         source = card.get("source", {})
         said.append(
             f"Made elsewhere ({source.get('file', 'a file')}): which patients it was trained on is not "
@@ -101,18 +101,26 @@ def passed_on(card: dict, licence: str = "", metrics: dict | None = None) -> dic
 
 def as_markdown(card: dict) -> str:
     """A card for people, of any version."""
-    options = card["backbone"].get("options", {})
-    network = ", ".join(f"{key} {_words(value)}" for key, value in options.items())
+    backbone, kind = card.get("backbone", {}), card.get("kind", "")
+    name = backbone.get("name", "a network")
+    network = ", ".join(
+        f"{key} {_words(value)}" for key, value in backbone.get("options", {}).items()
+    )
     made = {
         "imported": f"weights of {card.get('source', {}).get('file', 'a file')}",
         "pretrained": f"pretrained with {(card.get('method') or {}).get('name', '?')}",
         "finetuned": f"fine-tuned for {(card.get('task') or {}).get('name', '?')}",
-    }.get(card["kind"], card["kind"])
-    lines = [f"# {card['backbone']['name']}, {made}", "", card.get("intended_use", INTENDED), ""]
+    }.get(kind, kind)
+    lines = [
+        f"# {', '.join(filter(None, [name, made]))}",
+        "",
+        card.get("intended_use", INTENDED),
+        "",
+    ]
     lines += ["| | |", "|---|---|"]
     rows = {
-        "network": f"{card['backbone']['name']} ({network})",
-        "training": f"{card.get('steps', 0)} steps" if card["kind"] != "imported" else "",
+        "network": f"{name} ({network})",
+        "training": f"{card.get('steps', 0)} steps" if kind != "imported" else "",
         "image": _words(card.get("image_size", [])),
         "preparation": _recipe(card.get("recipe", {})),
         "cohort": card.get("cohort", ""),
