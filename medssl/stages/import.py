@@ -7,6 +7,7 @@ adapted (how), missing (random), skipped (why). Less than `least` of the encoder
 folder that is written goes to pretrain as start=, and to finetune as backbone=.
 
 Weights say nothing of how scans were prepared: the recipe is the preset's, the store's or your own.
+With range=0,1 a network that saw the window as 0 to 1 takes ours, -1 to 1, as if it were that.
 """
 
 from pathlib import Path
@@ -25,6 +26,7 @@ from medssl.describe import shareable
 from medssl.errors import UserError
 from medssl.interop.importing import match
 from medssl.interop.ledger import Ledger
+from medssl.interop.ranges import fold
 from medssl.interop.reading import read_weights, weights_file
 from medssl.progress import say
 from medssl.training.card import card
@@ -56,6 +58,9 @@ class Config(Base):
     axes: Literal["xyz", "zyx"] = Field(
         "xyz", description="order of axes that volumes had; zyx (nnU-Net, SimpleITK): turned round"
     )
+    range: list[float] = Field(
+        [], description="values that they were trained on, e.g. 0,1, folded into the first layer"
+    )
     least: Share = Field(0.95, description="share of the encoder's parameters that must be filled")
     store: Path | None = Field(None, description="store whose recipe and channels the model gets")
     recipe: Recipe = Field(Recipe(), description="how scans are prepared for it, without a store")
@@ -71,6 +76,11 @@ def run(config: Config) -> Path:
     out = config.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("CONFIG", f"out={out}", "is there already", "choose a new folder")
+    if config.range and (len(config.range) != 2 or not config.range[0] < config.range[1]):
+        raise UserError(
+            "CONFIG", f"range={','.join(map(str, config.range))}", "is no lowest and highest value",
+            "e.g. range=0,1",
+        )  # fmt: skip
     recipe, channels = config.recipe, config.in_channels
     if config.store:
         store = Store.read_from(config.store)
@@ -83,6 +93,13 @@ def run(config: Config) -> Path:
     options = {**config.backbone.options, "in_channels": channels}
     backbone = build(config.backbone.name, **options)
     ledger = match(backbone, source, config.prefix, file)
+    if config.range and recipe.intensity == "zscore":
+        raise UserError(
+            "CONFIG", "range", "scans that are z-scored have no lowest and highest value",
+            "leave range out, or give the recipe that the weights were trained on",
+        )  # fmt: skip
+    if config.range:
+        fold(backbone, ledger, config.range, recipe.value_range)
     say(f"{file.name} for {config.backbone.name}: {ledger.share:.2%} of "
         f"{ledger.count('loaded', 'adapted', 'missing'):,} parameters filled")  # fmt: skip
     for line in str(ledger).splitlines():

@@ -99,6 +99,37 @@ def test_axes_that_were_turned_round_are_turned_back(tmp_path):
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+def test_values_are_folded_into_the_first_layer_where_that_is_exact(tmp_path):
+    vit = {"name": "vit", "patch": 8, "width": 24, "depth": 1}
+    state = build("vit", in_channels=1, patch=8, width=24, depth=1).state_dict()
+    save_file(state, tmp_path / "w.safetensors")
+    keys = {"weights": tmp_path / "w.safetensors", "backbone": vit, "range": [0, 1]}
+    with pytest.raises(UserError, match="z-scored have no lowest"):
+        call("import", **keys, out=tmp_path / "m")
+    with pytest.raises(UserError, match="no lowest and highest"):
+        call("import", **{**keys, "range": [1, 0]}, out=tmp_path / "m")
+    model = call("import", **keys, out=tmp_path / "m", recipe={"intensity": "hu"})
+    again = build("vit", in_channels=1, patch=8, width=24, depth=1)
+    load_weights(model, again, "backbone")
+    assert torch.allclose(again.embed.weight, state["embed.weight"] / 2)
+    assert "folded to -1..1" in (model / "ledger.csv").read_text()
+
+
+def test_only_weights_are_taken_from_a_folder_and_no_code_or_config(tmp_path):
+    canary = tmp_path / "canary"
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    (folder / "modeling.py").write_text(f"open({str(canary)!r}, 'w')")
+    config = {"auto_map": {"AutoModel": "modeling.Net"}, "_target_": "os.system", "library": "medssl",
+              "backbone": "modeling:Net", "options": {"$expr": f"open({str(canary)!r}, 'w')"}}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(
+        build("res_unet", in_channels=1, channels=[4, 8]).state_dict(), folder / "model.safetensors"
+    )
+    model = call("import", weights=folder, out=tmp_path / "m", backbone=SMALL)
+    assert not canary.exists() and read_card(model)["backbone"]["name"] == "res_unet"
+
+
 def test_what_is_there_is_never_written_over(file, tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "m/notes.txt").write_text("mine")

@@ -28,7 +28,7 @@ call("index", scans=scans / "images", labels=[scans / "labels", scans / "splits.
 store = call("prepare", "mr_crop", manifest=out / "m", out=out / "store",
              recipe={"spacing": [1.2, 1.2, 1.2]})
 run = call("pretrain", "voco_small", store=store, out=out / "voco", backbone=tiny,
-           method={"size": [8, 8, 8], "width": 16}, fit=fit)
+           method={"size": [16, 16, 16], "width": 16}, fit=fit)
 call("probe", run=run, store=store, probes=["knn"])
 call("embed", run=run, store=store, k=2, queries=2)
 for to in ("torch", "hub", "monai"):
