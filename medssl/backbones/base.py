@@ -15,6 +15,10 @@ BACKBONES = {
     "res_unet": "medssl.backbones.monai3d:ResUNetEncoder",
     "swin_unetr": "medssl.backbones.monai3d:SwinEncoder",
     "vit": "medssl.backbones.vit:ViT",
+    "resenc": "medssl.backbones.resenc:ResidualEncoder",
+    "segresnet": "medssl.backbones.published3d:SegResNet",
+    "resnet": "medssl.backbones.published3d:ResNet3D",
+    "genesis": "medssl.backbones.published3d:GenesisEncoder",
 }
 
 # Options that say where first weights come from, not what the network is.

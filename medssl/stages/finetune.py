@@ -34,7 +34,7 @@ from medssl.progress import say, track
 from medssl.tasks.base import TASKS
 from medssl.trainable import checked
 from medssl.training import run_folder
-from medssl.training.card import card
+from medssl.training.card import card, counts
 from medssl.training.checkpoint import load_weights, read_card, save_model
 from medssl.training.launch import opened
 from medssl.training.log import since_best
@@ -134,6 +134,7 @@ def run(config: Config) -> Path:
         trained_on=len(train),
         config=shareable(Config, config.model_dump(mode="json")),
         seen=record(parent, train=train, validation=validation),
+        counts={**parent.get("counts", {}), **counts({"train": train, "validation": validation})},
         parent=parent_of(parent),
     )
     # A backbone that has been trained on since is another one, and so are other scans of the same file.
@@ -321,6 +322,8 @@ def _start(parent: dict) -> str:
     """What the weights were before this run."""
     if not parent:
         return "from scratch"
+    if parent["kind"] == "imported":
+        return f"imported from {parent['source']['file']}"
     if "method" in parent:
         return f"pretrained with {parent['method']['name']}"
     return f"fine-tuned before for {parent['task']['name']}"

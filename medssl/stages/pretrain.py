@@ -33,7 +33,7 @@ from medssl.reports.style import as_png
 from medssl.trainable import checked
 from medssl.training import run_folder
 from medssl.training.branch import Branch, branch_of
-from medssl.training.card import card
+from medssl.training.card import card, counts
 from medssl.training.checkpoint import save_model
 from medssl.training.launch import opened
 from medssl.training.log import MetricsLog
@@ -112,6 +112,7 @@ def run(config: Config) -> Path:
         whole=method.crops.whole and tuple(method.crops.size) == tuple(method.size),
         config=shared,
         seen=record(parent, taught, pretrain=items),
+        counts={**parent.get("counts", {}), **counts({"pretrain": items})},
         parent=branch.parent() if branch else parent_of(parent),
         selection=selection.summary if selection else {},
     )

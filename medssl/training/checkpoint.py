@@ -1,8 +1,9 @@
 """Weights that carry what is needed to use them, and states that a run resumes from.
 
-A model folder holds `weights.safetensors` and `card.json`. A checkpoint folder holds the whole
-trainable's `weights.safetensors`, `trainer.pt` (tensors and plain values only) and, written last,
-`complete.json` with the SHA-256 of both; the folder gets its name only when all is on disk.
+A model folder holds `weights.safetensors` and `card.json`, for people also as `card.md`. A checkpoint
+folder holds the whole trainable's `weights.safetensors`, `trainer.pt` (tensors and plain values only)
+and, written last, `complete.json` with the SHA-256 of both; the folder gets its name only when all is
+on disk.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from medssl import __version__
 from medssl.data.files import NO_ROOM, no_room
 from medssl.errors import UserError, one_line
 from medssl.progress import amount, say
+from medssl.training.card import CARD_VERSION, as_markdown
 
 KEPT = 2
 FILES = ("weights.safetensors", "trainer.pt")
@@ -50,6 +52,7 @@ def save_model(folder: Path, modules: dict[str, nn.Module], card: dict) -> None:
         digest = write_tensors(temporary / "weights.safetensors", tensors)
         card = {**card, "weights_sha256": digest}
         (temporary / "card.json").write_text(json.dumps(card, indent=1))
+        (temporary / "card.md").write_text(as_markdown(card))
 
 
 def read_card(folder: Path) -> dict:
@@ -69,6 +72,11 @@ def read_card(folder: Path) -> dict:
         raise UserError(
             "CHECKPOINT", folder, f"its card.json has no {', '.join(lacking)}",
             "restore the file from a copy, or train again",
+        )  # fmt: skip
+    if card.get("card", 1) > CARD_VERSION:
+        raise UserError(
+            "CHECKPOINT", folder, f"its card is of version {card['card']}, this medssl ({__version__}) "
+            f"reads up to {CARD_VERSION}", "install the medssl that it was made with, or a newer one",
         )  # fmt: skip
     return card
 

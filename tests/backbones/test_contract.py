@@ -12,6 +12,9 @@ from medssl.config import options_model, resolve
 from medssl.errors import UserError
 
 SWIN = {"feature_size": 12, "depths": [1, 2, 1, 1], "heads": [2, 2, 4, 4], "window": 4}
+RESENC = {"channels": [4, 6, 8], "blocks": [1, 1, 2], "strides": [[1], [2], [2, 2, 1]]}
+LEARNED = {"patch": 4, "width": 24, "depth": 2}
+BATCH = {"width": 4, "blocks": [1, 1], "norm": "batch", "ndim": 2}
 UNEVEN = {"channels": [4, 6, 8], "strides": [[1, 1, 1], [2, 2, 1], [2, 2, 2]], "blocks": 2}
 
 # (name, options, size of an image that is not a cube, grid of a mask)
@@ -34,6 +37,19 @@ CASES = {
         (8, 12, 16),
         (2, 3, 2),
     ),
+    "vit learned": ("vit", {**LEARNED, "grid": [2, 3, 2]}, (8, 12, 16), (2, 3, 2)),
+    "resenc 2d": ("resenc", {"ndim": 2, "channels": [4, 8], "blocks": [1, 2]}, (12, 20), (3, 5)),
+    "resenc 3d": ("resenc", RESENC, (8, 12, 8), (1, 3, 2)),
+    "segresnet": ("segresnet", {"width": 4, "blocks": [1, 2, 1]}, (8, 16, 12), (2, 4, 3)),
+    "segresnet batch": ("segresnet", BATCH, (8, 16), (2, 4)),
+    "resnet 10": ("resnet", {"depth": 10, "width": 4, "stem_kernel": 3}, (32, 64, 32), (1, 2, 2)),
+    "resnet 18": (
+        "resnet",
+        {"depth": 18, "width": 4, "ndim": 2, "shortcut": "B"},
+        (64, 32),
+        (2, 1),
+    ),
+    "genesis": ("genesis", {"width": 2, "levels": 3}, (8, 12, 16), (2, 3, 2)),
 }
 
 

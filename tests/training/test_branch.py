@@ -106,14 +106,21 @@ def test_an_anneal_that_was_stopped_ends_in_the_same_bits_though_the_main_run_we
 
     with pytest.raises(InterruptedError):
         for _ in fit(
-            Dropping(), stopping, Fit(**asked["fit"]), Optim(**optim), tmp_path / "cut", branch
+            Dropping(),
+            stopping,
+            Fit(**asked["fit"]),
+            Optim(**optim),
+            tmp_path / "cut",
+            branch=branch,
         ):
             pass
     train(main, 60, INFINITE)
     assert not (main / "checkpoints/step-00000020").exists()
     again = branch_of(main, tmp_path / "cut", asked)
     assert (again.step, again.share) == (20, 0.5) and again.parent() == parent
-    for _ in fit(Dropping(), batches, Fit(**asked["fit"]), Optim(**optim), tmp_path / "cut", again):
+    for _ in fit(
+        Dropping(), batches, Fit(**asked["fit"]), Optim(**optim), tmp_path / "cut", branch=again
+    ):
         pass
     for step in (25, 30):
         assert weights(tmp_path / "cut", step) == weights(tmp_path / "whole", step)

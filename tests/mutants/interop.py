@@ -1,0 +1,36 @@
+"""Mutants of what is taken over, passed on and told of a model."""
+
+TESTS = [
+    "tests/interop/test_shapes.py",
+    "tests/interop/test_importing.py",
+    "tests/interop/test_reading.py",
+    "tests/interop/test_exporting.py",
+    "tests/interop/test_nnunet.py",
+    "tests/training/test_card.py",
+    "tests/training/test_embedder.py",
+]
+MUTANTS = [
+    ("medssl/interop/reading.py", "weights_only=True)", "weights_only=False)"),
+    ("medssl/interop/reading.py", "unpacked > INFLATED", "unpacked < 0 * INFLATED"),
+    ("medssl/interop/reading.py", "not v.isfinite().all()", "False"),
+    ("medssl/interop/shapes.py", "given.sum(1, keepdim=True)", "given.mean(1, keepdim=True)"),
+    ("medssl/interop/shapes.py", "* before / inputs", "* 1.0"),
+    ("medssl/interop/shapes.py", "expand(*given.shape, depth) / depth", "expand(*given.shape, depth) / 1"),
+    ("medssl/interop/shapes.py", ".movedim(-1, 1).flatten(1), ", ".flatten(1), "),
+    ("medssl/interop/shapes.py", "torch.cat([head, tokens], 1)", "torch.cat([tokens, head], 1)"),
+    ("medssl/interop/shapes.py", "align_corners=True", "align_corners=False"),
+    ("medssl/interop/importing.py", "torch.zeros_like(value), ", "torch.ones_like(value), "),
+    ("medssl/interop/importing.py", "one.shape == two.shape and bool(torch.equal(one, two))", "True"),
+    ("medssl/interop/importing.py", "if name not in used:", "if name not in used and False:"),
+    ("medssl/interop/importing.py", "best = max(covered.values())", "best = min(covered.values())"),
+    ("medssl/interop/ledger.py", "wanted = self.count(*FILLED, \"missing\")\n        return", "wanted = self.count(*FILLED)\n        return"),
+    ("medssl/interop/exporting.py", "if not difference <= CLOSE:", "if difference > 1e9:"),
+    ("medssl/interop/exporting.py", "if [o.shape for o in ours] != [o.shape for o in others]:", "if False:"),
+    ("medssl/interop/nnunet.py", "range(array.ndim - 1, 1, -1)", "range(2, array.ndim)"),
+    ("medssl/interop/nnunet.py", "list(model.size[::-1])", "list(model.size)"),
+    ("medssl/interop/monai.py", "left -= {start + key for key in its}", "left.clear()"),
+    ("medssl/training/card.py", "if key not in OF_PATIENTS}", "}"),
+    ("medssl/training/checkpoint.py", "> CARD_VERSION:", "> CARD_VERSION + 1:"),
+    ("medssl/training/embedder.py", "torch.cat(found).mean(0)", "torch.cat(found)[0]"),
+    ("medssl/training/embedder.py", "self.seed, item, order[item]", "self.seed, item, len(pooled)"),
+]  # fmt: skip
