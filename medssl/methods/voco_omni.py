@@ -10,6 +10,8 @@ not reach the encoder; `detach=false` lets them. Published code makes the copy w
 starts again on resume meets one number; here it is part of the state from the start and taken after
 the step before `pseudo_from`, and only the step's own number decides. Crops that are segmented vary
 in intensity alone, so that masks stay where they are; the copy sees crops that do not vary at all.
+With several ranks, one that has no labelled scan in its share passes a crop that does not count, so that
+all take part; a batch norm sees it, and there the result is not that of one process.
 """
 
 from collections.abc import Callable

@@ -68,7 +68,7 @@ MUTANTS = [
         "cosines(z, bases)), labels, bases)",
     ),
     ("medssl/methods/voco.py", '        if self.loss != "v2":', "        if True:"),
-    ("medssl/methods/voco.py", "if not self.inter or b == 1:", "if not self.inter:"),
+    ("medssl/methods/voco.py", "if not self.inter or len(bases) == 1:", "if not self.inter:"),
     (
         "medssl/methods/voco.py",
         "normalize(projector(features).float(), dim=-1)",
@@ -196,7 +196,7 @@ MUTANTS = [
     ),
     (
         "medssl/methods/voco_omni.py",
-        'self._crops(batch, labelled)\n            terms["seg',
+        'self._crops(batch, some(labelled))\n            terms["seg',
         'self._crops(batch, labelled | True)\n            terms["seg',
     ),
     ("medssl/methods/voco_omni.py", "each, spatial=False)", "each)"),
