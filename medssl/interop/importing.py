@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from medssl.errors import UserError
 from medssl.interop.ledger import Ledger
-from medssl.interop.names import SECOND, prefixes, stem_of
+from medssl.interop.names import SECOND, readings, stem_of
 from medssl.interop.shapes import adapt
 
 SHOWN = 4
@@ -26,7 +26,7 @@ def match(
     learnt = {name: value for name, value in target.items() if not name.endswith(COUNTED)}
     stem = stem_of(learnt)
     wanted = {name.removeprefix(stem): value.numel() for name, value in learnt.items()}
-    chosen, pairs = _chosen(source, wanted, prefix, where)
+    chosen, dialect, pairs = _chosen(source, wanted, prefix, where)
     context = {"in_channels": backbone.in_channels, "ndim": backbone.ndim}
     if hasattr(backbone, "patch"):
         context["patch"] = backbone.patch
@@ -35,12 +35,13 @@ def match(
         short = name.removeprefix(stem)
         taken, how, in_file = None, "", ""
         if short in pairs:
-            in_file, dialect = pairs[short]
-            taken, how = _fitted(short, source[in_file], value, {**context, "dialect": dialect})
+            in_file = pairs[short]
+            renamed = not in_file.endswith(short)
+            taken, how = _fitted(short, source[in_file], value, {**context, "renamed": renamed})
             if taken is None:
                 unfit[in_file] = _against(source[in_file], value)
-            elif not how:
-                how = f"named in {dialect}" if dialect else ""
+            elif not how and renamed:
+                how = f"named in {dialect}"
         elif short.endswith(".bias") and _weight(short) in pairs and ".qkv." in f".{short}":
             taken, how = torch.zeros_like(value), "no bias in the file: 0, which is the same"
         if taken is None:
@@ -65,10 +66,10 @@ def match(
     return ledger
 
 
-def _chosen(source, wanted, prefix, where) -> tuple[str, dict[str, tuple[str, str]]]:
-    """The prefix of the file's names, and {wanted name: (name in the file, dialect)}."""
-    found = prefixes(source, wanted)
-    covered = {p: sum(wanted[name] for name in pairs) for p, pairs in found.items()}
+def _chosen(source, wanted, prefix, where) -> tuple[str, str, dict[str, str]]:
+    """The prefix of the file's names, their dialect, and {wanted name: name in the file}."""
+    found = readings(source, wanted)
+    covered = {p: sum(wanted[name] for name in pairs) for p, (_, pairs) in found.items()}
     if prefix is not None:
         given = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
         if given not in found:
@@ -78,27 +79,27 @@ def _chosen(source, wanted, prefix, where) -> tuple[str, dict[str, tuple[str, st
                 f"leave prefix out, or give one of these (share of the network): {there}"
                 if there else "choose the backbone that the weights were made for",
             )  # fmt: skip
-        return given, found[given]
+        return given, *found[given]
     if not found:
         raise _nothing(source, wanted, {}, where)
     best = max(covered.values())
-    alike = sorted((p for p, n in covered.items() if n == best), key=lambda p: (len(p), p))
-    for other in alike[1:]:
-        if SECOND.search(other):
-            continue
-        if any(not _equal(source, found, alike[0], other, name) for name in found[alike[0]]):
+    first, *others = sorted((p for p, n in covered.items() if n == best), key=lambda p: (len(p), p))
+    for other in others:
+        one, two = found[first][1], found[other][1]
+        if any(not _equal(source, one.get(name), two.get(name)) for name in wanted):
             raise UserError(
                 "WEIGHTS", "prefix", f"two sets of weights fit alike: those behind "
-                f"{alike[0] or 'nothing'!r} and behind {other!r}",
-                f"say which: prefix={alike[0]} or prefix={other} (a teacher or EMA is usually better)",
+                f"{first or 'nothing'!r} and behind {other!r}",
+                f"say which: prefix={first} or prefix={other} (a teacher or EMA is usually better)",
             )  # fmt: skip
-    return alike[0], found[alike[0]]
+    return first, *found[first]
 
 
-def _equal(source, found, a: str, b: str, name: str) -> bool:
-    if name not in found[b]:
-        return False
-    one, two = source[found[a][name][0]], source[found[b][name][0]]
+def _equal(source, a: str | None, b: str | None) -> bool:
+    """Whether two names stand for the same numbers, or are both not there."""
+    if a is None or b is None:
+        return a == b
+    one, two = source[a], source[b]
     return one.shape == two.shape and bool(torch.equal(one, two))
 
 
@@ -111,7 +112,7 @@ def _ranked(covered: dict[str, int], wanted: dict[str, int]) -> str:
 def _fitted(name, given, wanted, context) -> tuple[Tensor | None, str]:
     kind = "" if given.dtype == wanted.dtype else f"from {str(given.dtype).removeprefix('torch.')}"
     # Another library may lay the numbers of a patch out otherwise in the same shape.
-    if given.shape == wanted.shape and not (name == "embed.weight" and context["dialect"]):
+    if given.shape == wanted.shape and not (name == "embed.weight" and context["renamed"]):
         return given, kind
     if not given.is_floating_point():
         return None, ""

@@ -40,21 +40,19 @@ DIALECTS: dict[str, tuple[tuple[str, str], ...]] = {
         (r"^6\.", "layer3."),
         (r"^7\.", "layer4."),
     ),
-    "MONAI's names of a DynUNet": (
-        (r"^input_block\.", "stages.0.0."),
-        (r"^downsamples\.0\.", "stages.1.0."),
-        (r"^downsamples\.1\.", "stages.2.0."),
-        (r"^downsamples\.2\.", "stages.3.0."),
-        (r"^downsamples\.3\.", "stages.4.0."),
-    ),
 }
+for _n in range(3, 8):  # its last level is called otherwise than those before it
+    DIALECTS[f"MONAI's names of a DynUNet of {_n} levels"] = (
+        (r"^input_block\.", "stages.0.0."),
+        *[(rf"^downsamples\.{i}\.", f"stages.{i + 1}.0.") for i in range(_n - 2)],
+        (r"^bottleneck\.", f"stages.{_n - 1}.0."),
+    )
 # Names of weights that are in the file under another one, too.
 SECOND = re.compile(r"\.all_modules\.|(^|\.)decoder\.encoder\.|(^|\.)skip_layers\.")
 
 
 def forms(name: str) -> Iterable[tuple[str, str]]:
-    """(name, dialect) as it may be called here; the dialect is empty for the name itself."""
-    yield name, ""
+    """(name, dialect) as it may be called here, by every dialect that calls it otherwise."""
     for dialect, pairs in DIALECTS.items():
         other = name
         for pattern, replacement in pairs:
@@ -70,22 +68,27 @@ def stem_of(names: Iterable[str]) -> str:
     return "" if len(firsts) != 1 or numbered else f"{firsts.pop()}."
 
 
-def prefixes(
+def readings(
     source: Iterable[str], wanted: dict[str, int]
-) -> dict[str, dict[str, tuple[str, str]]]:
-    """For every prefix of the file's names: {wanted name: (name in the file, dialect)}.
+) -> dict[str, tuple[str, dict[str, str]]]:
+    """For every prefix of the file's names: the dialect that covers most, and {wanted name: name there}.
 
     wanted  the network's names without their common first part, and their numbers of parameters
     """
-    found: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
+    found: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     for name in source:
-        starts = [0, *(m.end() for m in re.finditer(r"\.", name))]
-        for start in starts:
-            for form, dialect in forms(name[start:]):
+        for start in [0, *(m.end() for m in re.finditer(r"\.", name))]:
+            prefix, tail = name[:start], name[start:]
+            if tail in wanted:
+                found[prefix][""][tail] = name
+                continue
+            for form, dialect in forms(tail):
                 if form in wanted:
-                    known = found[name[:start]].get(form)
-                    # The name as it stands before any other, and no second name of the same weight.
-                    if known is None or (known[1] and not dialect):
-                        found[name[:start]][form] = (name, dialect)
-                    break
-    return dict(found)
+                    found[prefix][dialect].setdefault(form, name)
+    chosen = {}
+    for prefix, dialects in found.items():
+        plain = dialects.pop("", {})
+        read = {"": plain, **{dialect: {**other, **plain} for dialect, other in dialects.items()}}
+        best = max(read, key=lambda dialect: sum(wanted[form] for form in read[dialect]))
+        chosen[prefix] = best, read[best]
+    return chosen

@@ -11,134 +11,24 @@ from medssl.backbones.base import build
 from medssl.errors import UserError
 from medssl.interop.importing import match
 from medssl.interop.reading import read_weights
+from tests.interop.published import (
+    ct_fm,
+    doubled_swin,
+    genesis,
+    medicalnet,
+    monai_vit,
+    moved,
+    nnssl,
+    radimagenet,
+    ssl_swin,
+    swin,
+    timm_resnet,
+    torchvision,
+    voco,
+)
 
 SWIN = {"feature_size": 12, "depths": [1, 1, 1, 1], "heads": [1, 1, 2, 2], "window": 4}
 VIT = {"patch": 8, "width": 24, "depth": 2, "heads": 2}
-
-
-def swin(v2=False, dims=3) -> dict:
-    net = nets.SwinUNETR(
-        1, 2, feature_size=12, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4, use_v2=v2,
-        spatial_dims=dims,
-    )  # fmt: skip
-    return moved(net).state_dict()
-
-
-def moved(net: nn.Module) -> nn.Module:
-    """With nothing left where it begins."""
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for value in [*net.parameters(), *net.buffers()]:
-            if value.is_floating_point():
-                value += 0.1 * torch.randn(value.shape, generator=generator)
-    return net
-
-
-def ssl_swin() -> dict:
-    """MONAI's model_swinvit.pt: what `SwinUNETR.load_from` reads, and the heads of its training."""
-    state = {
-        "module." + k.removeprefix("swinViT.").replace("mlp.linear", "mlp.fc"): v
-        for k, v in swin().items() if k.startswith("swinViT.")
-    }  # fmt: skip
-    heads = {
-        f"module.{head}.weight": torch.ones(4, 192)
-        for head in ("rotation_head", "contrastive_head")
-    }
-    return {"epoch": 13, "state_dict": {**state, **heads, "module.norm.weight": torch.ones(192)}}
-
-
-def doubled_swin() -> dict:
-    """The names that MONAI's filter_swinunetr expects."""
-    state = {}
-    for key, value in swin().items():
-        if key.startswith("swinViT."):
-            short = key.removeprefix("swinViT.")
-            short = re.sub(r"^(layers\d\.0)\.", r"\1.0.", short)
-            state[f"encoder.{short}"] = value
-    return {"model": {**state, "encoder.mask_token": torch.zeros(1, 1, 12)}}
-
-
-def voco() -> dict:
-    state = {f"backbone.{k}": v for k, v in swin(v2=True).items()}
-    head = {"projector.weight": torch.ones(3, 3)}
-    return {
-        "state_dict": {f"module.{k}": v for k, v in {**state, **head}.items()},
-        "optimizer": {"state": {0: 1}},
-    }
-
-
-def ct_fm() -> dict:
-    """A SegResEncoder's bare names, as its hub folder has them."""
-    net = nets.SegResNetDS(init_filters=4, blocks_down=(1, 2, 1), norm="batch")
-    return moved(net.encoder).state_dict()
-
-
-def medicalnet() -> dict:
-    net = nets.ResNet("bottleneck", [1, 1, 1, 1], [4, 8, 16, 32], n_input_channels=1, conv1_t_stride=2,
-                      feed_forward=False, bias_downsample=False)  # fmt: skip
-    state = {f"module.{k}": v for k, v in moved(net).state_dict().items() if "num_batches" not in k}
-    return {"state_dict": state}
-
-
-def torchvision_resnet18() -> nn.Module:
-    from torchvision.models import resnet18  # medssl makes it importable first
-
-    return resnet18()
-
-
-class _Genesis(nn.Module):
-    """The names of Models Genesis' unet3d.py, its decoder in one layer."""
-
-    def __init__(self):
-        super().__init__()
-        inputs = 1
-        for i, name in enumerate(("down_tr64", "down_tr128")):
-            level = nn.Module()
-            widths = (32 * 2**i, 64 * 2**i)
-            layers = []
-            for a, b in ((inputs, widths[0]), widths):
-                layer = nn.Module()
-                layer.conv1, layer.bn1 = nn.Conv3d(a, b, 3, padding=1), nn.BatchNorm3d(b)
-                layers.append(layer)
-            level.ops, inputs = nn.Sequential(*layers), widths[1]
-            self.add_module(name, level)
-        self.out_tr = nn.Conv3d(64, 1, 1)
-
-
-def genesis() -> dict:
-    state = moved(_Genesis()).state_dict()
-    return {"epoch": 1, "state_dict": {f"module.{key}": value for key, value in state.items()}}
-
-
-def nnssl() -> dict:
-    """By nnU-Net's names, each weight also under its second one; no library needed."""
-    net = moved(build("resenc", in_channels=1, channels=[4, 6, 8], blocks=[1, 1, 2]))
-    state = {}
-    for key, value in net.state_dict().items():
-        state[f"encoder.{key}"] = value
-        for part, n in ((".conv.", 0), (".norm.", 1)):
-            if part in key:
-                state["encoder." + key.replace(part, f".all_modules.{n}.")] = value
-    again = {f"decoder.{key}": value for key, value in state.items()}
-    plan = {"key_to_encoder": "encoder.stages", "spacing": [1, 1, 1]}
-    return {"network_weights": {**state, **again}, "nnssl_adaptation_plan": plan}
-
-
-def monai_vit() -> dict:
-    """ViT of UNETR, without biases of qkv, learned positions."""
-    net = nets.ViT(1, (16, 16, 16), (8, 8, 8), 24, 96, 2, 2)
-    return {f"vit.{key}": value for key, value in moved(net).state_dict().items()}
-
-
-def timm_resnet() -> dict:
-    """torchvision's names are timm's; 3 channels, a head."""
-    return moved(torchvision_resnet18()).state_dict()
-
-
-def radimagenet() -> dict:
-    """Numbered children of torchvision's ResNet, as its PyTorch files have them."""
-    net = nn.Sequential(*list(moved(torchvision_resnet18()).children())[:-2])
-    return {f"backbone.{key}": value for key, value in net.state_dict().items()}
 
 
 # (what is in the file, backbone, options, share that came as it was, rules by which the rest did)
@@ -215,7 +105,7 @@ def test_2d_weights_answer_to_equal_slices_as_before(tmp_path):
     ledger = match(backbone, source)
     assert ledger.share == 1.0
     assert any("2D kernels spread over a depth of 3" in row["how"] for row in ledger.rows)
-    flat = torchvision_resnet18()
+    flat = torchvision(18)
     flat.load_state_dict(source)
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -254,6 +144,20 @@ def test_two_sets_that_fit_alike_must_be_chosen_from():
     assert torch.equal(backbone.state_dict()[key], state[key] + 0.5)
     why = {row["how"] for row in ledger.rows if row["in_file"].startswith("student.")}
     assert why <= {"not behind teacher.swinViT.", "made anew: nothing that was learnt"}
+
+
+@pytest.mark.parametrize("levels", [3, 4, 5])
+def test_a_dynunet_s_last_level_is_found_whatever_their_number(levels):
+    """It is called bottleneck, those before it downsamples."""
+    widths = [4, 6, 8, 10, 12][:levels]
+    net = nets.DynUNet(
+        2, 1, 2, [3] * levels, [2] * levels, [2] * (levels - 1), filters=widths, res_block=True
+    )
+    backbone = build("res_unet", in_channels=1, ndim=2, channels=widths)
+    ledger = match(backbone, moved(net).state_dict())
+    assert ledger.share == 1.0, ledger
+    last = backbone.state_dict()[f"stages.{levels - 1}.0.conv2.conv.weight"]
+    assert torch.equal(last, net.bottleneck.conv2.conv.weight)
 
 
 def test_equal_copies_need_no_choice():

@@ -2,6 +2,7 @@
 
 TESTS = [
     "tests/interop/test_shapes.py",
+    "tests/interop/test_ranges.py",
     "tests/interop/test_importing.py",
     "tests/interop/test_reading.py",
     "tests/interop/test_exporting.py",
@@ -23,6 +24,9 @@ MUTANTS = [
     ("medssl/interop/importing.py", "one.shape == two.shape and bool(torch.equal(one, two))", "True"),
     ("medssl/interop/importing.py", "if name not in used:", "if name not in used and False:"),
     ("medssl/interop/importing.py", "best = max(covered.values())", "best = min(covered.values())"),
+    ("medssl/interop/names.py", "best = max(read", "best = min(read"),
+    ("medssl/interop/names.py", "_n - 1}.0.", "_n - 2}.0."),
+    ("medssl/interop/ranges.py", "layer.weight *= scale", "pass"),
     ("medssl/interop/ledger.py", "wanted = self.count(*FILLED, \"missing\")\n        return", "wanted = self.count(*FILLED)\n        return"),
     ("medssl/interop/exporting.py", "if not difference <= CLOSE:", "if difference > 1e9:"),
     ("medssl/interop/exporting.py", "if [o.shape for o in ours] != [o.shape for o in others]:", "if False:"),

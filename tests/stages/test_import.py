@@ -10,6 +10,7 @@ from medssl.backbones.base import build
 from medssl.errors import UserError
 from medssl.stages import call
 from medssl.training.checkpoint import load_weights, read_card
+from tests.interop import published
 from tests.stages.conftest import FIT
 
 SMALL = {"name": "res_unet", "channels": [4, 8]}
@@ -166,3 +167,25 @@ def test_presets_name_networks_that_build_and_sizes_that_fit(name):
     backbone = build(settings.backbone.name, in_channels=1, **options)
     fits = [s % d == 0 for s, d in zip(settings.size, backbone.divisor, strict=True)]
     assert all(fits) and settings.recipe.value_range
+
+
+# The name that a preset's file has, and what is in it.
+PUBLISHED = {
+    "voco": ("VoCo_B_SSL_head.pt", published.voco),
+    "swin_unetr_ssl": ("model_swinvit.pt", published.ssl_swin),
+    "nnssl": ("checkpoint_final.pth", published.nnssl),
+    "ct_fm": ("pytorch_model.bin", published.ct_fm),
+    "medicalnet": ("resnet_50_23dataset.pth", published.medicalnet),
+    "models_genesis": ("Genesis_Chest_CT.pt", published.genesis),
+    "radimagenet": ("ResNet50.pt", published.radimagenet),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", shipped.presets()["import"])
+def test_published_weights_in_their_real_size_fill_the_preset_s_network(name, tmp_path):
+    file, made = PUBLISHED[name]
+    torch.save(made(full=True), tmp_path / file)
+    model = call("import", name, weights=tmp_path / file, out=tmp_path / "m")
+    ledger = json.loads((model / "ledger.json").read_text())
+    assert ledger["share"] == 1.0 and ledger["missing"] == 0

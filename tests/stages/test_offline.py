@@ -38,7 +38,7 @@ for to in ("hub", "monai"):
 tuned = call("finetune", "few_labels", store=store, backbone=out / "from hub", out=out / "tuned",
              classes={1: "ball"}, task={"size": [16, 16, 16], "width": 4}, fit=fit)
 call("evaluate", run=tuned, resamples=100)
-call("predict", run=tuned, scans=[scans / "images/case_9.nii.gz"], out=out / "predicted")
+call("predict", run=tuned, scans=scans / "images/case_9.nii.gz", out=out / "predicted")
 call("backbones", network="resenc")
 print("done")
 """
