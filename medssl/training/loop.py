@@ -44,8 +44,9 @@ class Fit(Hardware):
     )
     tf32: bool = Field(True, description="a GPU multiplies float32 in TF32: faster, less exact")
     compile: bool = Field(
-        False, description="compile the backbone: minutes at first, then faster steps"
-    )
+        False, description="compile the backbone: minutes at first, then faster steps; dropped branches "
+        "are other ones than without",
+    )  # fmt: skip
     checkpointing: bool = Field(
         False, description="less memory, slower: activations are made again for the gradients"
     )
