@@ -22,14 +22,12 @@ from medssl.interop.model import Model, fitting_size
 from medssl.progress import say
 from medssl.stages.methods import NETWORKS as TRIED
 
-RESENC = {"channels": [4, 6, 8], "blocks": [1, 1, 2]}
 # Every kind of network in its smallest form: name, options, axes.
 NETWORKS = {
     **{n: (name, options, tuple(sizes)) for n, (name, options, sizes) in TRIED.items()},
     "swin_unetr v2": ("swin_unetr", {**TRIED["swin_unetr"][1], "v2": True}, (2,)),
     "vit learned": ("vit", {**TRIED["vit"][1], "grid": [3]}, (2, 3)),
     "timm swin": ("timm", {"model": "swin_tiny_patch4_window7_224"}, (2,)),
-    "resenc": ("resenc", RESENC, (2, 3)),
     "segresnet": ("segresnet", {"width": 4, "blocks": [1, 1, 2]}, (2, 3)),
     "resnet": ("resnet", {"depth": 10, "width": 4, "stem_kernel": 3}, (2, 3)),
     "genesis": ("genesis", {"width": 4, "levels": 3}, (3,)),
