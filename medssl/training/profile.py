@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from medssl import stopwatch
+from medssl import ranks, stopwatch
 from medssl.progress import say
 from medssl.stopwatch import Stopwatch
 from medssl.training.hardware import Hardware
@@ -45,7 +45,7 @@ def profiled(wanted: bool, folder: Path, hardware: Hardware, workers: int) -> It
     cuda = hardware.take().type == "cuda"
     with stopwatch.running(torch.cuda.synchronize if cuda else lambda: None) as watch:
         yield lambda batches: _noted(batches, watch, workers)
-        if watch.turns:
+        if watch.turns and ranks.rank() == 0:
             rows = table(watch)
             _write(folder / "profile.csv", rows)
             _show(rows, len(_counted(watch)))
