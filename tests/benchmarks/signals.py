@@ -59,6 +59,8 @@ class Commands:
     def command(self, out: str, workers: int) -> None:
         """In this process, whose words go to a file."""
         os.setpgid(0, 0)
+        # A shell has its background jobs ignore it, and what is ignored stays ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         said = os.open(self.folder / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(said, 2)
         os.dup2(said, 1)

@@ -72,7 +72,7 @@ def test_after_every_call_of_a_save_the_newest_complete_checkpoint_loads(
         assert value_of(copy) == (step + 1, 7.0) and not list(copy.glob(".*"))
 
     calls = killed_at_every_call(folder, lambda copy: saved(copy, step, 9), check)
-    assert calls > 30
+    assert calls > 20
     # First the old one, from some call on the new one, and never anything else.
     turned = seen.index(either[1])
     assert seen == [either[0]] * turned + [either[1]] * (calls + 1 - turned)
