@@ -115,7 +115,9 @@ def _train(
     model, optimizer = fabric.setup(trainable, optimizer)
     model.mark_forward_method("training_step")
     speed.prepare(trainable.backbone, fit, fabric.device)
-    first, due, had = _resume(folder, trainable, optimizer, average, branch)
+    first, due, had = _resume(
+        folder, trainable, optimizer, fabric.strategy.precision, average, branch
+    )  # fmt: skip
     log.rewind(first, due)
     if had != ranks.world():
         _told_of_ranks(had, fit, log, first)
@@ -127,6 +129,7 @@ def _train(
         log.sync()  # first: no checkpoint is newer than its log
         state = {"optimizer": optimizer.state_dict(), "due": due}
         state |= {"threads": torch.get_num_threads(), "ranks": ranks.world()}
+        state["scaler"] = fabric.strategy.precision.state_dict()  # of half precision; else {}
         if average:
             state["average"] = average.tensors
         checkpoint.save_state(folder / "checkpoints", step, trainable, state)
@@ -246,7 +249,7 @@ def _told_of_ranks(had: int, fit: Fit, log: MetricsLog, step: int) -> None:
 
 
 def _resume(
-    folder: Path, trainable: nn.Module, optimizer, average, branch: Branch | None
+    folder: Path, trainable: nn.Module, optimizer, precision, average, branch: Branch | None
 ) -> tuple[int, bool, int]:
     """Load the newest checkpoint, or that of a branch, if any: the step to go on from, whether its Moment
     is due, and the ranks that the run had."""
@@ -264,6 +267,8 @@ def _resume(
         )
     trainable.load_state_dict(weights)
     optimizer.load_state_dict(trainer["optimizer"])
+    if scaler := trainer.get("scaler"):
+        precision.load_state_dict(scaler)
     if average:
         average.tensors = {
             k: v.to(average.tensors[k].device) for k, v in trainer["average"].items()

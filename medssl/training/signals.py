@@ -56,7 +56,7 @@ class Stop:
 
     def tell(self, step: int, steps: int) -> None:
         """Once the state is saved: say so, and have Slurm run the job again."""
-        queued = self.asked == signal.SIGUSR1 and _requeued()
+        queued = self.asked == signal.SIGUSR1 and ranks.rank() == 0 and _requeued()
         say(
             f"stopped by {self.asked.name} at step {step} of {steps}, which is saved; the same command "
             "goes on from there" + (", and Slurm will give it" if queued else "")
