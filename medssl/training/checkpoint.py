@@ -144,6 +144,7 @@ def load_state(folder: Path) -> tuple[dict, dict] | None:
     Says which are not: torn by a kill, or of other bytes than were saved. Raises UserError when there
     are checkpoints, and not one is whole.
     """
+    sweep(folder)
     found = sorted(folder.glob("step-*"), reverse=True)
     for candidate in found:
         if state := read_state(candidate):

@@ -253,7 +253,7 @@ def _resume(
 ) -> tuple[int, bool, int]:
     """Load the newest checkpoint, or that of a branch, if any: the step to go on from, whether its Moment
     is due, and the ranks that the run had."""
-    ranks.from_first(partial(checkpoint.sweep, folder / "checkpoints"))
+    ranks.from_first(partial(checkpoint.sweep, folder / "checkpoints"))  # before all of them read
     found = checkpoint.load_state(folder / "checkpoints") or (branch and branch.state())
     ranks.check_same(f"the checkpoint in {folder}", str(found and found[1]["step"]))
     if found is None:
