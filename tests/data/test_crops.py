@@ -161,7 +161,7 @@ def test_a_scan_without_a_mask_has_unknown_labels(store):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_samples_say_how_long_they_took_if_asked_and_are_the_same(store, workers, monkeypatch):
     crops = Crops(store, crops_items(store), CropSpec((8, 8, 8)), seed=0)
-    plain, timed = (list(batches(crops, 2, 1, 3, workers, asked)) for asked in (False, True))
+    plain, timed = (list(batches(crops, 2, 1, 3, workers, timed=asked)) for asked in (False, True))
     for a, b in zip(plain, timed, strict=True):
         spent = b.pop("spent")
         assert spent.shape == (2, 2) and (spent > 0).all() and same(a, b)

@@ -28,7 +28,7 @@ def files(tmp_path_factory):
         checkpoint.save_state(
             folder / "checkpoints", step, net, {"optimizer": {"a": torch.ones(50)}}
         )
-    card = {k: {} for k in checkpoint.KEYS[0]}
+    card = {k: {} for k in checkpoint.KEYS[0]} | {"kind": "pretrained", "steps": 1}
     checkpoint.save_model(folder / "model", {"backbone": nn.Linear(9, 9)}, card)
     make(folder / "store", [(20, 24, 20), (18, 22, 26), (24, 16, 20)])
     (folder / "scans").mkdir()

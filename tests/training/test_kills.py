@@ -79,7 +79,7 @@ def test_after_every_call_of_a_save_the_newest_complete_checkpoint_loads(
 
 
 def test_after_every_call_that_writes_a_model_there_is_the_old_one_or_the_new_one(tmp_path):
-    card = {k: {} for k in checkpoint.KEYS[0]}
+    card = {k: {} for k in checkpoint.KEYS[0]} | {"kind": "pretrained", "steps": 1}
 
     def write(folder, value):
         net = nn.Linear(2, 2)
