@@ -81,6 +81,8 @@ def run(config: Config) -> Path:
     ids = [str(i) for i in items.index]
     pooled, dense = embedder.look(ids, config.places)
     out = config.out or config.run / "embeddings"
+    if config.out and out.exists() and any(out.iterdir()):
+        raise UserError("CONFIG", f"out={out}", "is there already", "choose a new folder")
     out.mkdir(parents=True, exist_ok=True)
     known = [c for c in items if c in KEPT or (c.startswith("label_"))]
     table = items[known].reset_index(drop=True)

@@ -37,8 +37,9 @@ class MetricsLog:
         rows = read_jsonl(self.timing) if self.timing.exists() else []
         return (rows[-1]["seconds"], int(rows[-1]["samples"])) if rows else (0.0, 0)
 
-    def rewind(self, step: int, due: bool = False) -> None:
-        """Drop what came after `step`; if a Moment is `due`, also what it wrote of that step."""
+    def rewind(self, step: int, due: bool = False, branch: bool = False) -> None:
+        """Drop what came after `step`; if a Moment is `due`, also what it wrote of that step. What a
+        `branch` did until then stands in the log of the run that it came from."""
         for path in (self.metrics, self.timing) if self.writes else ():
             if path.exists():
                 lines = [line for line in read_jsonl(path) if line["step"] <= step]
@@ -48,7 +49,7 @@ class MetricsLog:
                 text = "".join(json.dumps(line) + "\n" for line in lines)
                 write_atomically(path, lambda p, text=text: p.write_text(text))
         last = max((row["step"] for row in self.rows()), default=0)
-        if last < step:
+        if last < step and not branch:
             say(
                 f"remark: metrics.jsonl ends at step {last}: what it held until step {step} is lost"
             )

@@ -118,7 +118,7 @@ def _train(
     first, due, had = _resume(
         folder, trainable, optimizer, fabric.strategy.precision, average, branch
     )  # fmt: skip
-    log.rewind(first, due)
+    log.rewind(first, due, branch=branch is not None)
     if had != ranks.world():
         _told_of_ranks(had, fit, log, first)
     if first:
