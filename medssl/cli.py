@@ -5,8 +5,8 @@ import sys
 
 import typer
 
-from medssl import __version__
-from medssl.errors import UserError, one_line
+from medssl import __version__, progress
+from medssl.errors import UserError, one_line, out_of_memory
 from medssl.privacy import error_report
 
 VERBS = {
@@ -23,6 +23,10 @@ VERBS = {
     "compare": "set evaluated runs side by side, with paired differences and p-values",
     "study": "say whether pretraining helped, and how many labels it saves",
     "predict": "predict new scans, in their own geometry",
+    "embed": "give the features of scans as a table, and show what lies next to what",
+    "import": "take over published weights, with an account of every parameter",
+    "export": "pass a backbone on to timm, MONAI, nnU-Net, a hub, PyTorch or ONNX, and check it there",
+    "backbones": "list the networks and the libraries that take their weights",
     "plan": "say how long a command will take, how much memory and disk, before it is given",
     "scrub": "look for what could tell who a patient is, and clean what is passed on",
     "demo": "run the whole chain on an embedded phantom cohort, in minutes",
@@ -65,7 +69,7 @@ def _command(verb: str):
         except UserError as error:
             if debug:
                 raise
-            typer.echo(str(error), err=True)
+            typer.echo(progress.of_rank() + str(error), err=True)
             raise typer.Exit(error.status) from error
         except OSError as error:
             if debug:
@@ -77,6 +81,10 @@ def _command(verb: str):
             if debug:
                 raise
             what, place = error_report(error, words)
+            if out_of_memory(error):
+                fix = "lower the size of what is read at once, or workers; `medssl plan` says what it takes"
+                typer.echo(str(UserError("MEMORY", f"medssl {verb}", what, fix)), err=True)
+                raise typer.Exit(2) from error
             fix = (
                 "run it again with --debug: if the fault is not in a module of your own, report it"
                 + (f" ({place})" if place else "")
@@ -84,7 +92,8 @@ def _command(verb: str):
             typer.echo(str(UserError("INTERNAL", f"medssl {verb}", what, fix)), err=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            typer.echo("interrupted", err=True)
+            if not error.args:  # otherwise it was told how far the run is
+                typer.echo("interrupted", err=True)
             raise typer.Exit(130) from error
 
     return command
@@ -105,7 +114,7 @@ def execute(verb: str, words: list[str]) -> None:
         typer.echo(help_text(verb, [w for w in words if not w.startswith("-")]))
         return
     result = start(verb, asked(verb, words))
-    if result is not None:
+    if result is not None and not progress.of_rank():
         typer.echo(result)
 
 

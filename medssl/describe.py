@@ -154,6 +154,8 @@ def shareable(config: type[Config], values: dict[str, Any]) -> dict[str, Any]:
             return {k: short(v, False) for k, v in value.items()}
         if isinstance(value, list):
             return [short(v, is_path) for v in value]
+        if isinstance(value, Path):  # an option of a part
+            return short(str(value), True)
         is_path = isinstance(value, str) and (is_path or os.path.isabs(value))
         if not is_path or not Path(value).name:
             return scrub(value) if isinstance(value, str) else value

@@ -49,3 +49,9 @@ def one_line(error: BaseException, limit: int = 1000) -> str:
     words = getattr(error, "strerror", None) or f"{error}" or type(error).__name__
     line = " ".join(printable(words).split())
     return line if len(line) <= limit else line[: limit + 1].rpartition(" ")[0] or "<long text>"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory of the machine or of a GPU ran out; torch has no type of its own for the first."""
+    words = ("can't allocate memory", "Unable to allocate", "CUDA out of memory")
+    return isinstance(error, MemoryError) or any(each in str(error) for each in words)

@@ -25,6 +25,7 @@ LOCAL = frozenset(
         "private",
         "archive",
         "checkpoints",
+        "capture",
         ".lock",
     ]
 )

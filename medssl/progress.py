@@ -17,8 +17,24 @@ Onlooker = Callable[[str, int, int | None], None]
 _onlooker: ContextVar[Onlooker] = ContextVar("onlooker", default=lambda what, done, total: None)
 
 
+_hushed = ""
+
+
+def hush(rank: int) -> None:
+    """Say nothing from now on: this is a further process of the same work, and rank 0 says it."""
+    global _hushed
+    _hushed = f"rank {rank}: "
+
+
+def of_rank() -> str:
+    """What stands before an error of a process that was hushed; "" for any other."""
+    return _hushed
+
+
 def say(text: str) -> None:
     """One line to standard error, where progress and remarks go; Jupyter sets that on red, as a fault."""
+    if _hushed:
+        return
     print(printable(text), file=sys.stdout if _in_jupyter() else sys.stderr, flush=True)
 
 
@@ -125,6 +141,8 @@ class _Line:
 
     def _print(self, text: str, end: str = "\n") -> None:
         text = printable(text)
+        if _hushed:
+            return
         if self.jupyter:
             self._display({"text/plain": text})
             return

@@ -96,3 +96,31 @@ def test_a_fault_of_ours_is_one_line_too_and_debug_shows_it(monkeypatch):
     assert result.exit_code == 1
     assert result.output.startswith("INTERNAL medssl doctor: RuntimeError: boom and more. Fix: ")
     assert isinstance(medssl("doctor", "--debug").exception, RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "told"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (KeyboardInterrupt("the run is saved"), 130, ""),  # the run has said so
+        (SystemExit(143), 143, ""),
+        (
+            MemoryError("Unable to allocate 9 GiB"),
+            2,
+            "MEMORY medssl doctor: MemoryError: Unable to ",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you"),
+            2,
+            "MEMORY medssl doctor: ",
+        ),
+    ],
+)
+def test_how_a_command_ends_that_was_stopped_or_found_no_memory(monkeypatch, raised, code, told):
+    def fails(config):
+        raise raised
+
+    monkeypatch.setattr("medssl.stages.doctor.run", fails)
+    result = medssl("doctor")
+    assert result.exit_code == code
+    assert result.output.startswith(told) if told else result.output == ""

@@ -23,6 +23,7 @@ from medssl.augment.spatial import (
 )
 from medssl.config import Count, Fraction, Keys, Share
 from medssl.errors import UserError
+from medssl.stopwatch import timed
 
 Positive = Annotated[float, Field(gt=0)]
 LARGE = 2**18  # voxels of a sample from which on a CPU is better off with few samples at a time
@@ -103,6 +104,7 @@ class Augment(Keys):
             )
         return self
 
+    @timed("augment")
     def draw(
         self, seeds: Tensor, size: tuple[int, ...], *, output: tuple[int, ...] | None = None,
         crop: tuple[float, float] | None = None, spatial: bool = True, intensity: bool = True,
@@ -175,6 +177,7 @@ class Drawn:
     elastic: Tensor | None
     intensity: dict[str, Tensor]
 
+    @timed("augment")
     @torch.no_grad()
     def image(self, image: Tensor, value_range: tuple[float, float]) -> Tensor:
         """Augment (B, C, *n) whose values lie within `value_range` to (B, C, *size), in its type.
@@ -222,6 +225,7 @@ class Drawn:
             image = apply_cutout(image, p["cutout"], floor)
         return image.clamp(low, high) if p else image
 
+    @timed("augment")
     def mask(self, mask: Tensor) -> Tensor:
         """Move integer labels (B, *n) along with the image, by nearest neighbour, to (B, *size).
 
@@ -234,6 +238,7 @@ class Drawn:
         )
         return moved[:, 0].to(mask.dtype)
 
+    @timed("augment")
     def boxes(self, boxes: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Move boxes (B, n, 2 ndim) in voxels of an image of `shape` along with it, in its type."""
         return apply_to_boxes(boxes, self.maps, shape, self.size)

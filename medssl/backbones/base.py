@@ -1,10 +1,11 @@
 """What a backbone is, the table of those that ship, and what all of them share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from medssl.config import Part
 from medssl.errors import UserError
@@ -14,6 +15,10 @@ BACKBONES = {
     "res_unet": "medssl.backbones.monai3d:ResUNetEncoder",
     "swin_unetr": "medssl.backbones.monai3d:SwinEncoder",
     "vit": "medssl.backbones.vit:ViT",
+    "resenc": "medssl.backbones.resenc:ResidualEncoder",
+    "segresnet": "medssl.backbones.published3d:SegResNet",
+    "resnet": "medssl.backbones.published3d:ResNet3D",
+    "genesis": "medssl.backbones.published3d:GenesisEncoder",
 }
 
 # Options that say where first weights come from, not what the network is.
@@ -31,6 +36,9 @@ class Backbone(Protocol):
     n_layers  number of layers, for layer-wise learning rates; the head comes after the last
     sparse    True, where there is one: with `visible`, hidden places are exactly 0 at every level
               and in no norm
+
+    One that can has a `recompute_activations()`: from then on its blocks keep what they are given and make
+    the rest again in the backward pass (`again`).
     """
 
     in_channels: int
@@ -59,6 +67,13 @@ def build(name: str, *, in_channels: int, **options) -> nn.Module:
 def architecture(options: dict) -> dict:
     """Options without those that only say where first weights come from: what a card keeps."""
     return {key: value for key, value in options.items() if key not in START_ONLY}
+
+
+def again(wanted: bool, block: Callable[..., Tensor], *inputs) -> Tensor:
+    """What a block gives; if that is wanted, with activations that are made again when gradients are."""
+    if wanted and torch.is_grad_enabled():
+        return checkpoint(block, *inputs, use_reentrant=False)
+    return block(*inputs)
 
 
 def pool(features: list[Tensor]) -> Tensor:

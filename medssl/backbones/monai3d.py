@@ -7,7 +7,7 @@ from monai.networks.blocks.dynunet_block import UnetResBlock
 from monai.networks.nets.swin_unetr import SwinTransformer
 from torch import Tensor, nn
 
-from medssl.backbones.base import check_size, checked_ndim, hide, per_axis
+from medssl.backbones.base import again, check_size, checked_ndim, hide, per_axis
 from medssl.backbones.cells import Cells, cells_of
 from medssl.backbones.sparse import run
 from medssl.config import Count, Fraction
@@ -21,7 +21,7 @@ class ResUNetEncoder(nn.Module):
     layer on, which is what makes the network cheap on volumes.
     """
 
-    sparse = True
+    sparse, recompute = True, False
 
     def __init__(
         self, in_channels: int, *,
@@ -69,7 +69,8 @@ class ResUNetEncoder(nn.Module):
             return self._visible_levels(cells.take(image), cells)
         x, levels = hide(image, visible), []
         for stage in self.stages:
-            x = stage(x)
+            for block in stage:
+                x = again(self.recompute, block, x)
             levels.append(x)
         return levels
 
@@ -77,9 +78,12 @@ class ResUNetEncoder(nn.Module):
         levels = []
         for stage in self.stages:
             for block in stage:
-                x = _visible_block(block, x, cells)
+                x = again(self.recompute, _visible_block, block, x, cells)
             levels.append(cells.put(x))
         return levels
+
+    def recompute_activations(self) -> None:
+        self.recompute = True
 
     def layer_of(self, parameter: str) -> int:
         """One layer a residual block."""
@@ -132,6 +136,11 @@ class SwinEncoder(nn.Module):
         """Five maps (B, channels[i], *size / 2^(i + 1)) of an image (B, C, *size)."""
         check_size(image, self.divisor)
         return self.swinViT(hide(image, visible), normalize=True)
+
+    def recompute_activations(self) -> None:
+        for module in self.swinViT.modules():
+            if hasattr(module, "use_checkpoint"):
+                module.use_checkpoint = True
 
     def layer_of(self, parameter: str) -> int:
         """0 the patch embedding, then every block; what opens or closes a stage goes with it."""

@@ -71,6 +71,17 @@ class TimmBackbone(nn.Module):
             intermediates_only=True,
         )  # fmt: skip
 
+    def recompute_activations(self) -> None:
+        """By timm's own way. Raises UserError where batch norms would count every sample twice."""
+        norms = [m for m in self.net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if norms or not hasattr(self.net, "set_grad_checkpointing"):
+            raise UserError(
+                "CONFIG", "fit.checkpointing", "this network of timm has "
+                + ("batch norms, which would count every sample twice" if norms else "no way to do so"),
+                "leave it out, or use a network with layer norm, as a ConvNeXt, ViT or Swin",
+            )  # fmt: skip
+        self.net.set_grad_checkpointing()
+
     def layer_of(self, parameter: str) -> int:
         """By timm's own grouping for layer-wise rates: the stem, then every block."""
         return self._layers[parameter.removeprefix("net.")]

@@ -1,8 +1,8 @@
 """A plain vision transformer for films and volumes that drops hidden patches.
 
 Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021; fixed sine-cosine positions as in
-He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022. There is no class token:
-pooled features are averages over patches.
+He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, or learned ones, as published
+weights have them. There is no class token: pooled features are averages over patches.
 """
 
 import math
@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from medssl.backbones.base import check_size, checked_ndim, expand_visible, per_axis
+from medssl.backbones.base import again, check_size, checked_ndim, expand_visible, per_axis
 from medssl.config import Count, Fraction
 from medssl.errors import UserError
 
 
 class ViT(nn.Module):
     """One level, at the stride of the patch: the tokens after the last block and its norm."""
+
+    recompute = False
 
     def __init__(
         self, in_channels: int, *,
@@ -29,6 +31,7 @@ class ViT(nn.Module):
         heads: Annotated[Count, "attention heads"] = 3,
         mlp_ratio: Annotated[float, "hidden channels of a block's MLP over width"] = 4.0,
         drop_path: Annotated[Fraction, "share of branches left out, in the last block, 0..1"] = 0.0,
+        grid: Annotated[list[Count] | None, "patches of learned positions; none: fixed ones"] = None,
     ):  # fmt: skip
         super().__init__()
         self.ndim, self.in_channels = checked_ndim(ndim), in_channels
@@ -41,6 +44,11 @@ class ViT(nn.Module):
         rates = torch.linspace(0, drop_path, depth).tolist()
         self.blocks = nn.ModuleList([Block(width, heads, mlp_ratio, rate) for rate in rates])
         self.norm = nn.LayerNorm(width)
+        if grid is not None:
+            of_grid = per_axis(grid, ndim, "backbone.grid")
+            start = as_map(sincos_positions(of_grid, width)[None], None, of_grid)
+            self.places = nn.Module()
+            self.places.positions = nn.Parameter(start)  # (1, width, *grid)
 
     def forward(self, image: Tensor, visible: Tensor | None = None) -> list[Tensor]:
         """One map (B, width, *grid), exactly 0 at hidden patches.
@@ -49,27 +57,36 @@ class ViT(nn.Module):
         """
         tokens, kept = self.tokens(image, visible)
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = again(self.recompute, block, tokens)
         return [as_map(self.norm(tokens), kept, self.grid(image))]
 
     def tokens(self, image: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Visible patches, embedded and placed (B, n, width), and which they are (B, n)."""
         check_size(image, self.divisor)
-        positions = sincos_positions(self.grid(image), self.channels[0]).to(image)
+        positions = self.positions(self.grid(image)).to(image)
         if visible is None:
             return self.embed(cut_patches(image, self.patch)) + positions, None
         kept = visible_indices(expand_visible(visible, self.grid(image)))
         return self.embed(cut_patches(image, self.patch, kept)) + positions[kept], kept
 
+    def positions(self, grid: tuple[int, ...]) -> Tensor:
+        """What tells the places of a grid apart (L, width); learned ones are stretched to it."""
+        if not hasattr(self, "places"):
+            return sincos_positions(grid, self.channels[0])
+        return resized(self.places.positions, grid).flatten(2)[0].T
+
     def grid(self, image: Tensor) -> tuple[int, ...]:
         """Patches along each axis of an image (B, C, *size)."""
         return tuple(n // p for n, p in zip(image.shape[2:], self.patch, strict=True))
+
+    def recompute_activations(self) -> None:
+        self.recompute = True
 
     def layer_of(self, parameter: str) -> int:
         """0 the embedding, then every block; the last norm goes with the last block."""
         if parameter.startswith("blocks."):
             return 1 + int(parameter.split(".")[1])
-        return 0 if parameter.startswith("embed.") else self.n_layers - 1
+        return 0 if parameter.startswith(("embed.", "places.")) else self.n_layers - 1
 
 
 class Block(nn.Module):
@@ -158,6 +175,14 @@ def as_map(tokens: Tensor, kept: Tensor | None, grid: tuple[int, ...]) -> Tensor
         everywhere = tokens.new_zeros(b * n, width)
         tokens = everywhere.index_copy(0, rows.flatten(), tokens.flatten(0, 1)).view(b, n, width)
     return tokens.transpose(1, 2).reshape(b, width, *grid)
+
+
+def resized(maps: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Maps (B, C, *size) stretched to another grid, linearly; the same where it is the same."""
+    if tuple(maps.shape[2:]) == tuple(grid):
+        return maps
+    mode = {2: "bilinear", 3: "trilinear"}[len(grid)]
+    return nn.functional.interpolate(maps, tuple(grid), mode=mode, align_corners=False)
 
 
 def sincos_positions(grid: tuple[int, ...], width: int) -> Tensor:

@@ -7,6 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from medssl import stopwatch
+from medssl.data.loading import load
 from medssl.data.preprocess import resize
 from medssl.data.store import Store
 from medssl.errors import UserError
@@ -109,6 +111,10 @@ class Crops:
         """Which item sample `sample` is taken from."""
         epoch, place = divmod(sample, len(self.items))
         return int(_order(self.seed, epoch, len(self.items))[place])
+
+    def scan(self, sample: int) -> str:
+        """The id of the scan that sample `sample` is taken from."""
+        return self.items[self.number(sample)][0]
 
     def __getitem__(self, sample: int) -> dict:
         number = self.number(sample)
@@ -227,15 +233,50 @@ def _place(n: int, size: int, centre: int | None, draw: np.random.Generator) -> 
     return int(np.clip(centre - size // 2 + shift, 0, n - size))
 
 
-def batches(
-    crops: Crops, batch_size: int, first: int, last: int, workers: int = 0
-) -> Iterator[dict]:
-    """Batches number `first` to `last` - 1 as dicts of tensors, read by `workers` processes."""
-    from torch.utils.data import DataLoader
+class _Timed:
+    """Crops that say how long they took, in whichever process."""
 
-    samples = range(first * batch_size, last * batch_size)
-    cores = len(os.sched_getaffinity(0))  # more workers than these only make torch warn
-    yield from DataLoader(
-        crops, batch_size=batch_size, sampler=samples, num_workers=min(workers, cores),
-        pin_memory=False, persistent_workers=False,
-    )  # fmt: skip
+    def __init__(self, crops: Crops):
+        self.crops = crops
+
+    def __getitem__(self, sample: int) -> dict:
+        with stopwatch.running() as watch:
+            read = self.crops[sample]
+            watch.lap("read")
+        return {**read, "spent": np.array([watch.seconds[part] for part in ("read", "decode")])}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Which samples each of some batches is of: those at the places `own`, made when they are asked for."""
+
+    batches: range
+    batch_size: int
+    own: range
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, k: int) -> range:
+        first = self.batches[k] * self.batch_size
+        return range(first + self.own.start, first + self.own.stop)
+
+
+def batches(
+    crops: Crops, batch_size: int, first: int, last: int, workers: int = 0, wait: float = 0,
+    timed: bool = False, pinned: bool = False,
+) -> Iterator[dict]:  # fmt: skip
+    """Batches number `first` to `last` - 1 as dicts of tensors, read by `workers` processes; of each,
+    what is this rank's share.
+
+    `timed` adds `spent` float64 (B, 2): seconds for which each sample was read, and decoded. `pinned`
+    batches lie in memory from which a GPU copies while it computes. Raises UserError WORKER if a
+    process dies, or gives no batch for `wait` seconds (0: for ever).
+    """
+    from medssl import ranks
+
+    asked = Numbers(range(first, last), batch_size, ranks.share(batch_size))
+    cores = len(os.sched_getaffinity(0))  # more workers than these only take memory
+    read = (_Timed(crops) if timed else crops).__getitem__
+    for batch in load(read, asked, min(workers, cores), wait, crops.scan):
+        yield {k: v.pin_memory() for k, v in batch.items()} if pinned else batch

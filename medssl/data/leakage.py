@@ -21,15 +21,15 @@ KEPT = {"patients": "patient", "scans": "source", "pixels": "pixels", "looks": "
 LOOK_ALIKE = ("scan", "patient", "part", "bits")
 
 
-def record(parent: dict, **parts: pd.DataFrame) -> dict[str, dict]:
+def record(*parents: dict, **parts: pd.DataFrame) -> dict[str, dict]:
     """What a card keeps of the items of each part.
 
-    What its parent was trained on counts as `pretrain`, what it was chosen on as `validation`.
+    What its parents were trained on counts as `pretrain`, what they were chosen on as `validation`.
     """
     kept = {}
     for name, column in KEPT.items():
         found = {part: set(items[column]) for part, items in parts.items()}
-        for part, ids in parent.get(name, {}).items():
+        for part, ids in (each for parent in parents for each in parent.get(name, {}).items()):
             found.setdefault(part if part == "validation" else "pretrain", set()).update(ids)
         kept[name] = {part: sorted(ids) for part, ids in found.items()}
     return {**kept, "patient_key": _key_mark()}

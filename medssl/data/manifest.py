@@ -1,5 +1,6 @@
 """What there is: one row a scan and one a refused file, on disk as Parquet, beside it as CSV."""
 
+import io
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ from medssl.data.index.ids import neutral_id
 from medssl.data.index.row import relative, stamp
 from medssl.data.manifest_checks import check_table, checked_about
 from medssl.data.patients import pseudonym
+from medssl.data.seals import check_parquet, sealed_parquet
 from medssl.data.volume import Volume, differences, reorient, same_grid
 from medssl.errors import UserError, one_line
 
@@ -72,9 +74,10 @@ class Manifest:
         table = pyarrow.Table.from_pandas(self.table, preserve_index=False)
         metadata = {**(table.schema.metadata or {}), b"medssl": json.dumps(about).encode()}
         table = table.replace_schema_metadata(metadata)
-        write_atomically(
-            folder / NAME, lambda path: pyarrow.parquet.write_table(table, path), private=True
-        )
+        content = io.BytesIO()
+        pyarrow.parquet.write_table(table, content)
+        sealed = sealed_parquet(content.getvalue())
+        write_atomically(folder / NAME, lambda path: path.write_bytes(sealed), private=True)
         write_csv(folder / "manifest.csv", self.table, private=True)
         return folder
 
@@ -201,11 +204,13 @@ def _opened(path: Path, read: Callable) -> tuple[Path, object]:
     if not path.exists():
         raise UserError("MANIFEST", path.parent, f"there is no {path.name}", fix)
     try:
-        return path, read(path)
+        content = path.read_bytes()
+        check_parquet(content)
+        return path, read(pyarrow.BufferReader(content))
     except PermissionError as error:
         cause, mend = f"cannot be opened ({error.strerror})", "mend its permissions"
         raise UserError("MANIFEST", path, cause, mend) from error
-    except (OSError, pyarrow.ArrowInvalid) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise UserError("MANIFEST", path, f"is damaged ({one_line(error)})", fix) from error
 
 

@@ -19,6 +19,7 @@ KEYS = ("scans", "source", "manifest", "store", "run", "runs")  # that lead to s
 MADE = {
     "store.json": ("a store", ("prepare",)),
     "model/card.json": ("a run", ("pretrain", "finetune", "scrub")),  # scrub copies runs
+    "ledger.json": ("imported weights", ("import", "scrub")),
 }
 ELSEWHERE = "choose a folder elsewhere"
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from medssl.stopwatch import timed
+
 SHAPES = {2: (512, 64), 3: (64, 16)}  # chunk and block along each axis, by number of axes
 SLAB = 32
 
@@ -44,6 +46,7 @@ def open_packed(path: Path):
     return blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
 
 
+@timed("decode")
 def read_box(packed, low, high, fill) -> np.ndarray:
     """The box [low, high) of (C, *space), filled outside the array; all of it if `low` is None."""
     if low is None:

@@ -9,6 +9,8 @@ import io
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import pandas as pd
 
 from medssl.config import Keys
 from medssl.data import display
-from medssl.data.files import write_atomically, write_json
+from medssl.data.files import write_atomically
 from medssl.data.index.row import BURNED_IN
 from medssl.data.located import located, moved
 from medssl.data.manifest import Manifest
@@ -25,6 +27,7 @@ from medssl.data.manifest_checks import ID
 from medssl.data.packed import open_packed, pack, quantised, read_box, restored
 from medssl.data.preprocess import Grid, Prepared
 from medssl.data.recipe import Recipe
+from medssl.data.seals import ROTTEN, check_parquet, read_json, sealed_json, sealed_parquet
 from medssl.errors import UserError, one_line
 
 FORMAT = 8
@@ -73,6 +76,9 @@ class Store:
 
     def __init__(self, folder: Path, recipe: Recipe, manifest: Path, items: pd.DataFrame):
         self.folder, self.recipe, self.manifest, self.items = folder, recipe, manifest, items
+        self._known: set[tuple[str, str]] = (
+            set()
+        )  # files that were found to be as they were written
 
     @classmethod
     def read_from(cls, folder: Path) -> "Store":
@@ -85,7 +91,9 @@ class Store:
                 "prepare the scans again",
             )  # fmt: skip
         try:
-            items = pd.read_parquet(folder / "items.parquet")
+            content = (folder / "items.parquet").read_bytes()
+            check_parquet(content)
+            items = pd.read_parquet(io.BytesIO(content))
             _check_items(items)
             items = items.set_index("id", drop=False).rename_axis(None)
             return cls(folder, Recipe(**recipe), manifest, items)
@@ -107,8 +115,10 @@ class Store:
             "manifest": os.path.relpath(self.manifest, self.folder),
         }
         items = self.items.reset_index(drop=True)
-        write_atomically(self.folder / "items.parquet", lambda p: items.to_parquet(p, index=False))
-        write_json(self.folder / "store.json", about, private=True)  # says where the scans are
+        table = sealed_parquet(items.to_parquet(index=False))
+        write_atomically(self.folder / "items.parquet", lambda p: p.write_bytes(table))
+        text = sealed_json(about)  # says where the scans are
+        write_atomically(self.folder / "store.json", lambda p: p.write_text(text), private=True)
 
     def check_current(self, manifest: Manifest) -> None:
         """Raise UserError STALE if patients, splits or labels were indexed anew since."""
@@ -199,11 +209,8 @@ class Store:
 
     def foreground(self, item: str) -> np.ndarray:
         """Up to 1000 voxels a class, drawn at preparation: int32 rows of (class, *index)."""
-        path = self._path(self.items.at[item, "key"], "points.npy")
-        try:
+        with self._sound(item, "points.npy") as path:
             return np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise _damaged(item, path, error) from error
 
     def add(self, key: str, prepared: Prepared, pixels: str, looks: str) -> int:
         """Write the arrays of one item, and last of all what describes them. Returns their bytes.
@@ -239,12 +246,12 @@ class Store:
             "remarks": "; ".join(image.remarks),
             "content": {name: fingerprint([self._path(key, name)]) for name in sizes},
         }
-        return sum(sizes.values()) + self._write(key, "json", json.dumps(about).encode())
+        return sum(sizes.values()) + self._write(key, "json", sealed_json(about).encode())
 
     def has(self, key: str, mask: bool) -> bool:
         """Whether every file of an entry is there as it was written (what describes it is the last)."""
         try:
-            content = json.loads(self._path(key, "json").read_bytes())["content"]
+            content = self._entry(key)["content"]
             whole = all(fingerprint([self._path(key, e)]) == d for e, d in content.items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
@@ -256,7 +263,7 @@ class Store:
             c for c in row.index if c in ("id", "patient", "study", "modality", "split", "boxes")
         ]
         kept += [c for c in row.index if c.startswith("label_") and c != "label_mask"]
-        about = json.loads(self._path(key, "json").read_bytes())
+        about = self._entry(key)
         del about["content"]
         return {
             **{c: row[c] for c in kept},
@@ -279,17 +286,43 @@ class Store:
         return len(content)
 
     def _read(self, item: str, kind: str, low, high, fill) -> np.ndarray:
-        path = self._path(self.items.at[item, "key"], f"{kind}.b2nd")
-        try:
+        with self._sound(item, f"{kind}.b2nd") as path:
             return read_box(open_packed(path), low, high, fill)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise _damaged(item, path, error) from error
+
+    @contextmanager
+    def _sound(self, item: str, name: str) -> Iterator[Path]:
+        """The path of an item's file, to be read within the block.
+
+        Raises UserError STORE if it cannot be read, or its bytes are not those that were written: that is
+        looked at before a process reads it first, and costs little beside decoding it.
+        """
+        key = self.items.at[item, "key"]
+        path = self._path(key, name)
+        try:
+            if (key, name) not in self._known:
+                if fingerprint([path]) != self._entry(key)["content"][name]:
+                    raise ValueError(ROTTEN)
+                self._known.add((key, name))
+            yield path
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                "STORE", item, f"its prepared array {path.name} cannot be read ({one_line(error)})",
+                f"delete {key}.* from the store's arrays/ and run `medssl prepare` again; it writes what "
+                "is missing",
+            ) from error  # fmt: skip
+
+    def _entry(self, key: str) -> dict:
+        """What describes an entry. Raises OSError or ValueError."""
+        return read_json(self._path(key, "json").read_text())
 
 
 def _about(folder: Path) -> tuple[int, Path, dict]:
     """Format, manifest and recipe, as store.json has them."""
     try:
-        about = json.loads((folder / "store.json").read_text())
+        text = (folder / "store.json").read_text()
+        about = json.loads(text)
+        if about["format"] == FORMAT:  # another one is told before anything else
+            about = read_json(text)
         return about["format"], (folder / about["manifest"]).resolve(), about["recipe"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -309,14 +342,6 @@ def _check_items(items: pd.DataFrame) -> None:
 def _same(a: pd.Series, b: pd.Series) -> bool:
     texts = [s.astype("object").where(s.notna(), "").astype(str) for s in (a, b)]
     return texts[0].equals(texts[1])
-
-
-def _damaged(item: str, path: Path, error: Exception) -> UserError:
-    return UserError(
-        "STORE", item, f"its prepared array {path.name} cannot be read ({one_line(error)})",
-        "delete that file from the store's arrays/ and run `medssl prepare` again; it writes what "
-        "is missing",
-    )  # fmt: skip
 
 
 def _points(mask: np.ndarray) -> np.ndarray:

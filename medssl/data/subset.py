@@ -1,5 +1,7 @@
 """Choosing scans out of a store: by split, and a few labelled ones for label-efficiency."""
 
+import hashlib
+
 import pandas as pd
 
 from medssl.errors import UserError
@@ -31,3 +33,8 @@ def few(items: pd.DataFrame, n: int, draw: int, by: str = "") -> pd.DataFrame:
         ordered["_turn"] = ordered.groupby(by).cumcount()
         ordered = ordered.sort_values(["_turn", "_rank", "id"])
     return ordered.head(n)[items.columns]
+
+
+def digest(items: pd.DataFrame) -> str:
+    """Stands for a set of scans, and names none."""
+    return hashlib.sha256("\n".join(sorted(items.index)).encode()).hexdigest()[:12]

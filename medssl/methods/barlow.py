@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medssl import ranks
 from medssl.backbones.base import pool
 from medssl.config import Count, Share
 from medssl.methods.base import checked_size
@@ -22,6 +23,7 @@ from medssl.methods.parts.correlation import at_least_float32, correlation, off_
 from medssl.methods.parts.heads import mlp
 from medssl.methods.parts.order import Rows, SliceOrder, rows
 from medssl.methods.parts.views import view_seeds
+from medssl.ranks import gathered
 from medssl.seeding import torch_generator
 from medssl.trainable import StepOutput
 
@@ -62,13 +64,14 @@ class BarlowTwins(nn.Module):
         check_several(several.image, "has no correlations")
         views = self.views(several)
         features = [self.features(view) for view in views]  # apart: norms see one view at a time
-        z1, z2 = [standardised(self.head(f)) for f in features]
+        z1, z2 = [standardised(gathered(self.head(f))) for f in features]
         agreement, redundancy = barlow_terms(correlation(z1, z2))
         terms = {"agreement": agreement, "redundancy": self.redundancy * redundancy}
         if self.mix:
-            share, partner = draw_mix(several.seed)
-            mixed = share * views[0] + (1 - share) * views[1][partner]
-            zm = standardised(self.head(self.features(mixed)))
+            share, partner = draw_mix(gathered(several.seed))
+            of_own = partner[list(ranks.share(len(partner)))]
+            mixed = share * views[0] + (1 - share) * gathered(views[1])[of_own]
+            zm = standardised(gathered(self.head(self.features(mixed))))
             scale = self.mix * self.redundancy
             terms["mixed"] = scale * mixed_loss(zm, z1, z2, share, partner)
         order, logs = self.order(torch.cat(features), several)

@@ -16,6 +16,7 @@ METHODS = {
     "local_contrast": "medssl.methods.local_contrast:LocalContrast",
     "mae": "medssl.methods.mae:MAE",
     "moco": "medssl.methods.moco:MoCo",
+    "self_distillation": "medssl.methods.self_distillation:SelfDistillation",
     "simclr": "medssl.methods.simclr:SimCLR",
     "simmim": "medssl.methods.simmim:SimMIM",
     "spark": "medssl.methods.spark:SparK",
@@ -35,6 +36,9 @@ class Method(Trainable, Protocol):
 
     size   voxels of what the backbone sees
     crops  what a loader reads for a sample
+
+    A class that learns from another run names the option that says which in `learns_from`; before the
+    first step `learn_from(backbone)` is called with that run's network and weights.
     """
 
     size: tuple[int, ...]

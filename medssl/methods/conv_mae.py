@@ -31,6 +31,7 @@ from medssl.methods.parts.masking import (
     unpatchify,
 )
 from medssl.methods.parts.reconstruction import mae_loss, patch_statistics, reconstructions
+from medssl.ranks import gathered
 from medssl.seeding import torch_generator
 from medssl.trainable import StepOutput
 
@@ -93,7 +94,9 @@ class ConvMAE(nn.Module):
         else:
             image = target = self.augment(image, seeds)
         low, high = self.mask_ratio
-        share = float(torch.rand((), generator=torch_generator(int(seeds[0]), "mask ratio")))
+        share = float(
+            torch.rand((), generator=torch_generator(int(gathered(seeds)[0]), "mask ratio"))
+        )
         mask = random_mask(seeds, self.grid, low + (high - low) * share)
         return image, target, mask.to(image.device)
 

@@ -27,6 +27,7 @@ from medssl.methods.parts.boxes import checked_share
 from medssl.methods.parts.contrast import cosines
 from medssl.methods.parts.order import Rows, rows
 from medssl.methods.parts.views import view_seeds
+from medssl.ranks import gathered
 from medssl.trainable import StepOutput
 
 # Form: whether the image as it was read is compared too, and how many varied views are.
@@ -92,16 +93,19 @@ class GlobalContrast(nn.Module):
         return self.head(pool(self.backbone(image)[-1:]))
 
     def _compared(self, batch: dict) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Projections (V * M, width) of V views of the batch's M = B * S boxes, all boxes of the first
-        view in front; positive pairs (P, 2) and negatives (V * M, V * M) of these rows; the images."""
+        """Projections (V * M, width) of V views of the M = B * S boxes of all ranks, all boxes of the
+        first view in front; positive pairs (P, 2) and negatives (V * M, V * M) of these rows; the
+        views of this rank's boxes."""
         boxes = rows(batch)
         images = self._views(boxes)
-        views, m = len(images) // len(boxes.image), len(boxes.image)
+        views = len(images) // len(boxes.image)
+        batch = {name: gathered(batch[name]) for name in ("part", "seed")}
         part = batch["part"].flatten()
         if self.form == "random":
-            part = torch.arange(m, device=part.device)  # every box is a class of its own
+            part = torch.arange(len(part), device=part.device)  # every box is a class of its own
         negatives = part.repeat(views)[:, None] != part.repeat(views)
-        return self(images), self._pairs(batch, boxes.item, views), negatives, images
+        pairs = self._pairs(batch, gathered(boxes.item), views)
+        return gathered(self(images), views), pairs, negatives, images
 
     def _views(self, boxes: Rows) -> Tensor:
         as_read, varied = VIEWS[self.form]
@@ -130,15 +134,16 @@ class GlobalContrast(nn.Module):
         asked[negatives] = 0
         asked[pairs[:, 0], pairs[:, 1]] = asked[pairs[:, 1], pairs[:, 0]] = 1
         b, s = batch["part"].shape
-        first = slice(0, min(b, 2) * s)
-        second = slice(b * s, b * s + first.stop)
+        shown = min(b, 2) * s
+        of_all = len(z) // (len(images) // (b * s))  # boxes of all ranks, this one's in front
+        compared = (slice(0, shown), slice(of_all, of_all + shown))
         return [
             {
                 "kind": "similarity",
-                "rows": [image[0].cpu().numpy() for image in images[first]],
-                "columns": [image[0].cpu().numpy() for image in images[second]],
-                "values": cosines(z, z)[first, second].cpu().numpy(),
-                "asked": asked[first, second].cpu().numpy(),
+                "rows": [image[0].cpu().numpy() for image in images[:shown]],
+                "columns": [image[0].cpu().numpy() for image in images[b * s : b * s + shown]],
+                "values": cosines(z, z)[compared].cpu().numpy(),
+                "asked": asked[compared].cpu().numpy(),
                 "title": "cosine of boxes, one of each partition, in two views",
             }
         ]

@@ -24,6 +24,7 @@ from medssl.methods.base import checked_size
 from medssl.methods.global_contrast import others as other_scans
 from medssl.methods.parts.order import rows
 from medssl.methods.parts.views import view_seeds
+from medssl.ranks import gathered
 from medssl.trainable import StepOutput
 
 BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -107,27 +108,27 @@ class LocalContrast(nn.Module):
         return self.head(self.decoder.partial(levels, image, self.blocks), self.voxels)
 
     def _compared(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
-        """Projections (2 M, R, width) of two views of the batch's M boxes, all boxes of the first view
-        in front; pairs (P, 2) of rows whose regions correspond; the images."""
+        """Projections (2 M, R, width) of two views of the M boxes of all ranks, all boxes of the first
+        view in front; pairs (P, 2) of rows whose regions correspond; the views of this rank's boxes."""
         boxes = rows(batch)
-        m = len(boxes.image)
         images = torch.cat(
             [self.augment(boxes.image, s, spatial=False) for s in view_seeds(boxes.seed, 2)]
         )
+        z, item = gathered(self(images), views=2), gathered(boxes.item)
+        m = len(item)
         box = torch.arange(m, device=images.device)
         pairs = [torch.stack([box, box + m], 1)]
         if self.form == "positive":
-            b, s = batch["part"].shape
-            chosen = other_scans(boxes.item.view(b, s)[:, 0], batch["seed"], self.others)  # (B, n)
-            for sample in chosen.T:
-                pairs.append(torch.stack([box, box.view(b, s)[sample].flatten() + m], 1))
-        return self(images), torch.cat(pairs), images
+            s = batch["part"].shape[1]
+            chosen = other_scans(item.view(-1, s)[:, 0], gathered(batch["seed"]), self.others)
+            for sample in chosen.T:  # (B, n)
+                pairs.append(torch.stack([box, box.view(-1, s)[sample].flatten() + m], 1))
+        return z, torch.cat(pairs), images
 
     @torch.no_grad()
     def pictures(self, batch: dict, step: int) -> list[dict]:
         """How alike the regions of one image are to those of its other view; the middle ones in 3D."""
         z, pairs, images = self._compared(batch)
-        first, second = pairs[0].tolist()
         each = normalize(z[pairs[0]].float(), dim=-1)
         r = len(self.starts)
         asked = torch.full((r, r), torch.nan)
@@ -136,8 +137,8 @@ class LocalContrast(nn.Module):
         return [
             {
                 "kind": "similarity",
-                "rows": self._patches(images[first, 0], shown),
-                "columns": self._patches(images[second, 0], shown),
+                "rows": self._patches(images[0, 0], shown),
+                "columns": self._patches(images[len(images) // 2, 0], shown),
                 "values": (each[0] @ each[1].T)[shown, shown].cpu().numpy(),
                 "asked": asked[shown, shown].numpy(),
                 "title": "cosine of the regions of one image in two views",

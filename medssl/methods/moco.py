@@ -34,6 +34,7 @@ from medssl.methods.parts.contrast import (
 from medssl.methods.parts.order import Rows, SliceOrder, rows
 from medssl.methods.parts.teacher import follow, teacher_of
 from medssl.methods.parts.views import view_seeds
+from medssl.ranks import gathered
 from medssl.trainable import StepOutput
 
 EMPTY = -1
@@ -78,12 +79,12 @@ class MoCo(nn.Module):
         several = rows(batch)
         first, second = self.views(several)
         features = pool(self.backbone(first)[-1:])
-        keys = self.keys(second)
+        keys, scans = gathered(self.keys(second)), gathered(several.item)
         loss, matched = moco_loss(
-            self.head(features), keys, self.queue, self.negatives(several), self.batch_negatives,
-            self.temperature,
+            gathered(self.head(features)), keys, self.queue, self.negatives(scans),
+            self.batch_negatives, self.temperature,
         )  # fmt: skip
-        self.enqueue(keys, several.item)
+        self.enqueue(keys, scans)
         order, logs = self.order(features, several)
         filled = float((self.scans != EMPTY).float().mean())
         return StepOutput(loss + order, {"matched": float(matched), "queue": filled, **logs})
@@ -102,16 +103,18 @@ class MoCo(nn.Module):
         backbone, head = self.teacher
         return normalize(head(pool(backbone(view)[-1:])).float(), dim=-1)
 
-    def negatives(self, several: Rows) -> Tensor:
-        """Bool (M, queue): which places of the queue hold a key, and one of another scan."""
-        return (self.scans != EMPTY) & (self.scans != several.item[:, None])
+    def negatives(self, scans: Tensor) -> Tensor:
+        """Bool (M, queue): which places of the queue hold a key, and one of another scan than (M,)."""
+        return (self.scans != EMPTY) & (self.scans != scans[:, None])
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor, scans: Tensor) -> None:
         """The newest keys replace the oldest; of more than the queue holds, the last stay."""
         n = len(self.queue)
         places = (self.written + torch.arange(len(keys), device=keys.device)) % n
-        self.queue.index_copy_(0, places[-n:], keys[-n:])  # the loss was taken of a copy
+        self.queue.index_copy_(
+            0, places[-n:], keys[-n:].to(self.queue)
+        )  # the loss was taken of a copy
         self.scans.index_copy_(0, places[-n:], scans[-n:])
         self.written += len(keys)
 

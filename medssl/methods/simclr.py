@@ -26,6 +26,7 @@ from medssl.methods.parts.contrast import (
 from medssl.methods.parts.heads import mlp
 from medssl.methods.parts.order import Rows, SliceOrder, rows
 from medssl.methods.parts.views import view_seeds
+from medssl.ranks import gathered
 from medssl.trainable import StepOutput
 
 
@@ -56,7 +57,7 @@ class SimCLR(nn.Module):
         several = rows(batch)
         check_several(several.image, "has no negatives")
         features = self.features(torch.cat(self.views(several)))
-        a, b = self.head(features).chunk(2)
+        a, b = gathered(self.head(features), views=2).chunk(2)
         loss, matched = nt_xent(a, b, self.temperature)
         order, logs = self.order(features, several)
         return StepOutput(loss + order, {"matched": float(matched), **logs})

@@ -18,10 +18,12 @@ from medssl.config import Count, Share
 from medssl.methods.base import checked_size
 from medssl.methods.parts.boxes import boxes, checked_share
 from medssl.methods.parts.contrast import check_several, checked_temperature, similarity_picture
+from medssl.methods.parts.correlation import at_least_float32
 from medssl.methods.parts.heads import mlp
 from medssl.methods.parts.order import Rows, SliceOrder, rows
 from medssl.methods.parts.sinkhorn import perplexity, sinkhorn
 from medssl.methods.parts.views import view_seeds
+from medssl.ranks import gathered
 from medssl.trainable import StepOutput
 
 LARGE = 2  # views that make codes
@@ -74,6 +76,7 @@ class SwAV(nn.Module):
         several = rows(batch)
         check_several(several.image, "cannot be spread over prototypes")
         features, z = self(self.views(several))
+        z = gathered(z.flatten(0, 1), views=len(z)).unflatten(0, (len(z), -1))
         codes = self.codes(z[:LARGE], step)
         self.enqueue(z[:LARGE])
         prototypes = self.prototypes.detach() if step < self.frozen_steps else self.prototypes
@@ -98,7 +101,7 @@ class SwAV(nn.Module):
         """Averages (V * M, channels) of the last level, and unit vectors (V, M, width), float32."""
         sizes = [group for group in (views[:LARGE], views[LARGE:]) if group]
         features = torch.cat([pool(self.backbone(torch.cat(group))[-1:]) for group in sizes])
-        z = normalize(self.head(features).float(), dim=-1)
+        z = normalize(at_least_float32(self.head(features)), dim=-1)
         return features, z.view(len(views), -1, z.shape[-1])
 
     def codes(self, z: Tensor, step: int) -> Tensor:
@@ -117,7 +120,7 @@ class SwAV(nn.Module):
         n = self.queue.shape[1]
         if n:
             places = (self.written + torch.arange(z.shape[1], device=z.device)) % n
-            self.queue[:, places[-n:]] = z[:, -n:]
+            self.queue[:, places[-n:]] = z[:, -n:].to(self.queue)
             self.written += z.shape[1]
 
     @torch.no_grad()

@@ -23,6 +23,7 @@ from medssl.methods.parts.correlation import at_least_float32, correlation, off_
 from medssl.methods.parts.heads import mlp
 from medssl.methods.parts.order import Rows, SliceOrder, rows
 from medssl.methods.parts.views import view_seeds
+from medssl.ranks import gathered
 from medssl.trainable import StepOutput
 
 EPS = 1e-4  # of the variance: the root keeps a finite slope at collapse
@@ -59,7 +60,7 @@ class VICReg(nn.Module):
         several = rows(batch)
         check_several(several.image, "has no variance")
         features = [self.features(view) for view in self.views(several)]  # apart, for the norms
-        terms = vicreg_terms(*[self.head(f) for f in features])
+        terms = vicreg_terms(*[gathered(self.head(f)) for f in features])
         terms = {name: self.weights[name] * term for name, term in terms.items()}
         order, logs = self.order(torch.cat(features), several)
         logs = {name: float(term.detach()) for name, term in terms.items()} | logs

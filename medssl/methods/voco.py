@@ -35,6 +35,7 @@ from medssl.methods.base import checked_size
 from medssl.methods.parts.overlap import base_cells, checked_grid, cut, overlap, random_starts
 from medssl.methods.parts.teacher import follow, teacher_of
 from medssl.methods.parts.views import view_seeds
+from medssl.ranks import gathered
 from medssl.trainable import StepOutput
 
 EPS, TAIL = 1e-6, 0.01
@@ -106,10 +107,11 @@ class VoCo(nn.Module):
             follow(self.teacher, self._student(), self.momentum)
 
     def forward(self, image: Tensor, seeds: Tensor) -> Placed:
-        """Where N random crops of each scan (B, C, *extent) are said to lie, and where they lie."""
+        """Where N random crops of each scan (B, C, *extent) are said to lie, and where they lie; of the
+        scans of all ranks, this one's images in hand."""
         b, n, k = len(image), self.crops_per_scan, len(self.cells)
         starts = random_starts(seeds, n, self.extent, self.size)
-        labels = overlap(starts, self.cells, self.size).to(image.device)
+        labels = gathered(overlap(starts, self.cells, self.size).to(image.device))
         crops = cut(image, torch.cat([self.cells.expand(b, -1, -1), starts], 1), self.size)
         # Each crop varies on its own: the overlap does not change, the way to cheat by grey level does.
         each, for_dropout = view_seeds(seeds, 2 * (k + n)).T.flatten(1).split(k + n, 1)
@@ -127,14 +129,16 @@ class VoCo(nn.Module):
         similarity = self.activation(cosines(z, known))
         if self.loss != "v2":
             similarity = (similarity + self.activation(cosines(z_known, bases))) / 2
-        if not self.inter or b == 1:
+        if not self.inter or len(bases) == 1:
             return Placed(similarity, labels, bases)
         across = self.activation(cosines(z, bases.roll(-1, 0)))  # scan i in the grid of scan i + 1
         return Placed(similarity, labels, bases, across, relu(cosines(z_known, known.roll(-1, 0))))
 
     def _embed(self, projector: nn.Module, features: Tensor, b: int) -> tuple[Tensor, Tensor]:
-        """Unit vectors of cells (B, cells, D) and of random crops (B, N, D) from pooled features."""
+        """Unit vectors of cells (B, cells, D) and of random crops (B, N, D) from pooled features, of the
+        scans of all ranks; b of this one."""
         embedded = normalize(projector(features).float(), dim=-1).view(b, -1, projector.width)
+        embedded = gathered(embedded)
         return embedded[:, : len(self.cells)], embedded[:, len(self.cells) :]
 
     def _student(self) -> nn.ModuleList:

@@ -10,13 +10,14 @@ not reach the encoder; `detach=false` lets them. Published code makes the copy w
 starts again on resume meets one number; here it is part of the state from the start and taken after
 the step before `pseudo_from`, and only the step's own number decides. Crops that are segmented vary
 in intensity alone, so that masks stay where they are; the copy sees crops that do not vary at all.
+With several ranks, one that has no labelled scan in its share passes a crop that does not count, so that
+all take part; a batch norm sees it, and there the result is not that of one process.
 """
 
 from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from monai.losses import DiceLoss
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
@@ -29,7 +30,10 @@ from medssl.methods.parts.overlap import cut, random_starts
 from medssl.methods.parts.teacher import teacher_of
 from medssl.methods.parts.views import view_seeds
 from medssl.methods.voco import VoCo
+from medssl.ranks import anywhere, total, world
 from medssl.trainable import StepOutput
+
+SMOOTH = 1e-5  # of Dice: 1 where neither truth nor answer has a class
 
 
 class VoCoOmni(VoCo):
@@ -78,13 +82,15 @@ class VoCoOmni(VoCo):
         out = super().training_step(batch, step)
         labelled = has_labels(batch["mask"], self.classes)
         terms = {"ssl": out.loss}
-        if labelled.any():
-            _, crops, mask = self._crops(batch, labelled)
+        if anywhere(bool(labelled.any())):
+            _, crops, mask = self._crops(batch, some(labelled))
             terms["segmentation"] = dice_ce(self._segmented(self._segmenter(), crops), mask)
-        if self.pseudo_from and step >= self.pseudo_from and not labelled.all():
-            plain, crops, _ = self._crops(batch, ~labelled)
+        if self.pseudo_from and step >= self.pseudo_from and anywhere(not labelled.all()):
+            plain, crops, _ = self._crops(batch, some(~labelled))
+            labels = self._pseudo_labels(plain)
             terms["pseudo"] = dice_ce(
-                self._segmented(self._segmenter(), crops, self.detach), self._pseudo_labels(plain)
+                self._segmented(self._segmenter(), crops, self.detach),
+                torch.full_like(labels, UNKNOWN) if labelled.all() else labels,
             )
         logs = {name: float(term.detach()) for name, term in terms.items()}
         logs["labelled"] = float(labelled.float().mean())
@@ -162,14 +168,25 @@ def has_labels(mask: Tensor, classes: int) -> Tensor:
     return labelled
 
 
+def some(which: Tensor) -> Tensor:
+    """`which` (B,), or the first alone where a rank has none: it must take part in what the others sum,
+    with voxels that do not count."""
+    if world() > 1 and not which.any():
+        which = torch.arange(len(which), device=which.device) == 0
+    return which
+
+
 def dice_ce(logits: Tensor, labels: Tensor) -> Tensor:
-    """Soft Dice (mean over classes besides 0, sums over the batch) plus mean cross-entropy.
+    """Soft Dice (mean over classes besides 0, sums over the batch of all ranks) plus mean cross-entropy.
 
     logits (M, classes, *size); labels int64 (M, *size), -1 where a voxel does not count.
     """
     counted = (labels >= 0)[:, None]
     logits = logits.float()
-    truth = one_hot(labels.clamp(min=0), logits.shape[1]).movedim(-1, 1).float()
-    dice = DiceLoss(include_background=False, batch=True)
+    truth = one_hot(labels.clamp(min=0), logits.shape[1]).movedim(-1, 1).float() * counted
+    found = logits.softmax(1) * counted
+    axes = [0, *range(2, logits.ndim)]
+    common, both = total((found * truth).sum(axes))[1:], total((found + truth).sum(axes))[1:]
+    dice = (1 - (2 * common + SMOOTH) / (both + SMOOTH)).mean()
     entropy = cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum")
-    return dice(logits.softmax(1) * counted, truth * counted) + entropy / counted.sum().clamp(min=1)
+    return dice + total(entropy) / total(counted.sum()).clamp(min=1)

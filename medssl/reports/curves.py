@@ -10,7 +10,7 @@ from medssl.reports.style import BLUE, FAINT, LINES, styled
 
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]  # by name: a binary truth, a score
 
-CROWDED, LONG = 4, 16  # more curves, or longer names, are named beside the panel
+CROWDED, LONG = 3, 16  # more curves, or longer names, are named beside the panel
 
 
 @styled

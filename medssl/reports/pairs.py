@@ -19,10 +19,10 @@ def dropped(store: Store, table: pd.DataFrame, seed: int) -> list[Pair]:
 
     Of a coreset, where nothing stands for what is dropped: a kept one, and one farthest from the target.
     """
-    shown = [i for i in store.items["id"] if _shown(store, i)]  # a kept image is drawn as well
+    known = [i for i in store.items["id"] if shown(store, i)]  # a kept image is drawn as well
     if (table.loc[~table["kept"], "representative"] == "").all():
-        return _ends(store, table[table["item"].isin(shown) & ~table["blank"]])
-    drawable = table["item"].isin(shown) & table["representative"].isin(shown) & ~table["blank"]
+        return _ends(store, table[table["item"].isin(known) & ~table["blank"]])
+    drawable = table["item"].isin(known) & table["representative"].isin(known) & ~table["blank"]
     dropped = table[~table["kept"] & drawable]
     far = dropped.sort_values("distance", ascending=False, kind="stable")
     far = far.drop_duplicates("item").head(MOST // 2)
@@ -30,8 +30,8 @@ def dropped(store: Store, table: pd.DataFrame, seed: int) -> list[Pair]:
     drawn = generator(seed, "pairs").permutation(len(rest))[: MOST - len(far)]
     return [
         (
-            _picture(store, row.representative, row.representative_slice),
-            _picture(store, row.item, row.slice),
+            picture(store, row.representative, row.representative_slice),
+            picture(store, row.item, row.slice),
             _named(row.representative, row.representative_slice), _named(row.item, row.slice),
             float(row.distance),
         )
@@ -49,7 +49,7 @@ def _ends(store: Store, table: pd.DataFrame) -> list[Pair]:
     )
     return [
         (
-            _picture(store, one.item, one.slice), _picture(store, other.item, other.slice),
+            picture(store, one.item, one.slice), picture(store, other.item, other.slice),
             _named(one.item, one.slice), _named(other.item, other.slice), float(other.distance),
         )
         for one, other in islice(zip(near, far, strict=False), MOST // 2)
@@ -61,22 +61,22 @@ def copied(store: Store, other: Store | None, copies: pd.DataFrame | None) -> li
     if copies is None:
         return []
     apart = copies.drop_duplicates("scan").drop_duplicates("copy")  # no picture twice
-    rows = [r for r in apart.itertuples() if _shown(store, r.scan) and _shown(other, r.copy)]
+    rows = [r for r in apart.itertuples() if shown(store, r.scan) and shown(other, r.copy)]
     return [
         (
-            _picture(store, r.scan, WHOLE), _picture(other, r.copy, WHOLE),
+            picture(store, r.scan, WHOLE), picture(other, r.copy, WHOLE),
             r.scan, r.copy, float(r.alike),
         )
         for r in rows[:MOST]
     ]  # fmt: skip
 
 
-def _shown(store: Store, item: str) -> bool:
+def shown(store: Store, item: str) -> bool:
     """Whether a report may show it: a name written into the pixels would be passed on with it."""
     return not ("burned_in" in store.items and store.items.at[item, "burned_in"])
 
 
-def _picture(store: Store, item: str, z: int) -> np.ndarray:
+def picture(store: Store, item: str, z: int) -> np.ndarray:
     """A film, an axial slice (the middle one of a whole scan), as a reader expects it: (rows, columns)."""
     if store.ndim == 2:
         return store.read(item).mean(0)

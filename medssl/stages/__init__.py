@@ -29,9 +29,15 @@ def asked(verb: str, words: list[str]) -> "Config":
 
 
 def start(verb: str, config: "Config") -> Path | None:
-    """Run a stage, unless its `out` lies where nobody may write."""
+    """Run a stage, unless its `out` lies where nobody may write; training, in as many ranks as asked."""
     if getattr(config, "out", None) is not None:
         from medssl.data.out import check_out
 
         check_out(verb, config)
+    if devices := getattr(getattr(config, "fit", None), "devices", 0):
+        from medssl.training import launch
+
+        if devices > 1 and launch.started()[0] == 1:
+            return launch.launch(verb, config, devices)
+        launch.join(config.fit)
     return importlib.import_module(f"medssl.stages.{verb}").run(config)

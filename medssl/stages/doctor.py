@@ -30,6 +30,8 @@ EXTRAS = {
     "ann": "nearest neighbours among many scans",
     "track": "experiment trackers",
     "export": "ONNX",
+    "nnunet": "passing weights on to nnU-Net",
+    "maps": "UMAP of features",
     "hub": "model hubs",
     "notebook": "notebooks",
     "dev": "tests and style",

@@ -5,8 +5,8 @@ taken); without it `arch` is trained from scratch. The validation split chooses 
 kept. Writes into the run folder: model/ (enough to predict), metrics.jsonl, checkpoints/.
 """
 
-import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from pydantic import Field
 
+from medssl import ranks
 from medssl.augment.compose import Augment
 from medssl.backbones.base import BACKBONES
 from medssl.backbones.base import build as build_backbone
@@ -25,7 +26,7 @@ from medssl.data.folds import resplit
 from medssl.data.leakage import PARTS, look_alikes, overlap, record, refuse_overlap
 from medssl.data.recipe import Recipe
 from medssl.data.store import Store
-from medssl.data.subset import few, of_splits
+from medssl.data.subset import digest, few, of_splits
 from medssl.data.truths import TRUTHS, Truths
 from medssl.describe import plain, shareable
 from medssl.errors import UserError
@@ -33,12 +34,15 @@ from medssl.progress import say, track
 from medssl.tasks.base import TASKS
 from medssl.trainable import checked
 from medssl.training import run_folder
-from medssl.training.card import card
+from medssl.training.card import card, counts
 from medssl.training.checkpoint import load_weights, read_card, save_model
+from medssl.training.launch import opened
 from medssl.training.log import since_best
-from medssl.training.loop import Fit, fit, to_channels_last
+from medssl.training.loop import Fit, Moment, fit, to_channels_last
 from medssl.training.optim import Optim
+from medssl.training.profile import profiled
 from medssl.training.start import backbone_of, parent_of
+from medssl.training.trackers import tracking
 
 TABLES = {"task": TASKS, "arch": BACKBONES}
 
@@ -85,6 +89,7 @@ class Config(Base):
     augment: Augment = Field(Augment(), description="how samples vary")
     fit: Fit = Field(Fit(every=200), description="how long and on what")
     optim: Optim = Field(Optim(), description="how weights are updated")
+    profile: bool = Field(False, description="say how long the parts of a step take")
 
 
 def run(config: Config) -> Path:
@@ -129,41 +134,59 @@ def run(config: Config) -> Path:
         trained_on=len(train),
         config=shareable(Config, config.model_dump(mode="json")),
         seen=record(parent, train=train, validation=validation),
+        counts={**parent.get("counts", {}), **counts({"train": train, "validation": validation})},
         parent=parent_of(parent),
     )
     # A backbone that has been trained on since is another one, and so are other scans of the same file.
     settings = {**config.model_dump(mode="json"), "backbone_weights": about["parent"]}
-    settings["scans"] = {"train": _digest(train), "validation": _digest(validation)}
-    with run_folder.opened(config.out, settings):
+    settings["scans"] = {"train": digest(train), "validation": digest(validation)}
+    with (
+        opened(config.out, settings, config.optim.raised),
+        profiled(config.profile, config.out, config.fit, config.fit.workers) as reading,
+        tracking(config.fit.track, config.out, about["config"]) as tracker,
+    ):
+        ranks.check_same(config.store, digest(train))
         say(f"finetune {config.task.name} on {len(train)} scans, {about['start']}")
         for words in filter(None, [*remarks, crops.smaller()]):
             say(f"remark: {words}")
-        best = -np.inf
 
         def read(first: int, last: int):
-            return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
+            f = config.fit
+            several = batches(
+                crops, f.batch_size, first, last, f.workers, f.wait, config.profile, f.on_gpu
+            )
+            return reading(several)
 
+        scans = [scan for scan, _ in crops.items]
         optim = config.optim if parent else config.optim.for_new_weights()
-        for at in fit(task, read, config.fit, optim, config.out):
-            earlier = [r["validation"] for r in at.log.rows() if r.get("validation") is not None]
-            best = max([best, *earlier])
-            cases = track(truths.held_out(validation), "validate", len(validation), "scans")
-            score = task.validate(cases)
-            if score is not None:
-                at.log.write(at.step, validation=score)
-                say(f"step {at.step}: validation {score:.4f}")
-            elif len(validation):
-                say(f"step {at.step}: no validation scan holds a class to score")
-            if score is None or score >= best:
-                modules = {"backbone": task.backbone, "task": _Head(task)}
-                save_model(
-                    config.out / "model", modules, {**about, "steps": at.step, "validation": score}
-                )
-            scores = [*earlier, score]
-            if config.patience and None not in scores and since_best(scores) >= config.patience:
+        for at in fit(task, read, config.fit, optim, config.out, scans, tracker=tracker):
+            validated = partial(_validated, at, task, truths, validation, about, config)
+            if ranks.from_first(validated):
                 say(f"step {at.step}: no gain in {config.patience} validations; training ends here")
                 break
     return run_folder.finished(config.out)
+
+
+def _validated(
+    at: Moment, task, truths: Truths, validation: pd.DataFrame, about: dict, config: Config
+) -> bool:
+    """Score validation scans, and keep weights that are the best so far; whether training ends here."""
+    earlier = [row.get("validation") for row in at.log.rows()]
+    earlier = [score for score in earlier if score is not None]
+    cases = track(truths.held_out(validation), "validate", len(validation), "scans")
+    score = task.validate(cases)
+    if score is not None:
+        at.log.write(at.step, validation=score)
+        say(f"step {at.step}: validation {score:.4f}")
+    elif len(validation):
+        say(f"step {at.step}: no validation scan holds a class to score")
+    if score is None or score >= max(earlier, default=-np.inf):
+        modules = {"backbone": task.backbone, "task": _Head(task)}
+        told = {**about, "steps": at.step, "validation": score}
+        save_model(config.out / "model", modules, told)
+    if not config.patience or score is None:
+        return False
+    return since_best([*earlier, score]) >= config.patience
 
 
 def scans_of(config: Config) -> tuple[Truths, pd.DataFrame, pd.DataFrame]:
@@ -198,6 +221,11 @@ def _check_asked(config: Config, kind: type) -> None:
         raise UserError("CONFIG", target, cause, fix)
     if len(set(config.target)) < len(config.target):
         raise UserError("CONFIG", target, "names a column twice", "name every column once")
+    if config.optim.schedule == "anneal":
+        raise UserError(
+            "CONFIG", "optim.schedule=anneal", "is for a branch of a pretraining run",
+            "use schedule=cosine, which ends low",
+        )  # fmt: skip
     if config.decoder and not config.backbone:
         cause = "there is no backbone= that a decoder could have been trained with"
         raise UserError("CONFIG", "decoder=true", cause, "give backbone=, or leave decoder out")
@@ -216,11 +244,6 @@ def _check_multiples(task, backbone: torch.nn.Module) -> None:
             f"found {plain(list(task.size))}, the network takes multiples of {plain(list(backbone.divisor))}",
             f"use {plain(fitting)}",
         )  # fmt: skip
-
-
-def _digest(items: pd.DataFrame) -> str:
-    """Stands for a set of scans, and names none."""
-    return hashlib.sha256("\n".join(sorted(items.index)).encode()).hexdigest()[:12]
 
 
 def truths_of(task: type, store: Store, target: list[str], classes: dict, settings: dict) -> Truths:
@@ -299,6 +322,8 @@ def _start(parent: dict) -> str:
     """What the weights were before this run."""
     if not parent:
         return "from scratch"
+    if parent["kind"] == "imported":
+        return f"imported from {parent['source']['file']}"
     if "method" in parent:
         return f"pretrained with {parent['method']['name']}"
     return f"fine-tuned before for {parent['task']['name']}"

@@ -31,6 +31,7 @@ SWIN = {"feature_size": 12, "depths": [1, 1, 1, 1], "heads": [1, 1, 2, 2], "wind
 NETWORKS = {
     "res_unet": ("res_unet", {"channels": [4, 8, 8]}, {2: [48] * 2, 3: [24] * 3}),
     "vit": ("vit", {"patch": 8, "width": 24, "depth": 2, "heads": 2}, {2: [48] * 2, 3: [24] * 3}),
+    "resenc": ("resenc", {"channels": [4, 8, 8], "blocks": [1] * 3}, {2: [48] * 2, 3: [24] * 3}),
     "swin_unetr": ("swin_unetr", SWIN, {2: [64] * 2, 3: [64, 64, 32]}),
     "timm resnet": ("timm", {"model": "resnet18"}, {2: [96] * 2}),
     "timm convnext": ("timm", {"model": "convnext_atto"}, {2: [96] * 2}),

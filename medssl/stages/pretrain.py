@@ -6,12 +6,14 @@ on and ends in the same bits. Scans of the splits val and test are left alone. W
 are still alive is measured on the way; an alarm says what has collapsed and what to try.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from pydantic import Field
 
+from medssl import ranks
 from medssl.augment.compose import Augment, augmenter
 from medssl.backbones.base import BACKBONES
 from medssl.backbones.decoder import UNetDecoder
@@ -21,7 +23,7 @@ from medssl.data.crops import Crops, batches
 from medssl.data.leakage import record
 from medssl.data.selection import Selection
 from medssl.data.store import Store
-from medssl.data.subset import of_splits
+from medssl.data.subset import digest, of_splits
 from medssl.describe import shareable
 from medssl.errors import UserError
 from medssl.methods.base import METHODS
@@ -30,12 +32,16 @@ from medssl.reports.method_figures import method_picture
 from medssl.reports.style import as_png
 from medssl.trainable import checked
 from medssl.training import run_folder
-from medssl.training.card import card
+from medssl.training.branch import Branch, branch_of
+from medssl.training.card import card, counts
 from medssl.training.checkpoint import save_model
+from medssl.training.launch import opened
 from medssl.training.log import MetricsLog
 from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
+from medssl.training.profile import profiled
 from medssl.training.start import backbone_of, parent_of
+from medssl.training.trackers import tracking
 from medssl.training.watch import Watch
 
 TABLES = {"method": METHODS, "backbone": BACKBONES}
@@ -53,6 +59,10 @@ class Config(Base):
     start: Path | None = Field(
         None, description="run or model folder to go on from, instead of backbone"
     )
+    branch: bool = Field(
+        False, description="go on from start's whole state: heads, optimiser and step, not its backbone "
+        "alone; with optim.schedule=anneal this is always so",
+    )  # fmt: skip
     splits: list[str] = Field(
         ["train", ""], description="scans to use; empty: those without a split"
     )
@@ -62,10 +72,12 @@ class Config(Base):
     augment: Augment = Field(Augment(), description="how samples vary")
     fit: Fit = Field(Fit(), description="how long and on what")
     optim: Optim = Field(Optim(), description="how weights are updated")
+    profile: bool = Field(False, description="say how long the parts of a step take")
 
 
 def run(config: Config) -> Path:
     config = checked_parts(config, TABLES)
+    branch = branch_asked(config)
     store = Store.read_from(config.store)
     items = of_splits(store.items, config.splits)
     if items.empty:
@@ -75,33 +87,46 @@ def run(config: Config) -> Path:
     selection = Selection.read(config.selection, store) if config.selection else None
     asked, items = items, selection.of(items) if selection else items
     torch.manual_seed(config.fit.seed)
-    backbone, description, parent = backbone_of(store, config.start, config.backbone)
+    backbone, description, parent = backbone_of(
+        store, branch.run if branch else config.start, config.backbone
+    )
     augment = augmenter(config.augment, store.recipe.value_range)
     method = checked(
         config.method.build(METHODS, "method", backbone, augment), "method", "size", "pictures"
     )
+    taught = teach(method, store, config)
     to_channels_last(method, backbone.ndim)
     kept = {"backbone": backbone}
     if isinstance(getattr(method, "decoder", None), UNetDecoder):
         kept["decoder"] = method.decoder.blocks  # `medssl finetune decoder=true` starts from them
     slices = selection.slices if selection else None
     crops = Crops(store, list(items.index), method.crops, config.fit.seed, slices=slices)
+    shared = config.model_dump(mode="json") | {"method": config.method.model_dump()}
+    shared = shareable(Config, shared)
     about = card(
         "pretrained",
         backbone=description,
         recipe=store.recipe.model_dump(),
-        method=config.method.model_dump(),
+        method=shared["method"],
         image_size=list(method.size),
         whole=method.crops.whole and tuple(method.crops.size) == tuple(method.size),
-        config=shareable(Config, config.model_dump(mode="json")),
-        seen=record(parent, pretrain=items),
-        parent=parent_of(parent),
+        config=shared,
+        seen=record(parent, taught, pretrain=items),
+        counts={**parent.get("counts", {}), **counts({"pretrain": items})},
+        parent=branch.parent() if branch else parent_of(parent),
         selection=selection.summary if selection else {},
     )
     settings = {**config.model_dump(mode="json"), "backbone_weights": about["parent"]}
+    if taught:
+        settings["teacher_weights"] = parent_of(taught)
     if selection:
         settings["selected"] = about["selection"]
-    with run_folder.opened(config.out, settings):
+    with (
+        opened(config.out, settings, config.optim.raised),
+        profiled(config.profile, config.out, config.fit, config.fit.workers) as reading,
+        tracking(config.fit.track, config.out, about["config"]) as tracker,
+    ):
+        ranks.check_same(config.store, digest(items))
         say(
             f"pretrain {config.method.name} on {len(items)} scans of {items['patient'].nunique()} patients"
         )
@@ -116,16 +141,57 @@ def run(config: Config) -> Path:
             say("remark: some scans have text in their pixels; no pictures of crops are kept")
 
         def read(first: int, last: int):
-            return batches(crops, config.fit.batch_size, first, last, config.fit.workers)
+            f = config.fit
+            several = batches(
+                crops, f.batch_size, first, last, f.workers, f.wait, config.profile, f.on_gpu
+            )
+            return reading(several)
 
+        scans = [scan for scan, _ in crops.items]
+
+        if branch:
+            branch = ranks.from_first(partial(branch.keep, config.out))
         watch = Watch(crops, method.size, augment)
-        watch.begin(method.to(config.fit.take()), MetricsLog(config.out))
-        for at in fit(method, read, config.fit, config.optim, config.out):
-            alarm = watch.go_on(method, at.step, at.log)
+        method.to(config.fit.take())
+        ranks.from_first(lambda: watch.begin(method, MetricsLog(config.out, tracker)))
+        for at in fit(method, read, config.fit, config.optim, config.out, scans, branch, tracker):
+            # On every rank, as a method may look at all samples of the batch.
             drawn = [] if burned_in else method.pictures(at.batch, at.step)
+            if ranks.rank():
+                continue
+            alarm = watch.go_on(method, at.step, at.log)
             for i, picture in enumerate(drawn):
                 path = config.out / "pictures" / f"step-{at.step:08d}-{i}-{picture['kind']}.png"
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(as_png(method_picture(picture)))
             save_model(config.out / "model", kept, {**about, "steps": at.step, "alarm": alarm})
     return run_folder.finished(config.out)
+
+
+def teach(method: torch.nn.Module, store: Store, config: Config) -> dict:
+    """Hand a method that learns from another run the network of that run; returns that run's card, or {}."""
+    option = getattr(method, "learns_from", "")
+    if not option:
+        return {}
+    run = config.method.options.get(option)
+    if run is None:
+        raise UserError(
+            "CONFIG", f"method.{option}", f"is not given, and {config.method.name} learns from a run",
+            f"add method.{option}=RUN",
+        )  # fmt: skip
+    backbone, _, card = backbone_of(store, run, config.backbone)
+    method.learn_from(backbone)
+    return card
+
+
+def branch_asked(config: Config) -> Branch | None:
+    """What a run goes on from with its whole state. Raises UserError for keys that do not go together."""
+    anneal = config.optim.schedule == "anneal"
+    if not (config.branch or anneal):
+        return None
+    if config.start is None:
+        raise UserError(
+            "CONFIG", "optim.schedule=anneal" if anneal else "branch=true",
+            "goes on from a run, and none is given", "add start=RUN",
+        )  # fmt: skip
+    return branch_of(config.start, config.out, config.model_dump(mode="json"))

@@ -22,21 +22,21 @@ from medssl.backbones.base import build, pool
 from medssl.config import Config as Base
 from medssl.config import Count
 from medssl.data.leakage import look_alikes, overlap, refuse_overlap
-from medssl.data.preprocess import resize
 from medssl.data.store import Store
 from medssl.data.subset import few, of_splits
 from medssl.data.targets import target_classes, target_numbers, with_masks, with_target
 from medssl.errors import UserError
 from medssl.evaluation.cases import Cases, structures, whole_scans
-from medssl.evaluation.dense_scans import Scan, answer, dice_present, learn, some
+from medssl.evaluation.dense_scans import Scan, answer, dice_present, learn
 from medssl.evaluation.frozen import Look, answers
 from medssl.evaluation.intervals import too_few
 from medssl.evaluation.probe import compared, compared_by_class, table
-from medssl.evaluation.windows import Window, windows
 from medssl.progress import say, track
 from medssl.reports.figures import overlay
 from medssl.reports.style import COLOURS, DPI, as_png
+from medssl.training.card import planned
 from medssl.training.checkpoint import load_weights, read_card
+from medssl.training.embedder import box_size, boxes_of, cover
 from medssl.training.hardware import Hardware
 
 NETWORKS = ("pretrained", "untrained")
@@ -81,14 +81,9 @@ class Config(Base, Hardware):
 def run(config: Config) -> Path:
     about = read_card(config.run)
     store = Store.read_from(config.store)
-    size = tuple(config.size or about.get("image_size") or ())
-    if (len(size), store.ndim) not in ((2, 2), (2, 3), (3, 3)):
-        raise UserError(
-            "CONFIG", "size", f"has {len(size)} values, the scans have {store.ndim} axes",
-            "give size=",
-        )  # fmt: skip
-    if about["steps"] < (planned := about["config"]["fit"]["steps"]):
-        say(f"remark: training stopped at step {about['steps']} of {planned}")
+    size = box_size(about, store, config.size)
+    if about["steps"] < planned(about):
+        say(f"remark: training stopped at step {about['steps']} of {planned(about)}")
     train, test = sides = sides_of(store, config)
     refuse_overlap(overlap(about, test), config.run, config.allow_overlap)
     look_alikes(about, test)
@@ -98,14 +93,14 @@ def run(config: Config) -> Path:
         else _structures(store, *sides, config)
     )
     whole = about.get("whole", False) if config.whole is None else config.whole
-    cover = partial(_cover, store, size, whole, config)
-    cases = [_cases(store, side, names, size, cover, config) for side in sides]
+    covered = partial(cover, store, size, whole, config.windows, config.seed)
+    cases = [_cases(store, side, names, size, covered, config) for side in sides]
     if not len(cases[1].answers):
         raise UserError(
             "EMPTY", config.target, "no held-out scan is of a class that the training scans hold",
             "choose other splits with train= and test=",
         )  # fmt: skip
-    scans = [] if config.target else [_scans(store, side, names, cover) for side in sides]
+    scans = [] if config.target else [_scans(store, side, names, covered) for side in sides]
     asked = [probe for probe in config.probes if probe != "dense"]
     values, drawn = {}, {}
     for network in NETWORKS:
@@ -113,7 +108,7 @@ def run(config: Config) -> Path:
         backbone = build(about["backbone"]["name"], **about["backbone"]["options"])
         if network == "pretrained":
             load_weights(config.run, backbone, "backbone")
-        look = Look(backbone.to(config.take()), partial(_read, store, size), config.batch_size)
+        look = Look(backbone.to(config.take()), boxes_of(store, size), config.batch_size)
         options = {"k": config.k, "seed": config.seed, "what": f"probe, {network}"}
         said = answers(look, *cases, asked, pool, **options)
         values[network] = {p: (s == cases[1].answers).astype(float) for p, s in said.items()}
@@ -182,14 +177,6 @@ def _structures(
     return {k: names[k] for k in sorted(names) if k in there[0]}
 
 
-def _cover(store: Store, size, whole: bool, config: Config, item: str, number: int) -> list[Window]:
-    shape = store.shape(item)
-    extent = list(shape if whole else size)
-    if len(size) < len(shape):  # axial slices
-        extent = [*extent[: len(size)], 1]
-    return some(windows(shape, extent), config.windows, config.seed, number)
-
-
 def _cases(store: Store, side: pd.DataFrame, names, size, cover, config: Config) -> Cases:
     scans = list(zip(side.index, side["patient"], strict=True))
     if config.target:
@@ -211,12 +198,6 @@ def _mask(store: Store, item: str, values: np.ndarray) -> np.ndarray:
     mask = store.read_mask(item)[0]
     number = np.searchsorted(values, mask).clip(max=len(values) - 1)
     return np.where(values[number] == mask, number, 0)
-
-
-def _read(store: Store, size: tuple[int, ...], item: str, low, high) -> np.ndarray:
-    """What the network is shown of a box: a slice loses its last axis, a whole scan is resized."""
-    image = store.read(item, low, high)
-    return resize(image[..., 0] if image.ndim > len(size) + 1 else image, size, smooth=True)
 
 
 def _dense(look: Look, train: list[Scan], test: list[Scan], names, config: Config, network: str):

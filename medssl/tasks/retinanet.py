@@ -50,4 +50,6 @@ class Network(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, list[Tensor]]:
         maps = self.pyramid(self.shared[0](image), image.shape[2:])
-        return {self.cls_key: self.classification(maps), self.box_reg_key: self.regression(maps)}
+        found = {self.cls_key: self.classification(maps), self.box_reg_key: self.regression(maps)}
+        # MONAI gives anchors the type of these: in half precision they would be voxels off.
+        return {name: [level.float() for level in levels] for name, levels in found.items()}

@@ -1,24 +1,34 @@
 """Weights that carry what is needed to use them, and states that a run resumes from.
 
-A model folder holds `weights.safetensors` and `card.json`. A checkpoint folder holds the whole
-trainable's `weights.safetensors`, `trainer.pt` (tensors and plain values only) and, written last,
-`complete.json` with the SHA-256 of both; the folder gets its name only when all is on disk.
+A model folder holds `weights.safetensors` and `card.json`, for people also as `card.md`. A checkpoint
+folder holds the whole trainable's `weights.safetensors`, `trainer.pt` (tensors and plain values only)
+and, written last, `complete.json` with the SHA-256 of both; the folder gets its name only when all is
+on disk.
 """
 
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import load_file
+from safetensors.torch import save as as_safetensors
+from torch import Tensor, nn
 
 from medssl import __version__
+from medssl.data.files import NO_ROOM, no_room
 from medssl.errors import UserError, one_line
+from medssl.progress import amount, say
+from medssl.training.card import CARD_VERSION, as_markdown
 
 KEPT = 2
+FILES = ("weights.safetensors", "trainer.pt")
+HELD = 1 << 20  # bytes that are collected before they are written
+SLACK = 1 << 20  # bytes that cards, headers and folders take beside the tensors
 SHOWN = 10
 _ALL = ("kind", "backbone", "recipe", "patients", "scans", "config", "steps", "weights_sha256")
 # What a card must hold: of any model, and of one that was fine-tuned.
@@ -37,12 +47,12 @@ def save_model(folder: Path, modules: dict[str, nn.Module], card: dict) -> None:
         for name, module in modules.items()
         for key, value in module.state_dict().items()
     }
-    with _replacing(folder) as temporary:
-        save_file(_plain(tensors), temporary / "weights.safetensors")
-        card = {**card, "weights_sha256": sha256(temporary / "weights.safetensors")}
+    tensors = plain(tensors)
+    with replacing(folder, size_of(tensors)) as temporary:
+        digest = write_tensors(temporary / "weights.safetensors", tensors)
+        card = {**card, "weights_sha256": digest}
         (temporary / "card.json").write_text(json.dumps(card, indent=1))
-        # safetensors lets only the owner read; a model is meant to be shared.
-        os.chmod(temporary / "weights.safetensors", (temporary / "card.json").stat().st_mode)
+        (temporary / "card.md").write_text(as_markdown(card))
 
 
 def read_card(folder: Path) -> dict:
@@ -62,6 +72,11 @@ def read_card(folder: Path) -> dict:
         raise UserError(
             "CHECKPOINT", folder, f"its card.json has no {', '.join(lacking)}",
             "restore the file from a copy, or train again",
+        )  # fmt: skip
+    if card.get("card", 1) > CARD_VERSION:
+        raise UserError(
+            "CHECKPOINT", folder, f"its card is of version {card['card']}, this medssl ({__version__}) "
+            f"reads up to {CARD_VERSION}", "install the medssl that it was made with, or a newer one",
         )  # fmt: skip
     return card
 
@@ -97,34 +112,43 @@ def load_weights(folder: Path, module: nn.Module, name: str) -> None:
 
 
 def save_state(folder: Path, step: int, module: nn.Module, trainer: dict) -> Path:
-    """Write a state to resume from as `folder/step-<n>`; the last two are kept."""
+    """Write a state to resume from as `folder/step-<n>`; the last two are kept.
+
+    Raises UserError DISK when there is no room or no leave to write: those that are there stay good.
+    """
     final = folder / f"step-{step:08d}"
-    with _replacing(final, private=True) as temporary:
-        save_file(_plain(module.state_dict()), temporary / "weights.safetensors")
-        torch.save({"step": step, **trainer}, temporary / "trainer.pt")
-        sums = {f: sha256(temporary / f) for f in ("weights.safetensors", "trainer.pt")}
+    weights = plain(module.state_dict())
+    with replacing(final, size_of(weights) + size_of(trainer), private=True) as temporary:
+        sums = {FILES[0]: write_tensors(temporary / FILES[0], weights)}
+        with _Hashed(temporary / FILES[1]) as file:
+            torch.save({"step": step, **trainer}, file)
+        sums[FILES[1]] = file.sha256
         (temporary / "complete.json").write_text(json.dumps(sums))
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
         shutil.rmtree(old)
     return final
 
 
-def load_state(folder: Path) -> tuple[dict, dict] | None:
-    """Weights and trainer state of the newest complete checkpoint; None when there is none.
-
-    Raises UserError when there are checkpoints but every one is torn.
-    """
-    for torn in folder.glob(".step-*"):  # of a process that was killed; the caller holds the lock
+def sweep(folder: Path) -> None:
+    """Put away what a killed process left; the caller holds the run's lock."""
+    for old in folder.glob(".step-*.old"):  # killed while it was replaced: it is still the newest
+        if not (final := old.with_name(old.name[1:].removesuffix(".old"))).exists():
+            os.rename(old, final)
+    for torn in folder.glob(".step-*"):
         shutil.rmtree(torn)
+
+
+def load_state(folder: Path) -> tuple[dict, dict] | None:
+    """Weights and trainer state of the newest checkpoint that is whole; None when there is none.
+
+    Says which are not: torn by a kill, or of other bytes than were saved. Raises UserError when there
+    are checkpoints, and not one is whole.
+    """
+    sweep(folder)
     found = sorted(folder.glob("step-*"), reverse=True)
     for candidate in found:
-        try:
-            sums = json.loads((candidate / "complete.json").read_text())
-            if all(sha256(candidate / f) == s for f, s in sums.items()):
-                trainer = torch.load(candidate / "trainer.pt", weights_only=True)
-                return load_file(candidate / "weights.safetensors"), trainer
-        except (OSError, ValueError, AttributeError):
-            continue  # torn by a kill: the one before it is complete
+        if state := read_state(candidate):
+            return state
     if found:
         raise UserError(
             "CHECKPOINT", folder, f"none of {len(found)} checkpoints is complete",
@@ -133,32 +157,124 @@ def load_state(folder: Path) -> tuple[dict, dict] | None:
     return None
 
 
-class _replacing:
-    """A temporary folder that takes the final name when the block ends well."""
+def read_state(candidate: Path) -> tuple[dict, dict] | None:
+    """Weights and trainer state of one checkpoint; None when it is not whole, which is said."""
+    try:
+        sums = json.loads((candidate / "complete.json").read_text())
+        rotten = [f for f in FILES if sha256(candidate / f) != sums[f]]
+        if not rotten:
+            trainer = torch.load(candidate / FILES[1], weights_only=True)
+            return load_file(candidate / FILES[0]), trainer
+        cause = f"the bytes of {rotten[0]} are not those that were saved (checksum differs)"
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        cause = f"it is not complete ({one_line(error)})"
+    say(
+        f"remark: checkpoint {candidate.name} is left out: {cause}; the one before it is looked for"
+    )
+    return None
 
-    def __init__(self, final: Path, private: bool = False):
-        self.final, self.private = final, private
-        self.temporary = final.with_name(f".{final.name}.{os.getpid()}")
 
-    def __enter__(self) -> Path:
-        shutil.rmtree(self.temporary, ignore_errors=True)
-        self.temporary.parent.mkdir(parents=True, exist_ok=True)
-        self.temporary.mkdir(mode=0o700 if self.private else 0o777)
-        return self.temporary
+@contextmanager
+def replacing(final: Path, needed: int = 0, private: bool = False) -> Iterator[Path]:
+    """A temporary folder that is flushed to disk and takes the final name when the block ends well.
 
-    def __exit__(self, kind, *_) -> None:
-        if kind is not None:
-            shutil.rmtree(self.temporary, ignore_errors=True)
-            return
-        for path in [*self.temporary.iterdir(), self.temporary]:
+    Raises UserError DISK when fewer than `needed` bytes are free, or the folder cannot be written.
+    """
+    temporary = final.with_name(f".{final.name}.{os.getpid()}")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(final.parent).free < needed + SLACK:
+            raise no_room(final.parent, f"{final.name} needs {amount(needed + SLACK)}")
+        temporary.mkdir(mode=0o700 if private else 0o777)
+        yield temporary
+        for path in [*temporary.iterdir(), temporary]:
             _fsync(path)
-        old = self.final.with_name(f".{self.final.name}.old")
+        old = final.with_name(f".{final.name}.old")
         shutil.rmtree(old, ignore_errors=True)
-        if self.final.exists():
-            os.rename(self.final, old)
-        os.rename(self.temporary, self.final)
-        _fsync(self.final.parent)
+        if final.exists():
+            os.rename(final, old)
+        os.rename(temporary, final)
+        _fsync(final.parent)
         shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)  # now, so that its room counts as free
+        cause = f"{final.name} of {amount(needed)} cannot be written ({one_line(error)})"
+        if error.errno in NO_ROOM:
+            raise no_room(final.parent, cause) from error
+        raise UserError(
+            "DISK", final.parent, cause,
+            "check the permissions there and the disk; what was saved before is good",
+        ) from error  # fmt: skip
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
+    """A safetensors file of what `plain` gives; returns the SHA-256 of its bytes."""
+    with _Hashed(path) as file:
+        file.write(as_safetensors(tensors))
+    return file.sha256
+
+
+def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Own, contiguous copies on the CPU: safetensors takes no shared or strided memory."""
+    return {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+
+
+def size_of(state: object) -> int:
+    """Bytes of the tensors in nested dicts and lists."""
+    if isinstance(state, Tensor):
+        return state.nbytes
+    parts = state.values() if isinstance(state, dict) else state
+    return sum(map(size_of, parts)) if isinstance(state, dict | list | tuple) else 0
+
+
+class _Hashed:
+    """A file to write to, whose SHA-256 is that of what it was given, not of what came back from disk.
+
+    The first OSError is raised in the end: those who write from C++ would turn it into one that does
+    not say that the disk is full.
+    """
+
+    def __init__(self, path: Path):
+        self.handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        self.hash, self.held, self.error = hashlib.sha256(), bytearray(), None
+
+    def write(self, data) -> int:
+        data = memoryview(data).cast("B")
+        if len(data) < HELD:  # torch writes a great many small pieces
+            self.held += data
+        if len(data) >= HELD or len(self.held) >= HELD:
+            self.flush()
+        if len(data) >= HELD:
+            self._out(data)
+        return len(data)
+
+    def flush(self) -> None:
+        self._out(memoryview(self.held))
+        self.held = bytearray()
+
+    def _out(self, left: memoryview) -> None:
+        self.hash.update(left)
+        try:
+            while left and not self.error:
+                left = left[os.write(self.handle, left) :]
+        except OSError as error:
+            self.error = error
+
+    @property
+    def sha256(self) -> str:
+        return self.hash.hexdigest()
+
+    def __enter__(self) -> "_Hashed":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.flush()
+        os.close(self.handle)
+        if self.error:
+            raise self.error
 
 
 def _fsync(path: Path) -> None:
@@ -167,8 +283,3 @@ def _fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Own, contiguous copies on the CPU: safetensors takes no shared or strided memory."""
-    return {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}

@@ -17,6 +17,10 @@ class Hardware(Keys):
     )
     threads: int = Field(0, description="CPU threads; 0: as torch chooses", ge=0)
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.device != "cpu" and torch.cuda.is_available()
+
     def take(self) -> torch.device:
         """The device asked for, with torch's threads set. Raises UserError if there is no GPU."""
         if self.threads:
@@ -26,5 +30,4 @@ class Hardware(Keys):
                 "CONFIG", "device", "found cuda, but torch sees no GPU here",
                 "use device=cpu, or see what `medssl doctor` says",
             )  # fmt: skip
-        cuda = torch.cuda.is_available() and self.device != "cpu"
-        return torch.device("cuda" if cuda else "cpu")
+        return torch.device("cuda" if self.on_gpu else "cpu")

@@ -1,8 +1,9 @@
 """The training loop: one function, read from top to bottom."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,30 +12,60 @@ from pydantic import Field
 from torch import nn
 from torch.nn.utils import get_total_norm
 
+from medssl import ranks
 from medssl.errors import UserError
 from medssl.progress import say, track
 from medssl.seeding import key
+from medssl.stopwatch import lap, resting, turn
 from medssl.trainable import Trainable
-from medssl.training import checkpoint, optim
+from medssl.training import capture, checkpoint, memory, optim, signals, speed
+from medssl.training.average import Average, evaluating
+from medssl.training.branch import Branch
 from medssl.training.hardware import Hardware
+from medssl.training.launch import start_fabric, threads_of
 from medssl.training.log import MetricsLog
+from medssl.training.trackers import Tracker
 
 
 class Fit(Hardware):
     """How long and on what to train."""
 
     steps: int = Field(1000, description="updates of the weights", ge=1)
-    batch_size: int = Field(8, description="samples of one forward pass", ge=1)
+    batch_size: int = Field(
+        8, description="samples of one forward pass, of all ranks together", ge=1
+    )
     accumulate: int = Field(1, description="forward passes for one update", ge=1)
     every: int = Field(100, description="steps between checkpoints, validation and pictures", ge=1)
     ema: float = Field(
         0.0, description="decay of averaged weights, kept in the end; 0: off", ge=0, lt=1
     )
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
         "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
     )
+    tf32: bool = Field(True, description="a GPU multiplies float32 in TF32: faster, less exact")
+    compile: bool = Field(
+        False, description="compile the backbone: minutes at first, then faster steps; dropped branches "
+        "are other ones than without",
+    )  # fmt: skip
+    checkpointing: bool = Field(
+        False, description="less memory, slower: activations are made again for the gradients"
+    )
     workers: int = Field(0, description="processes that read ahead", ge=0)
+    wait: float = Field(
+        300, description="seconds after which a worker that gives no batch counts as hung", gt=0
+    )
+    track: Literal["none", "tensorboard", "wandb", "mlflow"] = Field(
+        "none", description="what gets the figures of the log too, into the run's folder, offline"
+    )
     seed: int = Field(0, description="every random draw follows from it", ge=0, lt=2**63)
+    devices: int = Field(
+        1, description="processes of this machine, ranks, that train together, on a GPU each; torchrun "
+        "and Slurm say it themselves", ge=1,
+    )  # fmt: skip
+    other_ranks: bool = Field(
+        False,
+        description="go on with another number of ranks than the run had; its log then says so",
+    )
 
 
 @dataclass
@@ -49,28 +80,89 @@ class Moment:
 
 def fit(
     trainable: Trainable, batches: Callable[[int, int], Iterator[dict]], fit: Fit,
-    optimisation: optim.Optim, folder: Path,
+    optimisation: optim.Optim, folder: Path, names: Sequence[str] = (),
+    branch: Branch | None = None, tracker: Tracker | None = None,
 ) -> Iterator[Moment]:  # fmt: skip
     """Train, yielding a `Moment` now and then; a checkpoint is written when the caller comes back.
 
-    `batches(first, last)` gives batches number first to last - 1. A run that is found in `folder`
-    goes on from its newest checkpoint and ends in the same bits as one that was never stopped.
-    Raises UserError when the loss is not finite, before the weights are touched.
+    `batches(first, last)` gives batches number first to last - 1, whose `item` are places in `names`.
+    A run that is found in `folder` goes on from its newest checkpoint and ends in the same bits as one
+    that was never stopped; a new one that is a `branch` begins with the state of the run that it came
+    from. A signal (signals.py) stops it after the step that is going on, or amid a Moment, which is
+    handed out again when the run goes on. With several ranks all of them get the moments, and rank 0
+    alone writes; see `medssl.ranks`.
+    Raises UserError NONFINITE when the loss is not finite, before the weights are touched, and MEMORY.
     """
-    fabric = start_fabric(fit)
+    batches = memory.Sized(batches)
+    with signals.caught() as stop, memory.told(batches, fit):
+        yield from _train(
+            trainable, batches, fit, optimisation, folder, names, branch, tracker, stop
+        )  # fmt: skip
+
+
+def _train(
+    trainable: Trainable, batches: Callable[[int, int], Iterator[dict]], fit: Fit,
+    optimisation: optim.Optim, folder: Path, names: Sequence[str], branch: Branch | None,
+    tracker: Tracker | None, stop: signals.Stop,
+) -> Iterator[Moment]:  # fmt: skip
+    threads_of(fit)
+    fabric = start_fabric(fit, precision_of(fit))
     folder.mkdir(parents=True, exist_ok=True)
-    log = MetricsLog(folder)
+    log = MetricsLog(folder, tracker, writes=ranks.rank() == 0)
+    ranks.synchronise(trainable)
     average = Average(trainable, fit.ema) if fit.ema else None
-    optimizer = optim.build(trainable, optimisation)
+    optimizer = optim.build(trainable, optimisation, speed.fused(fabric.device, fit.precision))
     model, optimizer = fabric.setup(trainable, optimizer)
     model.mark_forward_method("training_step")
-    first = _resume(folder, trainable, optimizer, average)
-    log.rewind(first)
+    speed.prepare(trainable.backbone, fit, fabric.device)
+    first, due, had = _resume(
+        folder, trainable, optimizer, fabric.strategy.precision, average, branch
+    )  # fmt: skip
+    log.rewind(first, due, branch=branch is not None)
+    if had != ranks.world():
+        _told_of_ranks(had, fit, log, first)
     if first:
         say(f"found a checkpoint: going on from step {first} of {fit.steps}")
     trainable.train()
 
-    stream = batches(first * fit.accumulate, fit.steps * fit.accumulate)
+    def write(step: int, due: bool) -> None:
+        log.sync()  # first: no checkpoint is newer than its log
+        state = {"optimizer": optimizer.state_dict(), "due": due}
+        state |= {"threads": torch.get_num_threads(), "ranks": ranks.world()}
+        state["scaler"] = fabric.strategy.precision.state_dict()  # of half precision; else {}
+        if average:
+            state["average"] = average.tensors
+        checkpoint.save_state(folder / "checkpoints", step, trainable, state)
+
+    def save(step: int, due: bool) -> None:
+        ranks.from_first(partial(write, step, due))
+
+    def moment(step: int, batch: dict) -> Iterator[Moment]:
+        torch.manual_seed(key(fit.seed, "moment", step))
+        buffers = {name: value.clone() for name, value in trainable.named_buffers()}
+        try:
+            if not stop.anywhere():
+                with evaluating(trainable, average), stop.at_once(), resting():
+                    yield Moment(step, batch, trainable, log)
+        except (GeneratorExit, KeyboardInterrupt, SystemExit):
+            if stop.asked and not stop.hurried:
+                for name, value in trainable.named_buffers():
+                    value.copy_(buffers[name])  # thresholds, say, that validation has found
+                try:
+                    if ranks.rank() == 0:  # which does not wait for the others now
+                        write(step, due=True)
+                    stop.tell(step, fit.steps)
+                except UserError as error:  # whoever asked for the Moment has gone
+                    say(str(error))
+            raise
+        save(step, due=stop.anywhere())
+        lap("checkpoint")
+        stop.leave(step, fit.steps)
+
+    if due:
+        (batch,) = batches(first * fit.accumulate - 1, first * fit.accumulate)
+        yield from moment(first, fabric.to_device(batch))
+    stream = speed.on_device(batches(first * fit.accumulate, fit.steps * fit.accumulate), fabric)
     before, seen = log.spent()
     began = time.monotonic() - before
     latest: dict[str, float] = {}  # read by the line that shows progress
@@ -79,20 +171,20 @@ def fit(
         left, "train", fit.steps, "steps", first, lambda: f"loss {latest['loss']:.4g}"
     ):
         torch.manual_seed(key(fit.seed, "step", step))  # dropout follows the step, not the history
-        rate = optim.set_rates(optimizer, step, fit.steps, optimisation)
+        rate = optim.set_rates(optimizer, step, fit.steps, optimisation, branch)
         logs = {}
         for _ in range(fit.accumulate):
-            batch = fabric.to_device(next(stream))
-            out = model.training_step(batch, step)
-            if not bool(torch.isfinite(out.loss)):
-                raise UserError(
-                    "NONFINITE", f"step {step}", f"the loss is {float(out.loss.detach())}",
-                    "lower optim.lr or use fit.precision=32-true; the last checkpoint is good",
-                )  # fmt: skip
+            batch = next(stream)
+            start = capture.Start(trainable, step, batch, fit, names)
+            with fabric.autocast():  # which Fabric itself enters for `forward` alone
+                out = model.training_step(batch, step)
+            lap("forward")
+            _check_finite(out.loss, "the loss is", start, folder)
             fabric.backward(out.loss / fit.accumulate)
+            lap("backward")
             figures = {"loss": float(out.loss.detach()), **out.logs}
             logs = {k: logs.get(k, 0.0) + v / fit.accumulate for k, v in figures.items()}
-            seen += len(batch["image"])
+            seen += len(batch["image"]) * ranks.world()
         if optimisation.clip:
             norm = fabric.clip_gradients(
                 model, optimizer, max_norm=optimisation.clip, error_if_nonfinite=False
@@ -102,44 +194,70 @@ def fit(
             norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
         # Half precision overflows now and then, and its scaler leaves such a step out.
         if not bool(torch.isfinite(norm)) and fit.precision != "16-mixed":
-            raise UserError(
-                "NONFINITE", f"step {step}", "a gradient is not finite, though the loss is",
-                "lower optim.lr or set optim.clip=1; the last checkpoint is good",
-            )  # fmt: skip
+            raise start.nonfinite(folder, out.loss, "a gradient is not finite, though the loss is")
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         trainable.after_step(step)
         if average:
             average.update(trainable)
+        logs = ranks.averaged(logs)
+        lap("step")
         latest["loss"] = logs["loss"]
         log.write(step + 1, **logs, lr=rate)
+        lap("log")
 
         if (step + 1) % fit.every == 0 or step + 1 == fit.steps:
             log.time(step + 1, seconds=time.monotonic() - began, samples=seen)
-            with _evaluating(trainable, average):
-                yield Moment(step + 1, batch, trainable, log)
-            state = {"optimizer": optimizer.state_dict(), "threads": torch.get_num_threads()}
-            if average:
-                state["average"] = average.tensors
-            checkpoint.save_state(folder / "checkpoints", step + 1, trainable, state)
+            yield from moment(step + 1, batch)
+        elif stop.anywhere():
+            log.time(step + 1, seconds=time.monotonic() - began, samples=seen)
+            save(step + 1, due=False)
+            stop.leave(step + 1, fit.steps)
+        turn()
 
 
-def start_fabric(fit: Fit):
-    """Lightning Fabric for the device and precision asked for."""
-    from lightning_fabric import Fabric
-
-    cuda = fit.take().type == "cuda"
-    precision = ("bf16-mixed" if cuda else "32-true") if fit.precision == "auto" else fit.precision
-    fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
-    fabric.launch()
-    return fabric
+def precision_of(fit: Fit) -> str:
+    """Fabric's word for it."""
+    automatic = "bf16-mixed" if fit.take().type == "cuda" else "32-true"
+    return automatic if fit.precision == "auto" else fit.precision
 
 
-def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> int:
-    """Load the newest checkpoint, if there is one; returns the step to go on from."""
-    found = checkpoint.load_state(folder / "checkpoints")
+def _check_finite(value: torch.Tensor, what: str, start: capture.Start, folder: Path) -> None:
+    """Raise UserError NONFINITE, on every rank, where a figure is not finite on any."""
+    good = bool(torch.isfinite(value))
+    if ranks.anywhere(not good):
+        told = (
+            f"{what} {float(value.detach())}"
+            if not good
+            else "the loss of another rank is not finite"
+        )
+        raise start.nonfinite(folder, value, told)
+
+
+def _told_of_ranks(had: int, fit: Fit, log: MetricsLog, step: int) -> None:
+    """Say, and log, that a run goes on with another number of ranks. Raises UserError RANKS if nobody
+    asked for it."""
+    now = ranks.world()
+    if not fit.other_ranks:
+        raise UserError(
+            "RANKS", f"step {step}", f"the run had {had} ranks, now there are {now}: sums are added up in "
+            "another order, and it will not end in the same bits",
+            f"use as many as before, or give fit.other_ranks=true to go on with {now}",
+        )  # fmt: skip
+    say(f"remark: the run had {had} ranks, and goes on with {now} from step {step}")
+    log.write(step, ranks=now)
+
+
+def _resume(
+    folder: Path, trainable: nn.Module, optimizer, precision, average, branch: Branch | None
+) -> tuple[int, bool, int]:
+    """Load the newest checkpoint, or that of a branch, if any: the step to go on from, whether its Moment
+    is due, and the ranks that the run had."""
+    ranks.from_first(partial(checkpoint.sweep, folder / "checkpoints"))  # before all of them read
+    found = checkpoint.load_state(folder / "checkpoints") or (branch and branch.state())
+    ranks.check_same(f"the checkpoint in {folder}", str(found and found[1]["step"]))
     if found is None:
-        return 0
+        return 0, False, ranks.world()
     weights, trainer = found
     threads, had = torch.get_num_threads(), trainer["threads"]
     if threads != had:
@@ -149,56 +267,13 @@ def _resume(folder: Path, trainable: nn.Module, optimizer, average) -> int:
         )
     trainable.load_state_dict(weights)
     optimizer.load_state_dict(trainer["optimizer"])
+    if scaler := trainer.get("scaler"):
+        precision.load_state_dict(scaler)
     if average:
         average.tensors = {
             k: v.to(average.tensors[k].device) for k, v in trainer["average"].items()
         }
-    return int(trainer["step"])
-
-
-class Average:
-    """An exponential moving average of the trained weights, with a warm-up of its decay."""
-
-    def __init__(self, module: nn.Module, decay: float):
-        self.decay = decay
-        self.tensors = {
-            k: v.detach().clone() for k, v in module.named_parameters() if v.requires_grad
-        }
-        self.tensors["count"] = torch.zeros(())
-
-    @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        self.tensors["count"] += 1
-        n = float(self.tensors["count"])
-        decay = min(self.decay, (1 + n) / (10 + n))
-        for name, value in module.named_parameters():
-            if name in self.tensors:
-                self.tensors[name].lerp_(value.detach().to(self.tensors[name].device), 1 - decay)
-
-    def swap(self, module: nn.Module) -> None:
-        """Exchange the averaged and the trained weights."""
-        for name, value in module.named_parameters():
-            if name in self.tensors:
-                kept = value.detach().clone()
-                value.data.copy_(self.tensors[name])
-                self.tensors[name] = kept
-
-
-class _evaluating:
-    """Evaluation mode, with the averaged weights in place, for the length of a block."""
-
-    def __init__(self, module: nn.Module, average: Average | None):
-        self.module, self.average = module, average
-
-    def __enter__(self) -> None:
-        self.module.eval()
-        if self.average:
-            self.average.swap(self.module)
-
-    def __exit__(self, *_) -> None:
-        if self.average:
-            self.average.swap(self.module)
-        self.module.train()
+    return int(trainer["step"]), bool(trainer.get("due")), trainer.get("ranks", 1)
 
 
 def to_channels_last(module: nn.Module, ndim: int) -> nn.Module:

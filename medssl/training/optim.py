@@ -1,12 +1,16 @@
-"""AdamW with layer-wise rates, and the learning-rate schedule."""
+"""AdamW with layer-wise rates."""
 
-import math
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from medssl.config import Fraction, Keys
+from medssl.training import schedule
+
+if TYPE_CHECKING:
+    from medssl.training.branch import Branch
 
 
 class Optim(Keys):
@@ -17,10 +21,23 @@ class Optim(Keys):
         0.05, description="decoupled; not on norms, biases, tokens and positions", ge=0
     )
     betas: list[Fraction] = Field([0.9, 0.95], description="of AdamW", min_length=2, max_length=2)
-    warmup: float = Field(
-        0.05, description="share of the steps in which the rate rises", ge=0, le=1
+    schedule: Literal["cosine", "infinite", "anneal"] = Field(
+        "cosine",
+        description="cosine: down to final at the last step; infinite: down to constant, and fit.steps can "
+        "be raised later; anneal: a branch of a run, from its rate down to final",
     )
-    final: float = Field(0.01, description="rate at the end as a share of lr (cosine)", ge=0, le=1)
+    warmup: float = Field(
+        0.05, description="steps in which the rate rises; below 1: share of fit.steps", ge=0
+    )
+    cooldown: int = Field(
+        0, description="steps in which an infinite schedule comes down to constant", ge=0
+    )
+    constant: float = Field(
+        0.5, description="rate of an infinite schedule then, as a share of lr", gt=0, le=1
+    )
+    final: float = Field(
+        0.01, description="rate at the end as a share of lr (cosine, anneal)", ge=0, le=1
+    )
     backbone_rate: float = Field(1.0, description="factor on lr for a pretrained backbone", ge=0)
     layer_decay: float = Field(
         1.0, description="factor on its lr for each layer further from the head", gt=0, le=1
@@ -34,20 +51,22 @@ class Optim(Keys):
     )  # fmt: skip
     clip: float = Field(1.0, description="largest gradient norm; 0: not clipped", ge=0)
 
+    @model_validator(mode="after")
+    def _goes_together(self):
+        if cause := schedule.unfit(self):
+            raise ValueError(cause)
+        return self
+
+    @property
+    def raised(self) -> set[str]:
+        """Keys of a run that may be more when it goes on, without a change to what it has done."""
+        return {"fit.steps"} if self.schedule == "infinite" else set()
+
     def for_new_weights(self) -> "Optim":
         """The same without what only makes sense for a backbone that was pretrained."""
         return self.model_copy(
             update={"backbone_rate": 1.0, "layer_decay": 1.0, "frozen": 0.0, "unfreeze": 0.0}
         )
-
-
-def rate(step: int, steps: int, optim: Optim) -> float:
-    """Share of the largest rate at a step: linear warm-up, then cosine down to `final`."""
-    warmup = round(optim.warmup * steps)
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    return optim.final + (1 - optim.final) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 def parameter_groups(module: nn.Module, optim: Optim) -> list[dict]:
@@ -84,13 +103,18 @@ def parameter_groups(module: nn.Module, optim: Optim) -> list[dict]:
     return list(groups.values())
 
 
-def build(module: nn.Module, optim: Optim) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameter_groups(module, optim), lr=optim.lr, betas=tuple(optim.betas))
+def build(module: nn.Module, optim: Optim, fused: bool = False) -> torch.optim.Optimizer:
+    """AdamW; `fused`: all weights in one kernel, which is faster on a GPU."""
+    groups, betas = parameter_groups(module, optim), tuple(optim.betas)
+    return torch.optim.AdamW(groups, lr=optim.lr, betas=betas, fused=fused or None)
 
 
-def set_rates(optimizer: torch.optim.Optimizer, step: int, steps: int, optim: Optim) -> float:
+def set_rates(
+    optimizer: torch.optim.Optimizer, step: int, steps: int, optim: Optim,
+    branch: "Branch | None" = None,
+) -> float:  # fmt: skip
     """Set every group's rate for this step; returns the rate of the head."""
-    share = rate(step, steps, optim)
+    share = schedule.rate(step, steps, optim, branch)
     for group in optimizer.param_groups:
         resting = step < round(group["rests"] * steps)
         group["lr"] = 0.0 if resting else optim.lr * share * group["scale"]

@@ -17,10 +17,13 @@ from medssl.training.run_folder import NOT_KEPT, held
 
 # Parts of what medssl writes that hold no run, and may hold many files: by a file that tells what it is.
 PARTS = {
-    "config.json": {"checkpoints", "evaluation", "model", "pictures", "probe"},
+    "config.json": {
+        "capture", "checkpoints", "evaluation", "model", "pictures", "probe", "tensorboard", "wandb",
+        "mlflow",
+    },  # fmt: skip
     "store.json": {"arrays"},
     "selection.json": {"read"},
-}
+}  # fmt: skip
 TAIL = 1 << 16  # bytes of a log in which its last line lies
 Kind = TypeVar("Kind", bound=BaseModel)
 

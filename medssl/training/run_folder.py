@@ -14,12 +14,15 @@ from medssl.progress import say
 # What may differ between a run and its continuation: of these only another number of threads can
 # change bits of the result, which the loop then says.
 NOT_KEPT = "model/weights.not-kept"  # stands for weights that were left out on purpose
-FREE = {"out", "fit.workers", "fit.threads"}
+FREE = {
+    "out", "profile", "fit.workers", "fit.wait", "fit.threads", "fit.track", "fit.devices",
+    "fit.other_ranks",
+}  # fmt: skip
 
 
 @contextmanager
-def opened(folder: Path, config: dict) -> Iterator[None]:
-    """Hold a run's folder, new or to be resumed.
+def opened(folder: Path, config: dict, raised: Set[str] = frozenset()) -> Iterator[None]:
+    """Hold a run's folder, new or to be resumed; `raised` are keys that may be more than they were.
 
     Raises UserError when the folder belongs to another config or another process holds it.
     """
@@ -36,15 +39,24 @@ def opened(folder: Path, config: dict) -> Iterator[None]:
                 "LOCKED", folder, "another process is writing to this run",
                 "wait for it, or choose another out=",
             ) from error  # fmt: skip
-        if (folder / "model").exists() or any((folder / "checkpoints").glob("step-*")):
-            refuse_other(folder, read_config(folder), config)
-        else:  # what was asked before, if anything, has come to nothing
+        if begun(folder):
+            before, now = read_config(folder), flat(config)
+            more = {key for key in raised if now[key] > flat(before).get(key, now[key])}
+            refuse_other(folder, before, config, FREE | more)
+        if not begun(folder) or more:  # what was asked before, if anything, has come to nothing
             write_json(folder / "config.json", config, private=True)
         try:
             yield
-        except KeyboardInterrupt:
-            say("stopped; the same command goes on from the last checkpoint")
+        except KeyboardInterrupt as stop:
+            if not stop.args:  # otherwise the loop has saved its step, and said so
+                say("stopped; the same command goes on from the last checkpoint")
             raise
+
+
+def begun(folder: Path) -> bool:
+    """Whether there is anything in a run's folder that training has made."""
+    folder = Path(folder)
+    return (folder / "model").exists() or any((folder / "checkpoints").glob("step-*"))
 
 
 def held(folder: Path) -> bool:

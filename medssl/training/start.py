@@ -9,6 +9,7 @@ from medssl.config import Part
 from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.progress import say
+from medssl.training.card import planned
 from medssl.training.checkpoint import load_weights, read_card
 
 
@@ -45,7 +46,7 @@ def backbone_of(
         )
     if from_scratch:
         return backbone, description, {}
-    asked = parent["config"]["fit"]["steps"]
+    asked = planned(parent)
     if parent["steps"] < asked:
         say(f"remark: the backbone's training stopped at step {parent['steps']} of {asked}")
     if parent.get("alarm"):

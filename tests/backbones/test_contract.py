@@ -5,11 +5,16 @@ import math
 import pytest
 import torch
 from safetensors.torch import load, save
+from torch import nn
 
 from medssl.backbones.base import BACKBONES, build
 from medssl.config import options_model, resolve
+from medssl.errors import UserError
 
 SWIN = {"feature_size": 12, "depths": [1, 2, 1, 1], "heads": [2, 2, 4, 4], "window": 4}
+RESENC = {"channels": [4, 6, 8], "blocks": [1, 1, 2], "strides": [[1], [2], [2, 2, 1]]}
+LEARNED = {"patch": 4, "width": 24, "depth": 2}
+BATCH = {"width": 4, "blocks": [1, 1], "norm": "batch", "ndim": 2}
 UNEVEN = {"channels": [4, 6, 8], "strides": [[1, 1, 1], [2, 2, 1], [2, 2, 2]], "blocks": 2}
 
 # (name, options, size of an image that is not a cube, grid of a mask)
@@ -26,7 +31,25 @@ CASES = {
     "swin_unetr 3d": ("swin_unetr", SWIN, (32, 64, 32), (2, 4, 2)),
     "swin_unetr v2": ("swin_unetr", {"ndim": 2, "v2": True, **SWIN}, (64, 32), (2, 1)),
     "vit 2d": ("vit", {"ndim": 2, "patch": [8, 4], "width": 24, "depth": 2}, (24, 20), (3, 5)),
-    "vit 3d": ("vit", {"patch": 4, "width": 24, "depth": 3}, (8, 12, 16), (2, 3, 2)),
+    "vit 3d": (
+        "vit",
+        {"patch": 4, "width": 24, "depth": 3, "drop_path": 0.3},
+        (8, 12, 16),
+        (2, 3, 2),
+    ),
+    "vit learned": ("vit", {**LEARNED, "grid": [2, 3, 2]}, (8, 12, 16), (2, 3, 2)),
+    "resenc 2d": ("resenc", {"ndim": 2, "channels": [4, 8], "blocks": [1, 2]}, (12, 20), (3, 5)),
+    "resenc 3d": ("resenc", RESENC, (8, 12, 8), (1, 3, 2)),
+    "segresnet": ("segresnet", {"width": 4, "blocks": [1, 2, 1]}, (8, 16, 12), (2, 4, 3)),
+    "segresnet batch": ("segresnet", BATCH, (8, 16), (2, 4)),
+    "resnet 10": ("resnet", {"depth": 10, "width": 4, "stem_kernel": 3}, (32, 64, 32), (1, 2, 2)),
+    "resnet 18": (
+        "resnet",
+        {"depth": 18, "width": 4, "ndim": 2, "shortcut": "B"},
+        (64, 32),
+        (2, 1),
+    ),
+    "genesis": ("genesis", {"width": 2, "levels": 3}, (8, 12, 16), (2, 3, 2)),
 }
 
 
@@ -144,3 +167,44 @@ def test_every_option_says_what_it_means_and_has_a_default(name):
     assert fields
     for option, field in fields.items():
         assert not field.is_required() and len(field.description) > 3, option
+
+
+ANEW = {case for case in CASES if case not in ("timm resnet", "timm resnet, levels")}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_activations_made_again_give_the_same_gradients(case):
+    """Random branches too; networks whose norms would count a sample twice say so."""
+    found = []
+    for anew in (False, True):
+        backbone, size, grid = made(case)
+        backbone.train()
+        if not hasattr(backbone, "recompute_activations"):
+            return  # fit.checkpointing is refused by name
+        if anew and case not in ANEW:
+            with pytest.raises(UserError, match="batch norms"):
+                backbone.recompute_activations()
+            return
+        if anew:
+            backbone.recompute_activations()
+        calls = []
+        for module in backbone.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d, nn.Conv3d)):
+                module.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        image = torch.randn(2, 1, *size, generator=torch.Generator().manual_seed(3))
+        torch.manual_seed(4)
+        levels = backbone(image)
+        sum(level.square().mean() for level in levels).backward()
+        torch.manual_seed(5)
+        levels = backbone(image, half_hidden(grid))
+        sum(level.square().mean() for level in levels).backward()
+        found.append((len(calls), {n: p.grad for n, p in backbone.named_parameters()}))
+    (once, plain), (twice, anew) = found
+    assert twice > 1.3 * once
+    for name, gradient in plain.items():
+        if gradient is None:
+            assert anew[name] is None
+        else:
+            torch.testing.assert_close(
+                anew[name], gradient, rtol=1e-6, atol=1e-6 * gradient.abs().max()
+            )

@@ -156,3 +156,12 @@ def test_a_scan_without_a_mask_has_unknown_labels(store):
         assert (crops[0]["mask"] == UNKNOWN).all() and crops[0]["mask"].shape == (8, 8, 8)
     finally:
         crops.store.items.loc["case0", "has_mask"] = True
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_say_how_long_they_took_if_asked_and_are_the_same(store, workers, monkeypatch):
+    crops = Crops(store, crops_items(store), CropSpec((8, 8, 8)), seed=0)
+    plain, timed = (list(batches(crops, 2, 1, 3, workers, timed=asked)) for asked in (False, True))
+    for a, b in zip(plain, timed, strict=True):
+        spent = b.pop("spent")
+        assert spent.shape == (2, 2) and (spent > 0).all() and same(a, b)

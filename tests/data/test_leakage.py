@@ -35,6 +35,13 @@ def test_what_a_parent_has_seen_in_any_part_is_remembered():
     assert overlap(child, items(b="x")) == {"pretrain": ["x"]}
 
 
+def test_of_several_parents_all_is_remembered():
+    one = record({}, pretrain=items(a="p"))
+    two = record({}, train=items(b="q"), validation=items(c="r"))
+    child = record(one, two, {}, pretrain=items(d="s"))
+    assert child["patients"] == {"pretrain": ["p", "q", "s"], "validation": ["r"]}
+
+
 def test_another_key_is_told(monkeypatch, capsys):
     card = record({}, pretrain=items(a="p"))
     assert overlap(card, items(b="q")) == {} and capsys.readouterr().err == ""

@@ -13,7 +13,7 @@ from tests.faults import good
 @pytest.fixture
 def folders(tmp_path):
     """Scans, their manifest, what marks a store and a run of it, and a dataset."""
-    for name in ("scans", "store/arrays", "run/model", "dataset"):
+    for name in ("scans", "store/arrays", "run/model", "dataset", "imported"):
         (tmp_path / name).mkdir(parents=True)
     good.nifti(tmp_path / "scans", "a.nii")
     Manifest.from_rows(tmp_path / "scans", scan(tmp_path / "scans")).write(tmp_path / "manifest")
@@ -21,6 +21,7 @@ def folders(tmp_path):
     (tmp_path / "store/store.json").write_text(json.dumps(about))
     (tmp_path / "run/config.json").write_text(json.dumps({"store": str(tmp_path / "store")}))
     (tmp_path / "run/model/card.json").write_text("{}")
+    (tmp_path / "imported/ledger.json").write_text("{}")
     return tmp_path
 
 
@@ -50,6 +51,7 @@ def test_what_is_no_longer_there_leads_nowhere_and_a_dataset_is_its_own_scans(fo
         ("evaluate", {"run": "run"}, "run", "is the folder of a run"),
         ("evaluate", {"run": "run"}, "run/evaluation", ""),
         ("probe", {"run": "run/model"}, "run/model/probe", ""),
+        ("pretrain", {"store": "store"}, "imported", "is the folder of imported weights"),
         ("prepare", {"manifest": "manifest"}, "store", ""),
         ("prepare", {"manifest": "manifest"}, "store/other", "lies inside the store"),
         ("prepare", {"manifest": "manifest"}, "manifest/store", ""),

@@ -61,6 +61,15 @@ def test_step_is_a_function_of_weights_batch_and_seeds(name, ndim):
     assert not torch.equal(a.training_step(other, 3).loss, first.loss)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_in_half_precision_gives_a_loss_in_full(name):
+    method = make(name, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = method.training_step(batch(method), 3).loss
+    loss.backward()
+    assert loss.isfinite() and loss.dtype == torch.float32
+
+
 @pytest.mark.parametrize("ndim", [2, 3])
 @pytest.mark.parametrize("name", METHODS)
 def test_loss_falls_gradients_arrive_and_the_state_is_whole(name, ndim, tmp_path):

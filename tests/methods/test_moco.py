@@ -140,14 +140,14 @@ def test_a_collapsed_encoder_pays_the_logarithm_of_the_queue_from_the_first_step
 def test_keys_of_the_same_scan_are_no_negatives():
     method, data = make(3), batch(3)
     method.training_step(data, 0)
-    allowed = method.negatives(rows(data))
+    allowed = method.negatives(rows(data).item)
     assert torch.equal(allowed[:, :4], ~torch.eye(4, dtype=torch.bool)) and not allowed[:, 4:].any()
-    assert method.negatives(rows(batch(3, first=20)))[:, :4].all()
+    assert method.negatives(rows(batch(3, first=20)).item)[:, :4].all()
     # With all places of the queue spoiled that are not allowed, nothing changes.
     spoiled = make(3)
     spoiled.load_state_dict(method.state_dict())
     data = {k: v[:1] for k, v in data.items()}
-    spoiled.queue = torch.where(spoiled.negatives(rows(data))[0][:, None], method.queue, 99.0)
+    spoiled.queue = torch.where(spoiled.negatives(rows(data).item)[0][:, None], method.queue, 99.0)
     assert torch.equal(spoiled.training_step(data, 1).loss, method.training_step(data, 1).loss)
 
 

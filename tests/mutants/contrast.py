@@ -74,8 +74,8 @@ MUTANTS = [
     ("medssl/methods/simclr.py", "size=self.size, crop=", "crop="),
     (
         "medssl/methods/moco.py",
-        " & (self.scans != several.item[:, None])",
-        " & (several.item[:, None] >= 0)",
+        " & (self.scans != scans[:, None])",
+        " & (scans[:, None] >= 0)",
     ),
     ("medssl/methods/moco.py", "(self.scans != EMPTY) & (self", "(self"),
     ("medssl/methods/moco.py", "keys[-n:]", "keys[:n]"),

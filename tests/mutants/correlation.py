@@ -69,13 +69,13 @@ MUTANTS = [
     ),
     (
         "medssl/methods/barlow.py",
-        "mixed = share * views[0] + (1 - share) * views[1][partner]",
-        "mixed = share * views[0] + (1 - share) * views[0][partner]",
+        "mixed = share * views[0] + (1 - share) * gathered(views[1])[of_own]",
+        "mixed = share * views[0] + (1 - share) * gathered(views[0])[of_own]",
     ),
     (
         "medssl/methods/barlow.py",
-        "mixed = share * views[0] + (1 - share) * views[1][partner]",
-        "mixed = share * views[0] + (1 - share) * views[1]",
+        "mixed = share * views[0] + (1 - share) * gathered(views[1])[of_own]",
+        "mixed = share * views[0] + (1 - share) * gathered(views[1])",
     ),
     ("medssl/methods/barlow.py", "scale = self.mix * self.redundancy", "scale = self.mix"),
     ("medssl/methods/barlow.py", "*sorted(seeds.tolist()))", "*seeds.tolist())"),
@@ -86,8 +86,8 @@ MUTANTS = [
     ),
     (
         "medssl/methods/barlow.py",
-        "z1, z2 = [standardised(self.head(f)) for f in features]",
-        "z1, z2 = [standardised(self.head(f)) for f in (features[0], features[0])]",
+        "z1, z2 = [standardised(gathered(self.head(f))) for f in features]",
+        "z1, z2 = [standardised(gathered(self.head(f))) for f in (features[0], features[0])]",
     ),
     ("medssl/methods/parts/correlation.py", "/ len(z1)", ""),
     ("medssl/methods/parts/correlation.py", "/ len(z1)", "/ (len(z1) - 1)"),

@@ -24,7 +24,7 @@ MUTANTS = [
     ),
     (
         "medssl/methods/global_contrast.py",
-        "            part = torch.arange(m, device=part.device)  # every box is a class of its own",
+        "            part = torch.arange(len(part), device=part.device)  # every box is a class of its own",
         "            pass",
     ),
     (
@@ -187,13 +187,13 @@ MUTANTS = [
     ),
     (
         "medssl/methods/local_contrast.py",
-        '            chosen = other_scans(boxes.item.view(b, s)[:, 0], batch["seed"], self.others)  # (B, n)',
-        "            chosen = torch.arange(b)[:, None].expand(b, self.others)",
+        '            chosen = other_scans(item.view(-1, s)[:, 0], gathered(batch["seed"]), self.others)',
+        "            chosen = torch.arange(len(item) // s)[:, None].expand(-1, self.others)",
     ),
     (
         "medssl/methods/local_contrast.py",
-        "                pairs.append(torch.stack([box, box.view(b, s)[sample].flatten() + m], 1))",
-        "                pairs.append(torch.stack([box, box.view(b, s)[sample].roll(1, 1).flatten() + m], 1))",
+        "                pairs.append(torch.stack([box, box.view(-1, s)[sample].flatten() + m], 1))",
+        "                pairs.append(torch.stack([box, box.view(-1, s)[sample].roll(1, 1).flatten() + m], 1))",
     ),
     (
         "medssl/methods/local_contrast.py",

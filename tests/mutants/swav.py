@@ -77,8 +77,8 @@ MUTANTS = [
     ("medssl/methods/swav.py", "        self.enqueue(z[:LARGE])\n", ""),
     (
         "medssl/methods/swav.py",
-        "self.queue[:, places[-n:]] = z[:, -n:]",
-        "self.queue[:, places[:n]] = z[:, :n]",
+        "self.queue[:, places[-n:]] = z[:, -n:].to(self.queue)",
+        "self.queue[:, places[:n]] = z[:, :n].to(self.queue)",
     ),
     (
         "medssl/methods/swav.py",
@@ -107,7 +107,7 @@ MUTANTS = [
     ),
     (
         "medssl/methods/swav.py",
-        "z = normalize(self.head(features).float(), dim=-1)",
+        "z = normalize(at_least_float32(self.head(features)), dim=-1)",
         "z = self.head(features).float()",
     ),
     ("medssl/methods/swav.py", "with torch.autocast(z.device.type, enabled=False):", "if True:"),

@@ -68,7 +68,7 @@ MUTANTS = [
         "cosines(z, bases)), labels, bases)",
     ),
     ("medssl/methods/voco.py", '        if self.loss != "v2":', "        if True:"),
-    ("medssl/methods/voco.py", "if not self.inter or b == 1:", "if not self.inter:"),
+    ("medssl/methods/voco.py", "if not self.inter or len(bases) == 1:", "if not self.inter:"),
     (
         "medssl/methods/voco.py",
         "normalize(projector(features).float(), dim=-1)",
@@ -161,17 +161,21 @@ MUTANTS = [
         "labels.clamp(min=0), logits",
         "labels.clamp(min=0).flip(0), logits",
     ),
-    ("medssl/methods/voco_omni.py", "dice(logits.softmax(1) * counted,", "dice(logits.softmax(1),"),
+    (
+        "medssl/methods/voco_omni.py",
+        "found = logits.softmax(1) * counted",
+        "found = logits.softmax(1)",
+    ),
     ("medssl/methods/voco_omni.py", 'reduction="sum")\n', 'reduction="mean")\n'),
     (
         "medssl/methods/voco_omni.py",
-        "DiceLoss(include_background=False, batch=True)",
-        "DiceLoss(include_background=True, batch=True)",
+        "sum(axes))[1:], total((found + truth).sum(axes))[1:]",
+        "sum(axes)), total((found + truth).sum(axes))",
     ),
     (
         "medssl/methods/voco_omni.py",
-        "DiceLoss(include_background=False, batch=True)",
-        "DiceLoss(include_background=False)",
+        "(2 * common + SMOOTH)",
+        "(common + SMOOTH)",
     ),
     ("medssl/methods/voco_omni.py", "labelled = low >= 0", "labelled = low >= -1"),
     (
@@ -187,12 +191,12 @@ MUTANTS = [
     ("medssl/methods/voco_omni.py", "self._pseudo_labels(plain)", "self._pseudo_labels(crops)"),
     (
         "medssl/methods/voco_omni.py",
-        "self._crops(batch, ~labelled)",
+        "self._crops(batch, some(~labelled))",
         "self._crops(batch, labelled | True)",
     ),
     (
         "medssl/methods/voco_omni.py",
-        'self._crops(batch, labelled)\n            terms["seg',
+        'self._crops(batch, some(labelled))\n            terms["seg',
         'self._crops(batch, labelled | True)\n            terms["seg',
     ),
     ("medssl/methods/voco_omni.py", "each, spatial=False)", "each)"),

@@ -13,7 +13,7 @@ from medssl.stages.plan import PLANS, forecast
 WRITING = [
     v for v in VERBS if "out" in importlib.import_module(f"medssl.stages.{v}").Config.model_fields
 ]
-READ_NO_SCANS = {"demo", "methods", "plan", "runs", "scrub"}
+READ_NO_SCANS = {"backbones", "demo", "methods", "plan", "runs", "scrub"}
 
 
 @pytest.mark.parametrize("verb", WRITING)
@@ -24,14 +24,13 @@ def test_a_verb_writes_neither_among_scans_nor_into_a_store(cohort, segmented, v
     known = {
         "scans": cohort / "images", "source": cohort / "out/m", "manifest": cohort / "out/m",
         "store": cohort / "out/store", "run": segmented / "tuned", "folder": segmented / "tuned",
-        "runs": [segmented / "scratch", segmented / "tuned"],
+        "runs": [segmented / "scratch", segmented / "tuned"], "weights": cohort / "weights.pt",
     }  # fmt: skip
     assert set(KEYS) < set(known)
     given = {
         k: path for k, path in known.items() if k in fields and "Path" in str(fields[k].annotation)
     }
-    if verb == "plan":
-        given["verb"] = "pretrain"
+    given |= {"plan": {"verb": "pretrain"}, "export": {"to": "hub"}}.get(verb, {})
     inside = {"inside the store": cohort / "out/store/new"}
     if verb not in READ_NO_SCANS:
         assert set(given) & set(KEYS)

@@ -66,6 +66,17 @@ def test_plan_before_a_command_says_what_it_costs_and_runs_nothing(segmented, tm
     assert "5 of 4000 steps timed" in result.stdout and str(tmp_path) not in told.read_text()
 
 
+@pytest.mark.slow
+def test_of_a_branch_its_own_steps_are_planned(segmented, tmp_path):
+    given = dict(**VOCO, store=segmented / "store", out=tmp_path / "low", fit={**FIT, "steps": 9})
+    branch = dict(start=segmented / "voco", optim={"schedule": "anneal"})
+    before = files(segmented / "voco")
+    found = plan.forecast("pretrain", "voco_small", **given, **branch)
+    assert (found.parts["steps"], found.parts["checkpoints"]) == (3, 1)
+    assert "goes on from step 6 of 9" in str(found) and not (tmp_path / "low").exists()
+    assert files(segmented / "voco") == before
+
+
 def test_of_a_run_that_was_cut_off_the_rest_is_planned_and_it_is_left_as_it_is(segmented, tmp_path):
     run = tmp_path / "voco"
     shutil.copytree(segmented / "voco", run)

@@ -1,5 +1,6 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -7,6 +8,7 @@ from safetensors.torch import load_file
 
 from medssl.errors import UserError
 from medssl.stages import call
+from medssl.training import trackers
 from medssl.training.checkpoint import load_state, read_card, sha256
 from tests.stages.conftest import FIT, TINY
 
@@ -46,6 +48,93 @@ def test_mae_in_3d_on_slices_and_resumed_on_the_same_folder(cohort):
         assert sha256(out / preset / "model/weights.safetensors") == weights
         with pytest.raises(UserError, match="other settings: fit.steps"):
             call("pretrain", preset, **{**options, "fit": {**FIT, "steps": 7}})
+
+
+def test_an_infinite_run_goes_on_and_is_annealed_apart(cohort, tmp_path):
+    vit = {"patch": [4, 4, 4], "width": 24, "depth": 1, "heads": 2}
+    method = {"size": [16, 16, 16], "decoder_width": 24, "decoder_heads": 2}
+    options = dict(store=cohort / "out/store", backbone=vit, method=method)
+    optim = {"schedule": "infinite", "warmup": 2, "cooldown": 2}
+    for steps, out in ((3, "cut"), (6, "cut"), (6, "whole")):
+        call("pretrain", "mae_small", **options, fit={**FIT, "steps": steps}, optim=optim,
+             out=tmp_path / out)  # fmt: skip
+    for file in ("model/weights.safetensors", "metrics.jsonl"):
+        assert sha256(tmp_path / "cut" / file) == sha256(tmp_path / "whole" / file)
+    asked = json.loads((tmp_path / "cut/config.json").read_text())
+    assert asked["fit"]["steps"] == 6 and read_card(tmp_path / "cut")["steps"] == 6
+
+    before = sha256(tmp_path / "cut/checkpoints/step-00000006/trainer.pt")
+    anneal = dict(
+        start=tmp_path / "cut", fit={**FIT, "steps": 9}, optim={**optim, "schedule": "anneal"}
+    )
+    call("pretrain", "mae_small", **options, **anneal, out=tmp_path / "annealed")
+    assert sha256(tmp_path / "cut/checkpoints/step-00000006/trainer.pt") == before
+    card = read_card(tmp_path / "annealed")
+    assert card["steps"] == 9 and card["parent"]["steps"] == 6
+    state = sha256(tmp_path / "cut/checkpoints/step-00000006/weights.safetensors")
+    assert card["parent"]["weights_sha256"] == state
+    rows = [json.loads(r) for r in (tmp_path / "annealed/metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rows if "loss" in r] == [7, 8, 9]
+    with pytest.raises(UserError, match="method.mask_ratio"):
+        call("pretrain", "mae_small", **{**options, "method": {**method, "mask_ratio": 0.5}}, **anneal,
+             out=tmp_path / "no")  # fmt: skip
+
+
+def test_self_distillation_starts_from_one_run_and_learns_from_another(cohort, tmp_path):
+    vit = {"patch": [4, 4, 4], "width": 24, "depth": 1, "heads": 2}
+    method = {"size": [16, 16, 16], "decoder_width": 24, "decoder_heads": 2}
+    options = dict(store=cohort / "out/store", method=method, fit={**FIT, "steps": 3})
+    original, teacher, out = (tmp_path / name for name in ("original", "teacher", "student"))
+    call("pretrain", "mae_small", **options, backbone=vit, out=original)
+    call("pretrain", "mae_small", **options, start=original, out=teacher)
+    asked = {**options, "start": original, "optim": {"lr": 1e-12}}
+    with pytest.raises(UserError, match="method.teacher: is not given"):
+        call("pretrain", "self_distillation_small", **asked, out=out)
+    asked["method"] = {**method, "teacher": str(teacher)}
+    call("pretrain", "self_distillation_small", **asked, out=out)
+    first, taught, state = (
+        load_file(p) for p in (original / "model/weights.safetensors",
+                               teacher / "model/weights.safetensors",
+                               out / "checkpoints/step-00000003/weights.safetensors")
+    )  # fmt: skip
+    name = "backbone.blocks.0.qkv.weight"
+    assert (state[name] - first[name]).abs().max() < 1e-9  # so small was the rate
+    assert (state[name] - taught[name]).abs().max() > 1e-4
+    assert (state[name.replace("backbone", "teacher")] == taught[name]).all()
+    rows = [json.loads(row) for row in (out / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["distance"] > 0 for row in rows if "distance" in row)
+    card = read_card(out)
+    assert card["method"]["teacher"] == "teacher" and str(tmp_path) not in json.dumps(card)
+    about = json.loads((teacher / "model/card.json").read_text())
+    (teacher / "model/card.json").write_text(json.dumps({**about, "steps": 2}))
+    with pytest.raises(UserError, match="teacher_weights.steps"):
+        call("pretrain", "self_distillation_small", **asked, out=out)
+
+
+def test_profile_and_tracker_say_more_of_a_run_and_change_nothing(
+    segmented, tmp_path, capsys, monkeypatch
+):
+    told = []
+    fake = SimpleNamespace(write=lambda *_: None, close=lambda: told.append("closed"))
+    kind = lambda folder, config, first: told.append(config) or fake  # noqa: E731
+    monkeypatch.setitem(trackers.TRACKERS, "tensorboard", (kind, "json"))
+    asked = dict(store=segmented / "store", backbone=TINY, method={"size": [8, 8, 8], "width": 16})
+    asked["out"] = tmp_path / "run"
+    call(
+        "pretrain", "voco_small", **asked, fit={**FIT, "track": "tensorboard"}, profile=True
+    )  # fmt: skip
+    rows = pd.read_csv(tmp_path / "run/profile.csv").set_index("part")
+    parts = {"read", "decode", "augment", "forward", "backward", "step", "checkpoint"}
+    assert parts <= set(rows.index) and (rows["milliseconds"] > 0).all()
+    assert rows["share"].sum() == pytest.approx(1, abs=1e-3)
+    assert "where the time went" in capsys.readouterr().err
+    # A tracker is told no path of the config.
+    assert told[0]["store"] == "store" and told[1:] == ["closed"]
+    assert str(segmented) not in json.dumps(told[0]) and str(tmp_path) not in json.dumps(told[0])
+    runs = (tmp_path / "run", segmented / "voco")
+    weights, others = (sha256(run / "model/weights.safetensors") for run in runs)
+    assert weights == others
+    call("pretrain", "voco_small", **asked, fit=FIT)  # both are free to differ when it goes on
 
 
 def test_a_method_of_one_s_own_that_lacks_something_is_told(segmented, tmp_path, monkeypatch):

@@ -43,7 +43,11 @@ def test_contract(name, ndim):
     }
     if name == "detection":
         task.learn_targets([target[0].numpy()])
-    task.training_step(batch, 0).loss.backward()
+    for half in (True, False):  # as the loop does with fit.precision=bf16-mixed, and without
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = task.training_step(batch, 0).loss
+        assert loss.isfinite() and loss.dtype == torch.float32
+        loss.backward()
     task.after_step(0)
     assert all(p.grad is not None for p in task.parameters())
     scores = task.eval().predict(np.random.default_rng(0).random((2, *[18] * ndim), np.float32))

@@ -1,4 +1,9 @@
+import errno
 import json
+import os
+import resource
+import shutil
+from collections import namedtuple
 
 import pytest
 import torch
@@ -6,6 +11,7 @@ from torch import nn
 
 from medssl.errors import UserError
 from medssl.training import checkpoint
+from tests.faults.conftest import MESSAGE, limited
 
 CARD = {"kind": "pretrained", "backbone": {}, "recipe": {}, "patients": {}, "scans": {},
         "config": {}, "steps": 1}  # fmt: skip
@@ -92,3 +98,98 @@ def test_no_pickle_is_executed(tmp_path):
 def test_states_are_readable_by_their_owner_only(tmp_path):
     saved = checkpoint.save_state(tmp_path / "checkpoints", 1, nn.Linear(2, 2), {"step": 1})
     assert saved.stat().st_mode & 0o077 == 0
+
+
+def saved(folder, *steps):
+    for step in steps:
+        net = nn.Linear(8, 8)
+        nn.init.constant_(net.weight, step)
+        checkpoint.save_state(folder, step, net, {"optimizer": {"a": torch.ones(3)}})
+    return net
+
+
+def still_good(folder, step):
+    weights, trainer = checkpoint.load_state(folder)
+    assert trainer["step"] == step and (weights["weight"] == step).all()
+    assert not list(folder.glob(".*"))
+
+
+def test_without_room_nothing_is_begun(tmp_path, monkeypatch):
+    saved(tmp_path, 1, 2)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 10**9 - 70_000, 70_000))
+    with pytest.raises(UserError) as error:
+        saved(tmp_path, 3)
+    assert error.value.code == "DISK" and MESSAGE.fullmatch(str(error.value))
+    assert all(
+        word in str(error.value) for word in (str(tmp_path), "needs 1.05 MB", "70 kB are free")
+    )
+    with pytest.raises(UserError, match="DISK .*model needs"):
+        checkpoint.save_model(tmp_path / "model", {"backbone": nn.Linear(2, 2)}, CARD)
+    still_good(tmp_path, 2)
+
+
+@pytest.mark.parametrize("call", ["open", "write", "mkdir", "fsync", "rename"])
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO]
+)
+def test_a_disk_that_fails_is_told_and_what_was_saved_stays_good(
+    tmp_path, monkeypatch, call, number
+):
+    saved(tmp_path, 1, 2)
+
+    def fails(*args, **options):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fails)
+        with pytest.raises(UserError) as error:
+            saved(tmp_path, 3)
+    told = str(error.value)
+    assert error.value.code == "DISK" and MESSAGE.fullmatch(told)
+    assert str(tmp_path) in told and os.strerror(number) in told
+    assert ("are free there" in told) == (number in (errno.ENOSPC, errno.EDQUOT))
+    still_good(tmp_path, 2)
+
+
+def _with_small_files(folder):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+    net = nn.Linear(99, 9)
+    checkpoint.save_state(folder, 3, net, {})
+
+
+def _with_a_large_optimizer(folder):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    checkpoint.save_state(folder, 3, nn.Linear(8, 8), {"optimizer": torch.ones(9_999)})
+
+
+@pytest.mark.parametrize("save", [_with_small_files, _with_a_large_optimizer])
+def test_a_real_limit_is_told(tmp_path, save):
+    saved(tmp_path, 1, 2)
+    with pytest.raises(
+        AssertionError, match="DISK .*step-00000003 of .* cannot be written .File too"
+    ):
+        limited(save, tmp_path)
+    still_good(tmp_path, 2)
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "trainer.pt", "complete.json"])
+def test_rot_is_told_and_the_one_before_is_taken(tmp_path, capsys, file):
+    saved(tmp_path, 1, 2)
+    path = tmp_path / "step-00000002" / file
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    still_good(tmp_path, 1)
+    told = capsys.readouterr().err
+    assert "remark: checkpoint step-00000002 is left out: " in told
+    assert file in told or file == "complete.json"
+
+
+def test_one_that_was_being_replaced_is_found(tmp_path):
+    saved(tmp_path, 2)
+    os.rename(tmp_path / "step-00000002", tmp_path / ".step-00000002.old")
+    shutil.copytree(tmp_path / ".step-00000002.old", tmp_path / ".step-00000002.77")
+    still_good(tmp_path, 2)
+    shutil.copytree(tmp_path / "step-00000002", tmp_path / ".step-00000002.old")
+    still_good(tmp_path, 2)

@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from medssl.errors import UserError
 from medssl.training.log import MetricsLog, read_jsonl
 
 
@@ -36,3 +37,31 @@ def test_a_kill_while_rewinding_leaves_the_whole_log(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         log.rewind(2)
     assert log.metrics.read_bytes() == before
+
+
+def test_what_a_moment_wrote_that_is_due_again_is_dropped(tmp_path):
+    log = MetricsLog(tmp_path)
+    for step, figure in ((1, "loss"), (2, "loss"), (2, "validation"), (2, "spread"), (3, "loss")):
+        log.write(step, **{figure: 1.0})
+    log.rewind(2, due=True)
+    assert [list(row) for row in log.rows()] == [["step", "loss"]] * 2
+
+
+def test_a_log_that_is_behind_its_checkpoint_is_told(tmp_path, capsys):
+    log = MetricsLog(tmp_path)
+    log.write(3, loss=1.0)
+    log.rewind(3)
+    assert "remark" not in capsys.readouterr().err
+    log.rewind(5)
+    assert "remark: metrics.jsonl ends at step 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["metrics", "timing"])
+def test_a_full_disk_is_told(tmp_path, name):
+    (tmp_path / f"{name}.jsonl").symlink_to("/dev/full")
+    log = MetricsLog(tmp_path)
+    with pytest.raises(
+        UserError, match=rf"DISK .*: {name}.jsonl cannot be written .*are free there"
+    ):
+        log.write(1, loss=1.0)
+        log.time(1, seconds=1.0)

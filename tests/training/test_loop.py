@@ -1,9 +1,12 @@
+import os
+
 import pytest
 import torch
 from torch import nn
 
 from medssl.errors import UserError
 from medssl.trainable import StepOutput
+from medssl.training import checkpoint
 from medssl.training.log import read_jsonl
 from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
@@ -111,6 +114,37 @@ def test_another_number_of_threads_is_told(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 96)
     train(tmp_path)
     assert "remark: 96 CPU threads, the run had" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_a_step_is_computed_at_the_precision_asked_for(tmp_path, precision):
+    seen = set()
+
+    class Looks(Line):
+        def training_step(self, batch, step):
+            seen.add(self.backbone(batch["image"]).dtype)
+            return super().training_step(batch, step)
+
+    train(tmp_path, Looks(), steps=2, precision=precision)
+    assert seen == {torch.bfloat16 if precision == "bf16-mixed" else torch.float32}
+
+
+def test_no_checkpoint_is_newer_than_its_log(tmp_path, monkeypatch):
+    flushed, sync, save = {}, os.fsync, checkpoint.save_state
+
+    def noted(handle):
+        sync(handle)
+        flushed[os.fstat(handle).st_ino] = os.fstat(handle).st_size
+
+    def checked(*args):
+        for log in (tmp_path / "metrics.jsonl", tmp_path / "timing.jsonl"):
+            assert flushed[log.stat().st_ino] == log.stat().st_size
+        return save(*args)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(checkpoint, "save_state", checked)
+    train(tmp_path)
+    assert (tmp_path / "checkpoints/step-00000060").exists()
 
 
 def test_a_gpu_that_is_not_there_is_told(tmp_path, monkeypatch):

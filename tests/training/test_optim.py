@@ -4,7 +4,7 @@ from torch import nn
 
 from medssl.backbones.base import build
 from medssl.methods.simmim import SimMIM
-from medssl.training.optim import Optim, parameter_groups, rate, set_rates
+from medssl.training.optim import Optim, parameter_groups, set_rates
 
 
 class Net(nn.Module):
@@ -16,15 +16,6 @@ class Net(nn.Module):
         self.backbone.n_layers = 3
         self.backbone.layer_of = lambda name: int(name.split(".")[0])
         self.head = nn.Linear(2, 2)
-
-
-def test_warm_up_then_cosine():
-    optim = Optim(warmup=0.1, final=0.1)
-    rates = [rate(s, 100, optim) for s in range(100)]
-    assert rates[0] == pytest.approx(0.1) and rates[9] == 1 and max(rates) == 1
-    assert all(a >= b for a, b in zip(rates[9:], rates[10:], strict=False))
-    assert rates[-1] == pytest.approx(0.1, abs=1e-3)
-    assert rate(0, 5, Optim(warmup=0)) == 1
 
 
 def test_every_parameter_is_in_one_group_and_rates_rise_with_depth():

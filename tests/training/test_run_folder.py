@@ -22,6 +22,19 @@ def test_a_folder_that_holds_weights_belongs_to_one_config(tmp_path):
         run_folder.read_config(tmp_path)
 
 
+def test_a_key_may_be_raised_and_then_stands_in_the_folder(tmp_path):
+    def steps(n, raised=frozenset({"fit.steps"})):
+        with run_folder.opened(tmp_path, {"fit": {"steps": n, "workers": n}}, raised):
+            (tmp_path / "checkpoints/step-00000001").mkdir(parents=True, exist_ok=True)
+        return run_folder.read_config(tmp_path)["fit"]
+
+    assert steps(5) == {"steps": 5, "workers": 5} and steps(8) == {"steps": 8, "workers": 8}
+    for n, raised in ((7, {"fit.steps"}), (9, set())):
+        with pytest.raises(UserError, match=f"there fit.steps=8, now fit.steps={n}"):
+            steps(n, raised)
+    assert steps(8)["steps"] == 8
+
+
 def test_a_folder_of_an_attempt_that_failed_takes_another_config(tmp_path):
     with (
         pytest.raises(RuntimeError),

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from medssl.errors import UserError
+from medssl.ranks import world
 
 SHOWN = 6
 
@@ -49,8 +50,8 @@ def checked_temperature(temperature: float) -> float:
 
 
 def check_several(image: Tensor, why: str) -> None:
-    """Raises UserError for a batch of a single box (M, C, *size)."""
-    if len(image) < 2:
+    """Raises UserError for a batch of a single box (M, C, *size) over all ranks."""
+    if len(image) * world() < 2:
         raise UserError(
             "CONFIG", "fit.batch_size", f"a batch of one image {why}", "use 2 or more, better 8"
         )

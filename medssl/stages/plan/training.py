@@ -21,6 +21,7 @@ from medssl.stages.plan import scans
 from medssl.stages.plan.answer import SPARE, Batch, Figure, Plan
 from medssl.stages.plan.rehearsal import NoMemory, Rehearsal, rehearse
 from medssl.stages.plan.room import free_disk, free_memory, size_of
+from medssl.stages.pretrain import branch_asked
 from medssl.training.checkpoint import KEPT
 from medssl.training.loop import Fit
 
@@ -35,8 +36,11 @@ LOGS = ("metrics.jsonl", "timing.jsonl")
 def pretrain(config: Config, folder: Path) -> Plan:
     kind = resolve(config.method.name, METHODS, "method")
     # The option that names the step from which on a step costs more, of a method that has one.
-    option = getattr(kind, "later", "")
-    return _Training("pretrain", config, folder, option=option).plan()
+    option, few, done = getattr(kind, "later", ""), {}, 0
+    if branch := branch_asked(config):  # a few steps are tried from its first one, at any rate
+        cosine = config.optim.model_copy(update={"schedule": "cosine", "warmup": 0.0})
+        few, done = {"start": branch.run, "branch": False, "optim": cosine}, branch.step
+    return _Training("pretrain", config, folder, few, option=option, begun=done).plan()
 
 
 def finetune(config: Config, folder: Path) -> Plan:
@@ -88,10 +92,13 @@ class _Training:
 
     few, more  keys with which less is validated, and how many times as much the whole of it is
     option     of its method, the one that names the step from which on a step costs more
+    begun      steps that had been done where it begins
     """
 
-    def __init__(self, verb, config: Config, folder: Path, few=None, more: float = 1.0, option=""):
-        self.verb, self.config, self.folder = verb, config, folder
+    def __init__(
+        self, verb, config: Config, folder: Path, few=None, more: float = 1.0, option="", begun=0
+    ):  # fmt: skip
+        self.verb, self.config, self.folder, self.begun = verb, config, folder, begun
         self.few, self.more, self.option = few or {}, more, option
         self.fit, self.free = config.fit, free_memory()
         changes = int(config.method.options.get(option) or 0) if option else 0
@@ -124,7 +131,7 @@ class _Training:
         out, mirror = self.config.out, self.folder / "resumed"
         found = sorted((out / "checkpoints").glob("step-*"))
         if not found and not (out / "model").exists():
-            return 0
+            return self.begun
         for folder in (out / "model", *found):
             (mirror / folder.relative_to(out)).mkdir(parents=True)
             for file in folder.iterdir():  # large, and never written to

@@ -1,0 +1,107 @@
+"""For timm: `timm.create_model("local-dir:FOLDER", pretrained=True)`, or a hub's repository."""
+
+from pathlib import Path
+
+import timm
+import torch
+from timm.models import safe_model_name
+from timm.models._hub import save_for_hf
+from torch import nn
+
+from medssl.backbones.timm2d import TimmBackbone
+from medssl.backbones.vit import ViT
+from medssl.errors import UserError
+from medssl.interop.files import write_about
+from medssl.interop.model import Model
+
+# timm's only plain ViTs whose norms add the same 1e-5 to the variance as ours; all else is replaced.
+VIT = "vit_base_patch16_clip_224"
+RENAMED = (
+    (".qkv.", ".attn.qkv."), (".project.", ".attn.proj."), (".mlp.0.", ".mlp.fc1."),
+    (".mlp.2.", ".mlp.fc2."),
+)  # fmt: skip
+
+
+def admits(backbone: nn.Module) -> str:
+    if isinstance(backbone, ViT):
+        if backbone.ndim == 3:
+            return "timm has no networks for volumes"
+        return "" if len(set(backbone.patch)) == 1 else "timm's patches are square"
+    return "" if isinstance(backbone, TimmBackbone) else "timm has no such network"
+
+
+def write(model: Model, folder: Path) -> None:
+    net = _net(model)
+    state = _state(model, net)
+    lacking = set(net.state_dict()) - set(state)
+    if deep := [key for key in lacking if ".norm" not in f".{key}"]:
+        raise UserError(
+            "EXPORT", "backbone.out_indices",
+            f"the network ends before timm's does: {len(deep)} weights were cut off ({deep[0]})",
+            "to=torch, hub or onnx pass it on as it is",
+        )  # fmt: skip
+    # A norm behind the last level, which our levels go without, stays as timm begins it.
+    net.load_state_dict({**net.state_dict(), **state})
+    size = (model.backbone.in_channels, *model.size)
+    half = (0.5,) * size[0]
+    save_for_hf(
+        net, folder, safe_serialization=True, model_args=_arguments(model),
+        data_config={"input_size": size, "mean": half, "std": half},
+    )  # fmt: skip
+    (folder / "model.safetensors").chmod(0o644)
+    usage = 'import timm\n\nnet = timm.create_model("local-dir:FOLDER", pretrained=True)'
+    write_about(model, folder, usage)
+
+
+def features(model: Model, folder: Path):
+    net = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    if isinstance(model.backbone, ViT):
+        last = len(net.blocks) - 1
+        return lambda image: net.forward_intermediates(
+            image, indices=[last], norm=True, intermediates_only=True
+        )
+    ours = model.backbone
+    return lambda image: net.forward_intermediates(
+        image, indices=ours.levels, norm=ours.plain, intermediates_only=True
+    )
+
+
+def _arguments(model: Model) -> dict:
+    backbone = model.backbone
+    if not isinstance(backbone, ViT):
+        return {}
+    width, blocks = backbone.channels[0], backbone.blocks
+    return {
+        "img_size": list(model.size), "patch_size": backbone.patch[0], "embed_dim": width,
+        "in_chans": backbone.in_channels, "depth": len(blocks), "num_heads": blocks[0].heads,
+        "mlp_ratio": blocks[0].mlp[0].out_features / width, "class_token": False,
+        "pre_norm": False, "fc_norm": False, "global_pool": "avg",
+    }  # fmt: skip
+
+
+def _net(model: Model) -> nn.Module:
+    if isinstance(model.backbone, ViT):
+        return timm.create_model(VIT, num_classes=0, **_arguments(model))
+    name = safe_model_name(model.options.get("model", "resnet18"))
+    made = dict(getattr(model.backbone.net, "_model_args", {}))
+    return timm.create_model(
+        name, **{**made, "in_chans": model.backbone.in_channels, "num_classes": 0}
+    )
+
+
+def _state(model: Model, net: nn.Module) -> dict[str, torch.Tensor]:
+    backbone = model.backbone
+    if not isinstance(backbone, ViT):
+        return backbone.net.state_dict()
+    state = {}
+    for key, value in backbone.state_dict().items():
+        for ours, theirs in RENAMED:
+            key = key.replace(ours, theirs)
+        state[key] = value
+    grid = tuple(n // p for n, p in zip(model.size, backbone.patch, strict=True))
+    state.pop("places.positions", None)
+    state["pos_embed"] = backbone.positions(grid)[None]
+    weight = state.pop("embed.weight")
+    state["patch_embed.proj.weight"] = weight.unflatten(1, (backbone.in_channels, *backbone.patch))
+    state["patch_embed.proj.bias"] = state.pop("embed.bias")
+    return state

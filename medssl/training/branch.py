@@ -1,0 +1,133 @@
+"""A run that goes on from the whole state of another: heads, optimiser and step, not the backbone alone.
+
+The run that it came from is only read. What a branch needs of it is copied into the branch's own folder
+before its first step, so that both can go on, be stopped and be resumed, one without the other.
+"""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medssl.config import flat
+from medssl.errors import UserError
+from medssl.training.checkpoint import model_folder, read_state, sha256
+from medssl.training.optim import Optim
+from medssl.training.run_folder import begun, read_config
+
+ORIGIN = "checkpoints/origin"
+# Keys in which a branch is as the run that it came from: without them its state means something else.
+SAME = ("method.", "optim.", "fit.ema", "fit.precision")
+# Of these, what is the branch's own: in any schedule, and in all but the one that goes on as it was.
+OWN = {"optim.final", "optim.clip"}
+LED = {"optim.schedule", "optim.warmup", "optim.cooldown", "optim.constant"}
+
+
+@dataclass(frozen=True)
+class Branch:
+    """run         the folder that it came from, or what was kept of it: holds model/, config.json
+    checkpoint  the folder of the state
+    step        steps that had been done there
+    share       the rate of the last of them, as a share of the largest
+    """
+
+    run: Path
+    checkpoint: Path
+    step: int
+    share: float
+
+    def state(self) -> tuple[dict, dict]:
+        """Weights and trainer state. Raises UserError where they are damaged or gone."""
+        if found := read_state(self.checkpoint):
+            weights, trainer = found
+            return weights, {
+                **trainer,
+                "due": False,
+            }  # what was due there is no business of a branch
+        fix = "start the branch again, in a new folder"
+        raise UserError("CHECKPOINT", self.checkpoint, "is not complete", fix)
+
+    def keep(self, out: Path) -> "Branch":
+        """The same, of a copy in the new run's folder that holds what it needs to begin again."""
+        kept = Path(out) / ORIGIN
+        if begun(out) or kept == self.run:
+            return self
+        shutil.rmtree(kept, ignore_errors=True)  # of a start that came to nothing
+        shutil.copytree(model_folder(self.run), kept / "model")
+        shutil.copytree(self.checkpoint, kept / "checkpoints" / self.checkpoint.name)
+        shutil.copy(self.run / "config.json", kept / "config.json")
+        for folder in (kept, kept / "checkpoints"):
+            folder.chmod(0o700)
+        return replace(self, run=kept, checkpoint=kept / "checkpoints" / self.checkpoint.name)
+
+    def parent(self) -> dict:
+        """What a card keeps of it: which state it was, exactly."""
+        return {
+            "steps": self.step,
+            "weights_sha256": sha256(self.checkpoint / "weights.safetensors"),
+        }
+
+
+def branch_of(start: Path, out: Path, settings: dict) -> Branch:
+    """The branch that a run in `out` with these settings is; `start` is a run or one of its checkpoints.
+
+    Raises UserError where there is no checkpoint, or keys differ that must be the same.
+    """
+    kept = Path(out) / ORIGIN
+    run, found = _run_and_checkpoints(kept if begun(out) and kept.is_dir() else Path(start))
+    there = read_config(run)
+    if "method" not in there:
+        cause = "is no pretraining run, whose state could be gone on with"
+        raise UserError("RUN", run, cause, "give the folder of one that `medssl pretrain` wrote")
+    there["optim"] = Optim(**there["optim"]).model_dump()  # of a run of before there were schedules
+    _refuse_other(run, there, settings)
+    whole = ((checkpoint, state) for checkpoint in found if (state := read_state(checkpoint)))
+    checkpoint, state = next(whole, (None, None))
+    if state is None:
+        raise UserError(
+            "CHECKPOINT", run, "holds no complete checkpoint to go on from",
+            "give the folder of a pretraining run, or one of its checkpoints/step-...",
+        )  # fmt: skip
+    step, steps = int(state[1]["step"]), settings["fit"]["steps"]
+    if steps <= step:
+        raise UserError(
+            "CONFIG", "fit.steps",
+            f"found {steps}, and {run} has done {step}, which count as the branch's own",
+            f"give more, e.g. fit.steps={step + max(1, step // 10)}",
+        )  # fmt: skip
+    groups = [g for g in state[1]["optimizer"]["param_groups"] if g["scale"]]
+    share = max(g["lr"] / (there["optim"]["lr"] * g["scale"]) for g in groups)
+    if settings["optim"]["schedule"] == "anneal" and settings["optim"]["final"] >= share:
+        raise UserError(
+            "CONFIG", "optim.final",
+            f"found {settings['optim']['final']:g}, and the rate of {run} is {share:.3g} of lr already",
+            "give less, or branch off a run with schedule=infinite",
+        )  # fmt: skip
+    return Branch(run, checkpoint, step, share)
+
+
+def _run_and_checkpoints(start: Path) -> tuple[Path, list[Path]]:
+    """The run's folder, and the checkpoints that may be meant, the newest first."""
+    if start.name.startswith("step-"):
+        return start.parent.parent, [start]
+    return start, sorted((start / "checkpoints").glob("step-*"), reverse=True)
+
+
+def _refuse_other(run: Path, there: dict, now: dict) -> None:
+    if there["optim"]["schedule"] == "anneal":
+        raise UserError(
+            "CONFIG", run, "was annealed, and has no rate to go on with",
+            "branch off the run that it came from",
+        )  # fmt: skip
+    a, b, own = flat(there), flat(now), OWN if now["optim"]["schedule"] == "infinite" else OWN | LED
+    different = [
+        key
+        for key in sorted(set(a) | set(b))
+        if key.startswith(SAME) and key not in own and a.get(key) != b.get(key)
+    ]
+    if different:
+        key = different[0]
+        raise UserError(
+            "CONFIG", ", ".join(different[:5]),
+            f"a branch goes on with what {run} had: there {key}={a.get(key)}, now {b.get(key)}",
+            "give the same settings, or leave branch and schedule=anneal out: start= takes the backbone",
+        )  # fmt: skip

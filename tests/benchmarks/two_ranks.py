@@ -1,0 +1,102 @@
+"""Every method in one process and in two, with the same batches: are losses and weights the same?
+
+python -m tests.benchmarks.two_ranks [METHOD ...]
+
+In double precision, so that what differs is no rounding. Prints, for each method and kind of network, the
+greatest difference of a loss and of a weight after three steps.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from medssl import ranks
+from medssl.errors import UserError
+from medssl.methods.base import METHODS
+from medssl.stages.methods import small
+from medssl.training.launch import join
+from medssl.training.log import read_jsonl
+from medssl.training.loop import Fit, fit
+from medssl.training.optim import Optim
+from tests.methods.test_base import batch
+
+NETWORKS = (("res_unet", 3), ("timm resnet", 2), ("vit", 3))  # instance, batch and layer norms
+STEPS, BATCH = 3, 4
+LIMIT = 1e-5
+
+
+def main(names: list[str]) -> None:
+    print("method       network      loss     weights")
+    for method in names or METHODS:
+        for (name, network), (loss, weight) in compared([method]).items():
+            good = "" if max(loss, weight) <= LIMIT else "FAILED"
+            print(f"{name:12} {network:12} {loss:.1e}  {weight:.1e}  {good}", flush=True)
+
+
+def compared(names: list[str]) -> dict[tuple[str, str], tuple[float, float]]:
+    """The greatest differences of losses and of weights, by method and network that it takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        one, two = Path(folder) / "one", Path(folder) / "two"
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node=2",
+        ]
+        command += ["-m", "tests.benchmarks.two_ranks", "--rank", str(two), *names]
+        ran = subprocess.run(command, capture_output=True, text=True)
+        if ran.returncode:
+            raise RuntimeError(ran.stderr[-4000:])
+        train(one, names)
+        found = {}
+        for path in sorted(one.glob("*/*")):
+            other = two / path.relative_to(one)
+            a, b = (read_jsonl(folder / "metrics.jsonl") for folder in (path, other))
+            loss = max(abs(x["loss"] - y["loss"]) for x, y in zip(a, b, strict=True))
+            a, b = (
+                torch.load(folder / "weights.pt", weights_only=True) for folder in (path, other)
+            )
+            weight = max(float((a[k] - b[k]).abs().max()) for k in a if a[k].numel())
+            found[path.parent.name, path.name] = (loss, weight)
+        return found
+
+
+def train(out: Path, names: list[str]) -> None:
+    """Three steps of each method, in all ranks there are."""
+    torch.set_num_threads(1)
+    for name in names:
+        for network, axes in NETWORKS:
+            try:
+                method = small(name, network, axes)
+            except UserError:
+                continue  # it does not take this network
+            steps(method, out / name / network)
+
+
+def steps(method: torch.nn.Module, folder: Path) -> None:
+    settings = Fit(steps=STEPS, batch_size=BATCH, every=STEPS, device="cpu", precision="64-true")
+
+    def batches(first: int, last: int):
+        own = ranks.share(BATCH)
+        for number in range(first, last):
+            whole = batch(method, n=BATCH)
+            whole["seed"] += 100 * number
+            whole["image"] = whole["image"].double()
+            yield {key: value[own.start : own.stop] for key, value in whole.items()}
+
+    for _ in fit(method, batches, settings, Optim(warmup=0.0), folder):
+        pass
+    if ranks.rank() == 0:
+        torch.save({k: v.double() for k, v in method.state_dict().items()}, folder / "weights.pt")
+
+
+if __name__ == "__main__":
+    if "--rank" in sys.argv:
+        join(Fit(device="cpu"))
+        train(Path(sys.argv[2]), sys.argv[3:])
+    else:
+        main(sys.argv[1:])
