@@ -1,4 +1,5 @@
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,13 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _home = tempfile.TemporaryDirectory(prefix="medssl-home-")
 os.environ["HOME"] = _home.name
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible():
+    """A shell has its background jobs ignore Ctrl-C, and what is ignored stays so in what they start."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

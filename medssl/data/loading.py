@@ -65,7 +65,12 @@ class _Readers:
             process = context.Process(
                 target=_serve, args=(theirs, read, self.reading, i, os.getpid()), daemon=True
             )
-            process.start()
+            # A signal that comes before the process ignores them waits until it does.
+            masked = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, masked)
             theirs.close()
             self.pipes.append(ours)
             self.processes.append(process)
@@ -130,6 +135,7 @@ def _serve(pipe, read: Callable[[int], dict], reading, at: int, parent: int) -> 
     # Ctrl-C and Slurm send them to all processes of a run; the parent decides when it ends.
     for number in HEARD:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
     torch.set_num_threads(1)
     while True:
         while not pipe.poll(POLL):
