@@ -109,9 +109,13 @@ def ended(both: list[subprocess.Popen]) -> str:
 
 
 def killed(both: list[subprocess.Popen]) -> str:
-    """SIGKILL to all of the second node."""
+    """SIGKILL to all processes of the second node."""
     began = time.monotonic()
-    os.killpg(both[1].pid, signal.SIGKILL)
+    there = subprocess.run(
+        ["ip", "netns", "pids", NAMES[1]], capture_output=True, text=True, check=True
+    )
+    for pid in there.stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
     return _left(both, began)
 
 
@@ -126,9 +130,12 @@ def unplugged(both: list[subprocess.Popen]) -> str:
 def _left(both: list[subprocess.Popen], began: float) -> str:
     code = both[0].wait(timeout=600)
     spent = time.monotonic() - began
-    for process in both:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+    for name in NAMES:  # what torchrun started is in sessions of its own
+        left = subprocess.run(
+            ["ip", "netns", "pids", name], capture_output=True, text=True, check=True
+        )
+        for pid in left.stdout.split():
+            os.kill(int(pid), signal.SIGKILL)
     lines = [line for line in both[0].told.read_text().splitlines() if "RANKS" in line]
     return f"the first node ends after {spent:.0f} s with exit code {code}: {lines[-1:]}"
 
