@@ -12,6 +12,7 @@ from medssl.errors import UserError
 from medssl.stages import call
 from medssl.training.launch import started
 from medssl.training.log import read_jsonl
+from tests.data.test_store import make
 from tests.stages.conftest import TINY
 
 METHOD = {"size": [16, 16, 16], "patch": [4, 4, 4]}
@@ -34,10 +35,17 @@ def test_who_started_how_many(monkeypatch, given, expected):
     assert started() == expected
 
 
-def words(cohort, out, **fit):
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks") / "store"
+    make(folder, [(20, 24, 20)] * 4)
+    return folder
+
+
+def words(store, out, **fit):
     options = {"steps": 4, "every": 2, "batch_size": 4, "threads": 1, **fit}
     return [
-        "pretrain", "conv_mae_small", f"store={cohort / 'out/store'}", f"out={out}",
+        "pretrain", "conv_mae_small", f"store={store}", f"out={out}",
         "method.size=16,16,16", "method.patch=4,4,4", f"backbone={TINY}".replace("'", '"'),
         *(f"fit.{k}={v}" for k, v in options.items()),
     ]  # fmt: skip
@@ -51,10 +59,10 @@ def start(asked):
 
 
 @pytest.mark.slow
-def test_two_ranks_train_as_one_does_and_others_are_refused_unless_asked_for(cohort, tmp_path):
+def test_two_ranks_train_as_one_does_and_others_are_refused_unless_asked_for(store, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     for out, devices in ((one, 1), (two, 2)):
-        run = start(words(cohort, out, devices=devices))
+        run = start(words(store, out, devices=devices))
         said, told = run.communicate(timeout=600)
         assert run.returncode == 0, told
         assert said == f"{out}\n"  # once, not by every rank
@@ -64,7 +72,7 @@ def test_two_ranks_train_as_one_does_and_others_are_refused_unless_asked_for(coh
         assert x.keys() == y.keys()
         assert all(x[k] == pytest.approx(y[k], rel=1e-3, abs=1e-3) for k in ("loss",) if k in x)
 
-    more = {"store": cohort / "out/store", "out": two, "method": METHOD, "backbone": TINY}
+    more = {"store": store, "out": two, "method": METHOD, "backbone": TINY}
     fit = {"steps": 4, "every": 2, "batch_size": 4, "threads": 1}
     (two / "checkpoints/step-00000004").rename(tmp_path / "last")
     with pytest.raises(UserError, match="RANKS step 2: the run had 2 ranks, now there are 1"):
@@ -74,8 +82,8 @@ def test_two_ranks_train_as_one_does_and_others_are_refused_unless_asked_for(coh
 
 
 @pytest.mark.slow
-def test_a_rank_that_is_killed_ends_all_and_is_named(cohort, tmp_path):
-    run = start(words(cohort, tmp_path / "run", devices=2, steps=100000))
+def test_a_rank_that_is_killed_ends_all_and_is_named(store, tmp_path):
+    run = start(words(store, tmp_path / "run", devices=2, steps=100000))
     log = tmp_path / "run/metrics.jsonl"
     deadline = time.monotonic() + 400
     while not (log.exists() and len(read_jsonl(log)) > 4) and time.monotonic() < deadline:
