@@ -21,7 +21,7 @@ from medssl.backbones.base import BACKBONES
 from medssl.backbones.base import build as build_backbone
 from medssl.config import Config as Base
 from medssl.config import Part, checked_parts, resolve
-from medssl.data.crops import Crops, batches
+from medssl.data.crops import Crops
 from medssl.data.folds import resplit
 from medssl.data.leakage import PARTS, look_alikes, overlap, record, refuse_overlap
 from medssl.data.recipe import Recipe
@@ -40,7 +40,7 @@ from medssl.training.launch import opened
 from medssl.training.log import since_best
 from medssl.training.loop import Fit, Moment, fit, to_channels_last
 from medssl.training.optim import Optim
-from medssl.training.profile import profiled
+from medssl.training.profile import profiled, read_by
 from medssl.training.start import backbone_of, parent_of
 from medssl.training.trackers import tracking
 
@@ -150,13 +150,7 @@ def run(config: Config) -> Path:
         for words in filter(None, [*remarks, crops.smaller()]):
             say(f"remark: {words}")
 
-        def read(first: int, last: int):
-            f = config.fit
-            several = batches(
-                crops, f.batch_size, first, last, f.workers, f.wait, config.profile, f.on_gpu
-            )
-            return reading(several)
-
+        read = partial(read_by, crops, config.fit, config.profile, reading)
         scans = [scan for scan, _ in crops.items]
         optim = config.optim if parent else config.optim.for_new_weights()
         for at in fit(task, read, config.fit, optim, config.out, scans, tracker=tracker):

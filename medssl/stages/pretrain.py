@@ -19,7 +19,7 @@ from medssl.backbones.base import BACKBONES
 from medssl.backbones.decoder import UNetDecoder
 from medssl.config import Config as Base
 from medssl.config import Part, checked_parts
-from medssl.data.crops import Crops, batches
+from medssl.data.crops import Crops
 from medssl.data.leakage import record
 from medssl.data.selection import Selection
 from medssl.data.store import Store
@@ -39,7 +39,7 @@ from medssl.training.launch import opened
 from medssl.training.log import MetricsLog
 from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
-from medssl.training.profile import profiled
+from medssl.training.profile import profiled, read_by
 from medssl.training.start import backbone_of, parent_of
 from medssl.training.trackers import tracking
 from medssl.training.watch import Watch
@@ -140,13 +140,7 @@ def run(config: Config) -> Path:
         if burned_in:
             say("remark: some scans have text in their pixels; no pictures of crops are kept")
 
-        def read(first: int, last: int):
-            f = config.fit
-            several = batches(
-                crops, f.batch_size, first, last, f.workers, f.wait, config.profile, f.on_gpu
-            )
-            return reading(several)
-
+        read = partial(read_by, crops, config.fit, config.profile, reading)
         scans = [scan for scan, _ in crops.items]
 
         if branch:

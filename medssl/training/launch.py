@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from medssl import progress, ranks
-from medssl.errors import UserError
+from medssl.errors import UserError, one_line
 from medssl.training import run_folder, speed
 from medssl.training.hardware import Hardware
 from medssl.training.pulse import watch_over
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Rank 0 alone validates and draws; the others wait for it that long before they take it for dead.
 PATIENCE = timedelta(hours=2)
+SHOWN = 200  # characters of what a backend says
 LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe", "socket")
 
 
@@ -68,7 +69,7 @@ def join(fit: Hardware) -> None:
     except (RuntimeError, ValueError) as error:
         address = f"{os.environ.get('MASTER_ADDR', '')}:{os.environ.get('MASTER_PORT', '')}"
         raise UserError(
-            "RANKS", address, f"the {world} ranks could not meet there ({_first(error)})",
+            "RANKS", address, f"the {world} ranks could not meet there ({one_line(error, SHOWN)})",
             "give the address of the first node and a free port of it",
         ) from error  # fmt: skip
     if ranks.rank():
@@ -154,7 +155,7 @@ def opened(folder: Path, config: dict, *more) -> Iterator[None]:
             if ranks.world() == 1 or not any(word in str(error) for word in LOST):
                 raise
             raise UserError(
-                "RANKS", f"rank {ranks.rank()}", f"has lost the others ({_first(error)})",
+                "RANKS", f"rank {ranks.rank()}", f"has lost the others ({one_line(error, SHOWN)})",
                 "see which rank ended first, and why; the same command goes on from the last checkpoint",
             ) from error  # fmt: skip
 
@@ -164,7 +165,3 @@ def threads_of(fit: Hardware) -> None:
     _, local = started()
     if ranks.world() > 1 and not fit.threads and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))
-
-
-def _first(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:200]

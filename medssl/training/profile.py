@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from medssl import ranks, stopwatch
+from medssl.data.crops import Crops, batches
 from medssl.progress import say
 from medssl.stopwatch import Stopwatch
 from medssl.training.hardware import Hardware
@@ -49,6 +50,15 @@ def profiled(wanted: bool, folder: Path, hardware: Hardware, workers: int) -> It
             rows = table(watch)
             _write(folder / "profile.csv", rows)
             _show(rows, len(_counted(watch)))
+
+
+def read_by(
+    crops: Crops, fit, timed: bool, reading: Reading, first: int, last: int
+) -> Iterator[dict]:  # fmt: skip
+    """Batches number `first` to `last` - 1, read as the keys of `fit` say."""
+    return reading(
+        batches(crops, fit.batch_size, first, last, fit.workers, fit.wait, timed, fit.on_gpu)
+    )
 
 
 def table(watch: Stopwatch) -> list[dict]:
