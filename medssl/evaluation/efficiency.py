@@ -5,7 +5,9 @@ that every difference is paired. Runs (draws of labels, seeds) are averaged, not
 few. The interval speaks of other patients; of other draws speak the lowest and the highest run.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,24 +100,25 @@ class Efficiency:
     def shares(self) -> pd.DataFrame:
         """A row an arm and count: its score as a share of what the baseline reaches with most labels."""
         rows = []
-        for (arm, count), score in self.estimates.items():
-            base = self.baselines.get(arm, arm)
+        for cell in self.estimates:
+            base = self.baselines.get(cell[0], cell[0])
             full = base, self.counts(base)[-1]
-            samples = self.samples[arm, count] / self.samples[full]
-            share = score / self.estimates[full]
-            rows.append({"arm": arm, "labelled": count, **self._interval(share, samples)})
+            told = self.told(lambda v, cell=cell, full=full: v[cell] / v[full])
+            rows.append({"arm": cell[0], "labelled": cell[1], **told})
         return pd.DataFrame(rows)
 
     def losses(self) -> pd.DataFrame:
         """A row an arm: what it loses between its most and its fewest labels."""
         rows = []
         for arm in self.arms:
-            few, most = self.counts(arm)[0], self.counts(arm)[-1]
-            loss, samples = (
-                self.better * (v[arm, most] - v[arm, few]) for v in (self.estimates, self.samples)
-            )
-            rows.append({"arm": arm, "from": most, "to": few, **self._interval(loss, samples)})
+            few, most = (arm, self.counts(arm)[0]), (arm, self.counts(arm)[-1])
+            told = self.told(lambda v, few=few, most=most: self.better * (v[most] - v[few]))
+            rows.append({"arm": arm, "from": most[1], "to": few[1], **told})
         return pd.DataFrame(rows)
+
+    def told(self, make: Callable[[dict[Cell, Any]], Any]) -> dict[str, float]:
+        """What `make` computes of the scores by cell, with its interval; all cells are paired."""
+        return self._interval(make(self.estimates), make(self.samples))
 
     def _compared(self) -> list[tuple[str, int, str]]:
         return [

@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator
 from medssl.evaluation.efficiency import Efficiency
 from medssl.evaluation.intervals import too_few
 from medssl.evaluation.titles import title
-from medssl.reports import answers, chain, charts
+from medssl.reports import answers, chain, charts, findings
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
 from medssl.reports.scores import between, probability, with_interval
@@ -35,6 +35,8 @@ class Told:
     trials       the settings tried: of arms that were pretrained, and from scratch
     cases        by arm the test cases with fewest labels, of the first draw
     pretrained   by arm the folder of its pretraining
+    cards        by arm the card of what was pretrained there
+    whole        the most labels are all that there are
     pictures     (PNG, caption, alternative text) of single cases
     cautions     what a reader must not miss
     card         of one fine-tuning
@@ -48,6 +50,8 @@ class Told:
     trials: tuple[list[dict], list[dict]]
     cases: dict[str, pd.DataFrame]
     pretrained: dict[str, Path]
+    cards: dict[str, dict]
+    whole: bool
     pictures: list[tuple[bytes, str, str]]
     cautions: list[str]
     cohort: pd.DataFrame
@@ -69,6 +73,7 @@ def write(folder: Path, told: Told) -> Path:
         _short(told, curve),
         _gains(told),
         *([_labels_saved(study), _shrinking(study)] if _several(study) else []),
+        *findings.section(study, told.cards, told.whole),
         *([_subgroups(told)] if len(told.subgroups) else []),
         _other_figures(told),
         *([_calibration(told)] if "truth" in next(iter(told.cases.values())) else []),

@@ -77,11 +77,13 @@ def tell(
     few = min(count for _, count in tables)
     first = [cell for cell in chosen if cell.first and cell.told["labelled"] == few]
     ready = {s.name: s.backbone for s in starts if not s.from_scratch}
+    pretrained = {n: p for n, p in ready.items() if (p / "metrics.jsonl").exists()}
     return Told(
         figures, main, written["cost"], subgroups, validations,
         trials=(config.trials, config.scratch_trials or config.trials),
         cases={arm: runs[0] for (arm, count), runs in tables.items() if count == few},
-        pretrained={n: p for n, p in ready.items() if (p / "metrics.jsonl").exists()},
+        pretrained=pretrained, cards={arm: read_card(path) for arm, path in pretrained.items()},
+        whole=0 in config.labelled,
         pictures=[picture for cell in first for picture in _pictures(cell)],
         cautions=_cautions(chosen), cohort=manifest.table, card=read_card(first[0].folder),
         commands=_commands(config, chains),

@@ -1,0 +1,103 @@
+"""What others have found of pretraining and few labels, beside what a study finds.
+
+Wolf 2023: Scientific Reports 13:20260. Chaitanya 2020: Advances in Neural Information Processing Systems
+33. Wolf 2024: Computers in Biology and Medicine 183:109242.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+
+import pandas as pd
+
+from medssl.evaluation.efficiency import Efficiency
+from medssl.reports.html import Section
+from medssl.reports.scores import with_interval
+
+# Methods that compare views of scans with one another, as those do that SparK was compared with there.
+OF_VIEWS = {
+    "barlow", "byol", "global_contrast", "local_contrast", "moco", "simclr", "swav", "vicreg"
+}  # fmt: skip
+FEW = 2  # labelled volumes
+WITHIN = 0.08  # of the score with all labels
+
+# Who found it, what, what is put beside it, and how far that speaks for it, from scores by cell.
+Row = tuple[str, str, str, Callable]
+
+
+def section(study: Efficiency, cards: dict[str, dict], whole: bool) -> list[Section]:
+    """A section, or none where a study says nothing of any of these.
+
+    cards  of pretrained arms
+    whole  its most labels are all that there are
+    """
+    rows = [
+        {
+            "found by": source, "what": finding, "here": here, "figure, 95 % interval": with_interval(told),
+            "on these data": verdict(told),
+        }
+        for source, finding, here, make in _rows(study, cards, whole) for told in [study.told(make)]
+    ]  # fmt: skip
+    if not rows:
+        return []
+    text = (
+        "Findings of others, each beside a figure of this study that is above 0 where the data agree. "
+        "An interval that holds 0 shows neither. Their data, networks and training were other ones."
+    )
+    caption = "Findings of the field, and what these data say of them."
+    return [Section("What the field has found", text, tables=[(pd.DataFrame(rows), caption)])]
+
+
+def verdict(told: dict[str, float]) -> str:
+    if told["low"] > 0:
+        return "agrees"
+    return "does not agree" if told["high"] < 0 else "not shown"
+
+
+def _rows(study: Efficiency, cards: dict[str, dict], whole: bool) -> Iterator[Row]:
+    yield from _robust(study, cards)
+    if whole and study.better > 0:  # an error has no share
+        yield from _nearly_all(study)
+    yield from _reduced(study, cards)
+
+
+def _robust(study: Efficiency, cards: dict[str, dict]) -> Iterator[Row]:
+    named = {arm: card["method"]["name"] for arm, card in cards.items() if "method" in card}
+    masked = [arm for arm, name in named.items() if name == "spark"]
+    of_views = [arm for arm, name in named.items() if name in OF_VIEWS]
+    for ours, other in product(masked, of_views):
+        counts = study.counts(ours)
+        few, most = counts[0], counts[-1]
+        if few == most:
+            continue
+        yield (
+            "Wolf 2023", "SparK is more robust than contrastive methods when labels shrink",
+            f"loss of {other} from {most} to {few} labels, less that of {ours}",
+            lambda v, a=ours, b=other, few=few, most=most: study.better
+            * (v[b, most] - v[b, few] - v[a, most] + v[a, few]),
+        )  # fmt: skip
+
+
+def _nearly_all(study: Efficiency) -> Iterator[Row]:
+    for arm, base in study.baselines.items():
+        most = study.counts(base)[-1]
+        if FEW not in study.counts(arm) or most == FEW:
+            continue
+        yield (
+            "Chaitanya 2020", "two labelled volumes come within 8 % of training on all",
+            f"share that {arm} with {FEW} labels reaches of {base} with {most}, less {1 - WITHIN:.2f}",
+            lambda v, a=arm, b=base, most=most: v[a, FEW] / v[b, most] - (1 - WITHIN),
+        )  # fmt: skip
+
+
+def _reduced(study: Efficiency, cards: dict[str, dict]) -> Iterator[Row]:
+    for (some, a), (every, b) in product(cards.items(), repeat=2):
+        alike = all(a.get(key) == b.get(key) for key in ("method", "backbone"))
+        if not (alike and a.get("selection") and not b.get("selection")):
+            continue
+        counts = [n for n in study.counts(some) if n in study.counts(every)]
+        yield (
+            "Wolf 2024", "pretraining on fewer scans, without near copies, is better",
+            f"gain of {some} over {every}, mean of {len(counts)} numbers of labels",
+            lambda v, a=some, b=every, counts=counts: study.better
+            * sum(v[a, n] - v[b, n] for n in counts) / len(counts),
+        )  # fmt: skip
