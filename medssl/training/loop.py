@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 from torch.nn.utils import get_total_norm
 
@@ -66,6 +66,11 @@ class Fit(Hardware):
         False,
         description="go on with another number of ranks than the run had; its log then says so",
     )
+
+    @model_validator(mode="after")
+    def _shared_out(self):
+        ranks.check_shares(self.batch_size, self.devices)  # before any of them is started
+        return self
 
 
 @dataclass
