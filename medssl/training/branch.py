@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medssl.config import flat
 from medssl.errors import UserError
+from medssl.progress import say
 from medssl.training.checkpoint import model_folder, read_state, sha256
 from medssl.training.optim import Optim
 from medssl.training.run_folder import begun, read_config
@@ -96,13 +97,30 @@ def branch_of(start: Path, out: Path, settings: dict) -> Branch:
         )  # fmt: skip
     groups = [g for g in state[1]["optimizer"]["param_groups"] if g["scale"]]
     share = max(g["lr"] / (there["optim"]["lr"] * g["scale"]) for g in groups)
-    if settings["optim"]["schedule"] == "anneal" and settings["optim"]["final"] >= share:
+    anneals = settings["optim"]["schedule"] == "anneal"
+    if anneals and there["optim"]["schedule"] == "cosine":
+        _tell_of_cosine(run, step, there["fit"]["steps"], share)
+    if anneals and settings["optim"]["final"] >= share:
         raise UserError(
             "CONFIG", "optim.final",
             f"found {settings['optim']['final']:g}, and the rate of {run} is {share:.3g} of lr already",
             "give less, or branch off a run with schedule=infinite",
         )  # fmt: skip
     return Branch(run, checkpoint, step, share)
+
+
+def _tell_of_cosine(run: Path, step: int, steps: int, share: float) -> None:
+    """An anneal is made to follow a constant rate. Raises UserError where a cosine has come to its end."""
+    if step >= steps:
+        raise UserError(
+            "CONFIG", run, f"has come to the end of its cosine schedule, at {share:.2g} of lr: no rate is "
+            "left to anneal", "branch off a run with optim.schedule=infinite or, for a second cosine that "
+            "warms up again, give branch=true optim.schedule=cosine",
+        )  # fmt: skip
+    say(
+        f"remark: {run} was on its way down a cosine, at {share:.2g} of lr in step {step}: an anneal from "
+        "there is not what it is after the constant rate of optim.schedule=infinite"
+    )
 
 
 def _run_and_checkpoints(start: Path) -> tuple[Path, list[Path]]:

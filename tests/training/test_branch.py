@@ -177,3 +177,18 @@ def test_a_run_without_a_state_or_of_another_kind_is_refused(tmp_path):
         branch_of(
             tmp_path / "low", tmp_path / "new", settings(40, {**INFINITE, "schedule": "anneal"})
         )
+
+
+def test_a_cosine_that_has_ended_leaves_nothing_to_anneal(tmp_path, capsys):
+    cosine, main = {"lr": 0.2, "warmup": 0.2}, tmp_path / "main"
+    train(main, 20, cosine)
+    asked = settings(30, {**cosine, "schedule": "anneal"})
+    with pytest.raises(UserError, match="end of its cosine schedule, at 0.0.* of lr") as error:
+        branch_of(main, tmp_path / "new", asked)
+    assert "branch=true optim.schedule=cosine" in error.value.fix
+    assert "cosine" not in capsys.readouterr().err
+    found = branch_of(main / "checkpoints/step-00000015", tmp_path / "new", asked)
+    assert found.step == 15 and 0.2 < found.share < 0.5
+    assert f"remark: {main} was on its way down a cosine" in capsys.readouterr().err
+    branch_of(main, tmp_path / "new", settings(30, cosine))  # which warms up again
+    assert "cosine" not in capsys.readouterr().err
