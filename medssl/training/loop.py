@@ -170,6 +170,7 @@ def _train(
     stream = speed.on_device(batches(first * fit.accumulate, fit.steps * fit.accumulate), fabric)
     before, seen = log.spent()
     began = time.monotonic() - before
+    copies = capture.Copies()
     latest: dict[str, float] = {}  # read by the line that shows progress
     left = range(first, fit.steps)
     for step in track(
@@ -180,7 +181,7 @@ def _train(
         logs = {}
         for _ in range(fit.accumulate):
             batch = next(stream)
-            start = capture.Start(trainable, step, batch, fit, names)
+            start = capture.Start(trainable, step, batch, fit, names, copies)
             with fabric.autocast():  # which Fabric itself enters for `forward` alone
                 out = model.training_step(batch, step)
             lap("forward")
