@@ -66,6 +66,11 @@ class Config(Keys):
     rest: ClassVar[str] = ""
     examples: ClassVar[tuple[str, ...]] = ()
 
+    @classmethod
+    def beneath(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """What the values that are given, not yet checked, are laid on, in place of the defaults."""
+        return {}
+
 
 class Part(BaseModel):
     """A choice from a table and its options: `backbone.name=vit backbone.depth=6`.
@@ -194,6 +199,7 @@ def load(
     Raises UserError naming all that is wrong, in the options of the parts of `tables` as well.
     """
     chosen, values = parse(config, verb, words)
+    values = merge(config.beneath(values), values)
     errors = []
     try:
         found = _validated(config, values)
@@ -273,7 +279,8 @@ def of(config: type[Config], verb: str, preset: str = "", values: dict | None = 
     base, over = read_yaml(find_preset(verb, preset)) if preset else {}, {}
     for key, value in (values or {}).items():  # "fit.steps" as on the command line, or fit={...}
         _set(over, key.split("."), value)
-    return _validated(config, merge(base, _handed_on(config, over)))
+    values = merge(base, _handed_on(config, over))
+    return _validated(config, merge(config.beneath(values), values))
 
 
 def _handed_on(config: type[Config], values: dict) -> dict:

@@ -126,13 +126,18 @@ def check_same(what: str, digest: str) -> None:
 
 def share(batch_size: int) -> range:
     """Which samples of a batch this rank reads. Raises UserError where ranks would get unequal shares."""
-    if batch_size % world():
-        raise UserError(
-            "CONFIG", "fit.batch_size", f"{batch_size} samples cannot be shared out evenly among "
-            f"{world()} ranks", f"use a multiple of {world()}; it counts the samples of all ranks",
-        )  # fmt: skip
+    check_shares(batch_size, world())
     n = batch_size // world()
     return range(rank() * n, (rank() + 1) * n)
+
+
+def check_shares(batch_size: int, among: int) -> None:
+    """Raise UserError CONFIG where so many ranks would get unequal shares of a batch."""
+    if batch_size % among:
+        raise UserError(
+            "CONFIG", "fit.batch_size", f"{batch_size} samples cannot be shared out evenly among "
+            f"{among} ranks", f"use a multiple of {among}; it counts the samples of all ranks",
+        )  # fmt: skip
 
 
 def synchronise(module: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Where a stage may write: not among scans, not in a store, and not over what another verb made.
+"""Where a stage may write: not among scans or other files, not in a store, nor over what another verb made.
 
 One check for all verbs, made where they all come in (`medssl.stages`), before anything is read or
 written. Scans are found through whatever a stage is given: the folder itself, a list, a manifest, a
@@ -22,6 +22,10 @@ MADE = {
     "ledger.json": ("imported weights", ("import", "scrub")),
 }
 ELSEWHERE = "choose a folder elsewhere"
+# Verbs whose folder is theirs alone, and what is there once they have begun beside a config.json that
+# names a store; else it must be empty.
+RUN = ("model/card.json", "checkpoints/step-*/complete.json")
+ALONE = {"pretrain": RUN, "finetune": RUN, "study": ()}
 
 
 def check_out(verb: str, config: object) -> None:
@@ -43,6 +47,8 @@ def check_out(verb: str, config: object) -> None:
                 continue
             for scans in scan_list(path) if key == "scans" else scans_behind(path, key == "source"):
                 refuse_inside(out, scans)
+    if verb in ALONE:
+        refuse_full(verb, out, ALONE[verb])
 
 
 def scans_behind(path: Path, dataset: bool = False) -> Iterator[Path]:
@@ -67,6 +73,22 @@ def refuse_inside(out: Path, scans: Path) -> None:
     if real.is_relative_to(source) if source.is_dir() else real == source.parent:
         cause = f"lies among the scans {scans}, which are never written to"
         raise UserError("CONFIG", f"out={out}", cause, ELSEWHERE)
+
+
+def refuse_full(verb: str, out: Path, marks: tuple[str, ...]) -> None:
+    """Raise UserError if `out` is a file, or a folder of other things than what the verb left there.
+
+    Hidden files do not count: some systems put them anywhere.
+    """
+    real, fix = Path(out).resolve(), "choose a new or an empty folder, e.g. out=runs/new"
+    if real.is_file():
+        raise UserError("CONFIG", f"out={out}", "is a file", fix)
+    there = real.iterdir() if real.is_dir() else ()
+    if all(path.name.startswith(".") for path in there):
+        return
+    if not _store_of(real / "config.json") and not any(any(real.glob(mark)) for mark in marks):
+        cause = f"holds files already, and nothing that `medssl {verb}` could go on with"
+        raise UserError("CONFIG", f"out={out}", cause, fix)
 
 
 def _store_of(config: Path) -> str | None:

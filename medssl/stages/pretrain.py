@@ -8,7 +8,7 @@ are still alive is measured on the way; an alarm says what has collapsed and wha
 
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -32,7 +32,7 @@ from medssl.reports.method_figures import method_picture
 from medssl.reports.style import as_png
 from medssl.trainable import checked
 from medssl.training import run_folder
-from medssl.training.branch import Branch, branch_of
+from medssl.training.branch import Branch, branch_of, keys_beneath, keys_laid_over
 from medssl.training.card import card, counts
 from medssl.training.checkpoint import save_model
 from medssl.training.launch import opened
@@ -60,8 +60,8 @@ class Config(Base):
         None, description="run or model folder to go on from, instead of backbone"
     )
     branch: bool = Field(
-        False, description="go on from start's whole state: heads, optimiser and step, not its backbone "
-        "alone; with optim.schedule=anneal this is always so",
+        False, description="go on from start's whole state and with its keys: heads, optimiser and step, not "
+        "its backbone alone; with optim.schedule=anneal this is always so",
     )  # fmt: skip
     splits: list[str] = Field(
         ["train", ""], description="scans to use; empty: those without a split"
@@ -73,6 +73,12 @@ class Config(Base):
     fit: Fit = Field(Fit(), description="how long and on what")
     optim: Optim = Field(Optim(), description="how weights are updated")
     profile: bool = Field(False, description="say how long the parts of a step take")
+
+    @classmethod
+    def beneath(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A branch takes the keys of its run."""
+        there = keys_beneath(values)
+        return {key: value for key, value in there.items() if key in cls.model_fields}
 
 
 def run(config: Config) -> Path:
@@ -130,6 +136,10 @@ def run(config: Config) -> Path:
         say(
             f"pretrain {config.method.name} on {len(items)} scans of {items['patient'].nunique()} patients"
         )
+        if branch:
+            over = keys_laid_over(branch, config.model_dump(mode="json"))
+            but = f", but for {over}" if over else ""
+            say(f"a branch of {config.start} from step {branch.step} on, with its keys{but}")
         if selection:
             say(selection.words(asked))
         if words := crops.smaller():

@@ -1,15 +1,20 @@
 """A run that goes on from the whole state of another: heads, optimiser and step, not the backbone alone.
 
 The run that it came from is only read. What a branch needs of it is copied into the branch's own folder
-before its first step, so that both can go on, be stopped and be resumed, one without the other.
+before its first step, so that both can go on, be stopped and be resumed, one without the other. Its keys
+are those of that run, but for those that are given.
 """
 
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from medssl.config import flat
 from medssl.errors import UserError
+from medssl.progress import say
 from medssl.training.checkpoint import model_folder, read_state, sha256
 from medssl.training.optim import Optim
 from medssl.training.run_folder import begun, read_config
@@ -20,6 +25,7 @@ SAME = ("method.", "optim.", "fit.ema", "fit.precision")
 # Of these, what is the branch's own: in any schedule, and in all but the one that goes on as it was.
 OWN = {"optim.final", "optim.clip"}
 LED = {"optim.schedule", "optim.warmup", "optim.cooldown", "optim.constant"}
+BESIDE = ("out", "start", "branch", "profile")  # keys that a branch does not take from its run
 
 
 @dataclass(frozen=True)
@@ -67,13 +73,39 @@ class Branch:
         }
 
 
+def keys_beneath(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the run that a branch comes from, on which `values`, as they are given and before
+    any check, are laid; {} where they ask for no branch, or of no run that is there."""
+    optim, start = values.get("optim"), values.get("start")
+    schedule = optim.get("schedule") if isinstance(optim, dict) else getattr(optim, "schedule", "")
+    try:
+        asked = TypeAdapter(bool).validate_python(values.get("branch", False))
+    except ValidationError:
+        asked = False  # the check that comes next names it
+    if not start or not (asked or schedule == "anneal"):
+        return {}
+    run, _ = _run_and_checkpoints(_source(Path(str(start)), Path(str(values.get("out", "run")))))
+    if not (run / "config.json").exists():
+        return {}  # told by `branch_of`; one that a study will make is not there yet
+    return {key: value for key, value in read_config(run).items() if key not in BESIDE}
+
+
+def keys_laid_over(branch: Branch, settings: dict) -> str:
+    """In which keys a branch is not as its run, as `key=value`; "" for none."""
+    there = flat(read_config(branch.run))
+    return ", ".join(
+        f"{key}={value}"
+        for key, value in flat(settings).items()
+        if there.get(key) != value and key not in BESIDE
+    )
+
+
 def branch_of(start: Path, out: Path, settings: dict) -> Branch:
     """The branch that a run in `out` with these settings is; `start` is a run or one of its checkpoints.
 
     Raises UserError where there is no checkpoint, or keys differ that must be the same.
     """
-    kept = Path(out) / ORIGIN
-    run, found = _run_and_checkpoints(kept if begun(out) and kept.is_dir() else Path(start))
+    run, found = _run_and_checkpoints(_source(start, out))
     there = read_config(run)
     if "method" not in there:
         cause = "is no pretraining run, whose state could be gone on with"
@@ -96,13 +128,36 @@ def branch_of(start: Path, out: Path, settings: dict) -> Branch:
         )  # fmt: skip
     groups = [g for g in state[1]["optimizer"]["param_groups"] if g["scale"]]
     share = max(g["lr"] / (there["optim"]["lr"] * g["scale"]) for g in groups)
-    if settings["optim"]["schedule"] == "anneal" and settings["optim"]["final"] >= share:
+    anneals = settings["optim"]["schedule"] == "anneal"
+    if anneals and there["optim"]["schedule"] == "cosine":
+        _tell_of_cosine(run, step, there["fit"]["steps"], share)
+    if anneals and settings["optim"]["final"] >= share:
         raise UserError(
             "CONFIG", "optim.final",
             f"found {settings['optim']['final']:g}, and the rate of {run} is {share:.3g} of lr already",
             "give less, or branch off a run with schedule=infinite",
         )  # fmt: skip
     return Branch(run, checkpoint, step, share)
+
+
+def _source(start: Path, out: Path) -> Path:
+    """What a branch in `out` begins from: `start`, or what it has kept of it."""
+    kept = Path(out) / ORIGIN
+    return kept if begun(out) and kept.is_dir() else Path(start)
+
+
+def _tell_of_cosine(run: Path, step: int, steps: int, share: float) -> None:
+    """An anneal is made to follow a constant rate. Raises UserError where a cosine has come to its end."""
+    if step >= steps:
+        raise UserError(
+            "CONFIG", run, f"has come to the end of its cosine schedule, at {share:.2g} of lr: no rate is "
+            "left to anneal", "branch off a run with optim.schedule=infinite or, for a second cosine that "
+            "warms up again, give branch=true optim.schedule=cosine",
+        )  # fmt: skip
+    say(
+        f"remark: {run} was on its way down a cosine, at {share:.2g} of lr in step {step}: an anneal from "
+        "there is not what it is after the constant rate of optim.schedule=infinite"
+    )
 
 
 def _run_and_checkpoints(start: Path) -> tuple[Path, list[Path]]:
@@ -129,5 +184,6 @@ def _refuse_other(run: Path, there: dict, now: dict) -> None:
         raise UserError(
             "CONFIG", ", ".join(different[:5]),
             f"a branch goes on with what {run} had: there {key}={a.get(key)}, now {b.get(key)}",
-            "give the same settings, or leave branch and schedule=anneal out: start= takes the backbone",
+            "leave out these keys, or the preset that sets them: a branch takes its run's; without branch "
+            "and schedule=anneal start= takes the backbone alone",
         )  # fmt: skip

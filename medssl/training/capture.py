@@ -21,13 +21,32 @@ SHOWN = 8
 KINDS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-class Start:
-    """All that a forward pass begins with. Buffers, such as queues, are copied: the pass changes them."""
+class Copies:
+    """A module's buffers, such as queues, copied before every pass, as the pass changes them; into memory
+    that is taken once, which for large ones is most of what a copy costs on a CPU."""
 
-    def __init__(self, module: nn.Module, step: int, batch: dict, fit, names: Sequence[str]):
+    def __init__(self):
+        self.copied: dict[str, Tensor] = {}
+
+    def of(self, module: nn.Module) -> dict[str, Tensor]:
+        """By name. Good until it is called again."""
+        now = dict(module.named_buffers())
+        old = {name: self.copied[name] for name in now if _alike(self.copied.get(name), now[name])}
+        if old:  # of all at once: a GPU is asked once, not for every batch norm
+            torch._foreach_copy_(list(old.values()), [now[name] for name in old])
+        self.copied = {n: old[n] if n in old else value.clone() for n, value in now.items()}
+        return self.copied
+
+
+class Start:
+    """All that a forward pass begins with; `copies` are those of the last one."""
+
+    def __init__(
+        self, module: nn.Module, step: int, batch: dict, fit, names: Sequence[str], copies: Copies
+    ):  # fmt: skip
         self.module, self.step, self.batch, self.fit = module, step, batch, fit
         self.names = names
-        self.buffers = {name: value.clone() for name, value in module.named_buffers()}
+        self.buffers = copies.of(module)
         self.random = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_initialized():
             self.random["cuda"] = torch.cuda.get_rng_state()
@@ -68,6 +87,10 @@ class Start:
             for name, tensors in (("batch", batch), ("weights", weights), ("random", self.random)):
                 write_tensors(temporary / f"{name}.safetensors", plain(tensors))
             (temporary / "about.json").write_text(json.dumps(about, indent=1))
+
+
+def _alike(a: Tensor | None, b: Tensor) -> bool:
+    return a is not None and (a.shape, a.dtype, a.device) == (b.shape, b.dtype, b.device)
 
 
 def replay(folder: Path, trainable: Trainable) -> StepOutput:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 from torch.nn.utils import get_total_norm
 
@@ -66,6 +66,11 @@ class Fit(Hardware):
         False,
         description="go on with another number of ranks than the run had; its log then says so",
     )
+
+    @model_validator(mode="after")
+    def _shared_out(self):
+        ranks.check_shares(self.batch_size, self.devices)  # before any of them is started
+        return self
 
 
 @dataclass
@@ -165,6 +170,7 @@ def _train(
     stream = speed.on_device(batches(first * fit.accumulate, fit.steps * fit.accumulate), fabric)
     before, seen = log.spent()
     began = time.monotonic() - before
+    copies = capture.Copies()
     latest: dict[str, float] = {}  # read by the line that shows progress
     left = range(first, fit.steps)
     for step in track(
@@ -175,7 +181,7 @@ def _train(
         logs = {}
         for _ in range(fit.accumulate):
             batch = next(stream)
-            start = capture.Start(trainable, step, batch, fit, names)
+            start = capture.Start(trainable, step, batch, fit, names, copies)
             with fabric.autocast():  # which Fabric itself enters for `forward` alone
                 out = model.training_step(batch, step)
             lap("forward")

@@ -46,10 +46,17 @@ def profiled(wanted: bool, folder: Path, hardware: Hardware, workers: int) -> It
     cuda = hardware.take().type == "cuda"
     with stopwatch.running(torch.cuda.synchronize if cuda else lambda: None) as watch:
         yield lambda batches: _noted(batches, watch, workers)
-        if watch.turns and ranks.rank() == 0:
-            rows = table(watch)
-            _write(folder / "profile.csv", rows)
-            _show(rows, len(_counted(watch)))
+        if ranks.rank():
+            return
+        if not watch.turns:
+            say(
+                "remark: profile=true has timed nothing, as the run had made all its steps before; the same "
+                f"keys time a short one with out={folder}-profile fit.steps=50 fit.every=50"
+            )
+            return
+        rows = table(watch)
+        _write(folder / "profile.csv", rows)
+        _show(rows, len(_counted(watch)))
 
 
 def read_by(

@@ -2,7 +2,7 @@
 
 import errno
 import json
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,7 +42,8 @@ def opened(folder: Path, config: dict, raised: Set[str] = frozenset()) -> Iterat
         if begun(folder):
             before, now = read_config(folder), flat(config)
             more = {key for key in raised if now[key] > flat(before).get(key, now[key])}
-            refuse_other(folder, before, config, FREE | more)
+            earlier = {"fit.steps": _earlier(folder, now)} if "fit.steps" in raised else {}
+            refuse_other(folder, before, config, FREE | more, earlier)
         if not begun(folder) or more:  # what was asked before, if anything, has come to nothing
             write_json(folder / "config.json", config, private=True)
         try:
@@ -78,6 +79,20 @@ def held(folder: Path) -> bool:
     return False
 
 
+def _earlier(folder: Path, asked: dict) -> str:
+    """How to have an earlier end of a pretraining that goes on: by a branch; "" of another run."""
+    steps = [int(p.name.removeprefix("step-")) for p in (folder / "checkpoints").glob("step-*")]
+    if "method.name" not in asked or not steps:
+        return ""
+    # Of the checkpoints that are kept the last one before the asked end; failing that, the first.
+    step = max((s for s in steps if s < asked["fit.steps"]), default=min(steps))
+    end = asked["fit.steps"] if asked["fit.steps"] > step else step + max(1, step // 10)
+    return (
+        f"a run is not shortened; to end it early, anneal a branch: start={folder}/checkpoints/"
+        f"step-{step:08d} optim.schedule=anneal fit.steps={end}, in another out="
+    )
+
+
 def finished(folder: Path) -> Path:
     """The folder, if training left a model there: a run that had ended makes none again."""
     if not (Path(folder) / "model").is_dir():
@@ -102,9 +117,11 @@ def read_config(folder: Path) -> dict:
         ) from error
 
 
-def refuse_other(folder: Path, old: dict, new: dict, free: Set[str] = FREE) -> None:
+def refuse_other(
+    folder: Path, old: dict, new: dict, free: Set[str] = FREE, fixes: Mapping[str, str] | None = None
+) -> None:  # fmt: skip
     """Raise UserError CONFIG where a folder's settings are not those that are asked for now, but for the
-    keys that are `free` to differ."""
+    keys that are `free` to differ. `fixes` say what to do where one key alone differs."""
     if old.keys() != new.keys():
         cause = "is the folder of a run of another verb, or of another version of medssl"
         raise UserError("CONFIG", folder, cause, "choose another out=")
@@ -112,9 +129,10 @@ def refuse_other(folder: Path, old: dict, new: dict, free: Set[str] = FREE) -> N
     different = sorted(k for k in set(a) | set(b) if a.get(k) != b.get(k) and k not in free)
     if different:
         k = different[0]
+        fix = (fixes or {}).get(k) if len(different) == 1 else ""
         raise UserError(
             "CONFIG", folder,
             f"belongs to a run with other settings: {', '.join(different[:5])} "
             f"(there {k}={a.get(k)}, now {k}={b.get(k)})",
-            "choose another out=, or give the same settings to resume",
+            fix or "choose another out=, or give the same settings to resume",
         )  # fmt: skip

@@ -83,3 +83,26 @@ def test_the_folder_of_a_single_scan_may_be_worked_in(folders):
     one = folders / "scans/a.nii"
     Manifest.from_rows(one, scan(one)).write(folders / "scans/m")
     check_out("prepare", SimpleNamespace(manifest=folders / "scans/m", out=folders / "scans/s"))
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "finetune", "study"])
+def test_a_run_is_not_written_among_other_files(folders, verb):
+    out = folders / "others"
+    given = SimpleNamespace(store=folders / "store", out=out)
+    check_out(verb, given)  # a new folder
+    out.mkdir()
+    (out / ".DS_Store").write_text("")
+    check_out(verb, given)  # an empty one
+    (out / "config.json").write_text('{"architectures": ["of something else"]}')
+    with pytest.raises(UserError, match=f"CONFIG out={out}: .*`medssl {verb}` .*empty folder"):
+        check_out(verb, given)
+    (out / "config.json").write_text(json.dumps({"store": "store"}))
+    check_out(verb, given)  # a run that was begun
+    (folders / "file").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        check_out(verb, SimpleNamespace(out=folders / "file"))
+
+
+def test_a_damaged_run_is_left_to_the_verb_that_reads_it(folders):
+    (folders / "run/config.json").write_text("")
+    check_out("pretrain", SimpleNamespace(store=folders / "store", out=folders / "run"))

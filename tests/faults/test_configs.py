@@ -108,6 +108,8 @@ CASES = {
     "E5-labelled": ("finetune segmentation labelled=-2", "labelled", "greater than or equal to 0"),
     # E5: what does not go together
     "E5-infinite": ("pretrain mae optim.schedule=infinite", "optim", "in steps"),
+    "E5-ranks": ("pretrain mae fit.batch_size=3 fit.devices=2", "fit.batch_size", "multiple of 2"),
+    "E5-ranks-tune": ("finetune segmentation fit.batch_size=3 fit.devices=2", "fit.batch_size", "2 ranks"),
     "E5-anneal": ("pretrain mae optim.schedule=anneal", "optim.schedule", "start=RUN"),
     "E5-branch": ("pretrain mae branch=true", "branch=true", "start=RUN"),
     "E5-anneal-tune": ("finetune segmentation optim.schedule=anneal", "optim.schedule", "branch"),

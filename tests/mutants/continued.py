@@ -3,6 +3,7 @@
 TESTS = [
     "tests/training/test_schedule.py",
     "tests/training/test_branch.py",
+    "tests/training/test_average.py",
     "tests/methods/test_self_distillation.py",
     "tests/test_stopwatch.py",
     "tests/training/test_profile.py",
@@ -16,6 +17,10 @@ MUTANTS = [
     ("medssl/training/branch.py", "share = max(g[\"lr\"] / (", "share = max(1 / ("),
     ("medssl/training/branch.py", "if begun(out) and kept.is_dir() else", "if False else"),
     ("medssl/training/branch.py", "if begun(out) or kept == self.run:", "if True:"),
+    ("medssl/training/branch.py", "if step >= steps:", "if step > steps:"),
+    ("medssl/training/branch.py", ".items() if key not in BESIDE}", ".items()}"),
+    ("medssl/training/average.py", "(10 + n)", "(11 + n)"),
+    ("medssl/training/average.py", "self.tensors[name] = kept", "pass"),
     ("medssl/training/branch.py", 'SAME = ("method.", "optim.",', 'SAME = ("optim.",'),
     ("medssl/methods/self_distillation.py", "self.teacher.eval()\n        return self", "return self"),
     ("medssl/methods/self_distillation.py", ".square().sum(-1).mean()", ".square().mean()"),

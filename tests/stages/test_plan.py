@@ -69,7 +69,7 @@ def test_plan_before_a_command_says_what_it_costs_and_runs_nothing(segmented, tm
 @pytest.mark.slow
 def test_of_a_branch_its_own_steps_are_planned(segmented, tmp_path):
     given = dict(**VOCO, store=segmented / "store", out=tmp_path / "low", fit={**FIT, "steps": 9})
-    branch = dict(start=segmented / "voco", optim={"schedule": "anneal"})
+    branch = dict(start=segmented / "voco", branch=True)
     before = files(segmented / "voco")
     found = plan.forecast("pretrain", "voco_small", **given, **branch)
     assert (found.parts["steps"], found.parts["checkpoints"]) == (3, 1)

@@ -50,7 +50,7 @@ def test_mae_in_3d_on_slices_and_resumed_on_the_same_folder(cohort):
             call("pretrain", preset, **{**options, "fit": {**FIT, "steps": 7}})
 
 
-def test_an_infinite_run_goes_on_and_is_annealed_apart(cohort, tmp_path):
+def test_an_infinite_run_goes_on_and_is_annealed_apart(cohort, tmp_path, capsys):
     vit = {"patch": [4, 4, 4], "width": 24, "depth": 1, "heads": 2}
     method = {"size": [16, 16, 16], "decoder_width": 24, "decoder_heads": 2}
     options = dict(store=cohort / "out/store", backbone=vit, method=method)
@@ -64,10 +64,10 @@ def test_an_infinite_run_goes_on_and_is_annealed_apart(cohort, tmp_path):
     assert asked["fit"]["steps"] == 6 and read_card(tmp_path / "cut")["steps"] == 6
 
     before = sha256(tmp_path / "cut/checkpoints/step-00000006/trainer.pt")
-    anneal = dict(
-        start=tmp_path / "cut", fit={**FIT, "steps": 9}, optim={**optim, "schedule": "anneal"}
-    )
-    call("pretrain", "mae_small", **options, **anneal, out=tmp_path / "annealed")
+    anneal = dict(start=tmp_path / "cut", fit={"steps": 9}, optim={"schedule": "anneal"})
+    call("pretrain", **anneal, out=tmp_path / "annealed")  # all else is as the run had it
+    over = "its keys, but for fit.steps=9, optim.schedule=anneal\n"
+    assert f"a branch of {tmp_path / 'cut'} from step 6 on, with {over}" in capsys.readouterr().err
     assert sha256(tmp_path / "cut/checkpoints/step-00000006/trainer.pt") == before
     card = read_card(tmp_path / "annealed")
     assert card["steps"] == 9 and card["parent"]["steps"] == 6
@@ -75,9 +75,8 @@ def test_an_infinite_run_goes_on_and_is_annealed_apart(cohort, tmp_path):
     assert card["parent"]["weights_sha256"] == state
     rows = [json.loads(r) for r in (tmp_path / "annealed/metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in rows if "loss" in r] == [7, 8, 9]
-    with pytest.raises(UserError, match="method.mask_ratio"):
-        call("pretrain", "mae_small", **{**options, "method": {**method, "mask_ratio": 0.5}}, **anneal,
-             out=tmp_path / "no")  # fmt: skip
+    with pytest.raises(UserError, match="method.mask_ratio.*now 0.5"):
+        call("pretrain", **anneal, method={"mask_ratio": 0.5}, out=tmp_path / "no")
 
 
 def test_self_distillation_starts_from_one_run_and_learns_from_another(cohort, tmp_path):

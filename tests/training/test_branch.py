@@ -5,7 +5,7 @@ import torch
 
 from medssl.data.files import write_json
 from medssl.errors import UserError
-from medssl.training.branch import ORIGIN, branch_of
+from medssl.training.branch import ORIGIN, branch_of, keys_beneath, keys_laid_over
 from medssl.training.checkpoint import sha256
 from medssl.training.log import read_jsonl
 from medssl.training.loop import Fit, fit
@@ -177,3 +177,57 @@ def test_a_run_without_a_state_or_of_another_kind_is_refused(tmp_path):
         branch_of(
             tmp_path / "low", tmp_path / "new", settings(40, {**INFINITE, "schedule": "anneal"})
         )
+
+
+def test_a_cosine_that_has_ended_leaves_nothing_to_anneal(tmp_path, capsys):
+    cosine, main = {"lr": 0.2, "warmup": 0.2}, tmp_path / "main"
+    train(main, 20, cosine)
+    asked = settings(30, {**cosine, "schedule": "anneal"})
+    with pytest.raises(UserError, match="end of its cosine schedule, at 0.0.* of lr") as error:
+        branch_of(main, tmp_path / "new", asked)
+    assert "branch=true optim.schedule=cosine" in error.value.fix
+    assert "cosine" not in capsys.readouterr().err
+    found = branch_of(main / "checkpoints/step-00000015", tmp_path / "new", asked)
+    assert found.step == 15 and 0.2 < found.share < 0.5
+    assert f"remark: {main} was on its way down a cosine" in capsys.readouterr().err
+    branch_of(main, tmp_path / "new", settings(30, cosine))  # which warms up again
+    assert "cosine" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"optim": {"schedule": "anneal"}},
+        {"optim": Optim(schedule="anneal")},
+        {"branch": "true"},
+        {"branch": True, "optim": {"schedule": "cosine"}},
+    ],
+)
+@pytest.mark.parametrize("start", ["main", "main/checkpoints/step-00000005"])
+def test_a_branch_takes_the_keys_of_its_run(tmp_path, values, start):
+    asked = settings(5, INFINITE, out="main", start="other", augment={"noise": 0.5})
+    (tmp_path / "main").mkdir()
+    write_json(tmp_path / "main/config.json", asked)
+    found = keys_beneath({**values, "start": tmp_path / start})
+    assert found == {key: asked[key] for key in ("fit", "optim", "method", "augment")}
+    assert keys_beneath(values) == {}
+    assert keys_beneath({**values, "start": tmp_path / "gone"}) == {}  # told when it is read
+
+
+@pytest.mark.parametrize("values", [{}, {"branch": "false"}, {"branch": "perhaps"}, {"optim": "x"}])
+def test_what_is_no_branch_takes_no_keys(tmp_path, values):
+    write_json(tmp_path / "config.json", settings(5, INFINITE))
+    assert keys_beneath({**values, "start": str(tmp_path)}) == {}
+
+
+def test_a_branch_that_has_begun_keeps_the_keys_that_it_took(tmp_path):
+    main, out, optim = tmp_path / "main", tmp_path / "new", {**INFINITE, "schedule": "anneal"}
+    train(main, 10, INFINITE)
+    train(out, 15, optim, main)
+    write_json(main / "config.json", settings(40, INFINITE))  # it has gone on since
+    values = {"start": str(main), "out": str(out), "optim": {"schedule": "anneal"}}
+    assert keys_beneath(values)["fit"]["steps"] == 10
+    assert keys_beneath({**values, "out": str(tmp_path / "other")})["fit"]["steps"] == 40
+    asked = settings(15, optim, out="new")
+    over = keys_laid_over(branch_of(main, out, asked), asked)
+    assert over == "fit.steps=15, optim.schedule=anneal"

@@ -7,7 +7,7 @@ from torch import nn
 
 from medssl.errors import UserError
 from medssl.trainable import StepOutput
-from medssl.training.capture import replay
+from medssl.training.capture import Copies, replay
 from medssl.training.loop import Fit, fit
 from medssl.training.optim import Optim
 from tests.faults.conftest import MESSAGE
@@ -90,3 +90,20 @@ def test_another_network_or_folder_is_told(tmp_path):
         replay(tmp_path / "capture/step-00000007", Line())
     with pytest.raises(UserError, match="CAPTURE .*holds no step"):
         replay(tmp_path, Queued(7, True))
+
+
+def test_buffers_are_copied_into_the_same_memory_and_as_they_are_now():
+    module, copies = Queued(0, False), Copies()
+    first = copies.of(module)["queue"]
+    assert first.data_ptr() != module.queue.data_ptr()
+    module.queue += 1
+    assert (first == 0).all()
+    module.register_buffer("counted", torch.tensor(3))
+    second = copies.of(module)
+    assert second["queue"] is first and (first == 1).all() and second["counted"] == 3
+    module.queue = torch.ones(5, dtype=torch.float64)  # another one under its name
+    del module.counted
+    third = copies.of(module)
+    assert third.keys() == {"queue"} and torch.equal(third["queue"], module.queue)
+    module.queue += 1
+    assert (third["queue"] == 1).all()

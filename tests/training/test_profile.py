@@ -62,6 +62,16 @@ def test_off_there_is_nothing_and_the_figures_of_the_run_are_the_same(tmp_path):
     assert logs[0] == logs[1] and stopwatch._now is None
 
 
+def test_a_run_that_had_ended_is_told_how_to_be_timed(tmp_path, capsys):
+    rows = rows_of(tmp_path / "run")
+    assert "timed nothing" not in capsys.readouterr().err
+    assert rows_of(tmp_path / "run") == rows  # those of before stay
+    said = capsys.readouterr().err
+    assert "timed nothing" in said and f"out={tmp_path}/run-profile fit.steps=50" in said
+    rows_of(tmp_path / "run", wanted=False)
+    assert "timed nothing" not in capsys.readouterr().err
+
+
 def test_a_gpu_is_waited_for(tmp_path, monkeypatch):
     waited = []
     monkeypatch.setattr(Hardware, "take", lambda self: torch.device("cuda"))

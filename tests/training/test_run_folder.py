@@ -35,6 +35,37 @@ def test_a_key_may_be_raised_and_then_stands_in_the_folder(tmp_path):
     assert steps(8)["steps"] == 8
 
 
+@pytest.mark.parametrize(
+    ("steps", "branch"), [(18, ("15", 18)), (20, ("15", 20)), (15, ("10", 15)), (7, ("10", 11))]
+)
+def test_who_wants_an_earlier_end_is_told_of_a_branch(tmp_path, steps, branch):
+    def opened(n, raised=frozenset({"fit.steps"}), **more):
+        config = {"fit": {"steps": n}, "method": {"name": "mae"}, **more}
+        with run_folder.opened(tmp_path, config, raised):
+            for step in (10, 15, 20):
+                (tmp_path / f"checkpoints/step-{step:08d}").mkdir(parents=True, exist_ok=True)
+
+    opened(30)
+    with pytest.raises(UserError, match="there fit.steps=30, now") as error:
+        opened(steps)
+    start, end = branch
+    assert (
+        f"checkpoints/step-000000{start} optim.schedule=anneal fit.steps={end}," in error.value.fix
+    )
+    with pytest.raises(UserError, match="choose another out="):
+        opened(steps, frozenset())  # of a schedule that knows its end
+
+
+def test_a_fine_tuning_is_not_told_to_branch(tmp_path):
+    with run_folder.opened(tmp_path, {"fit": {"steps": 9}, "task": {"name": "a"}}, {"fit.steps"}):
+        (tmp_path / "checkpoints/step-00000005").mkdir(parents=True)
+    with (
+        pytest.raises(UserError, match="choose another out="),
+        run_folder.opened(tmp_path, {"fit": {"steps": 7}, "task": {"name": "a"}}, {"fit.steps"}),
+    ):
+        pass
+
+
 def test_a_folder_of_an_attempt_that_failed_takes_another_config(tmp_path):
     with (
         pytest.raises(RuntimeError),
