@@ -1,4 +1,4 @@
-"""What the README shows must run as it stands."""
+"""What the README and the pages of docs/ show must run as it stands."""
 
 import re
 import shlex
@@ -11,8 +11,10 @@ from medssl.cli import VERBS, execute
 from medssl.training.log import read_jsonl
 from tests.data.test_store import make
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^(medssl .*?)(?:\s+#.*)?$", README, re.MULTILINE)
+TOP = Path(__file__).parents[1]
+PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+SHOWN = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+COMMANDS = re.findall(r"^(medssl .*?)(?:\s+#.*)?$", SHOWN, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -23,10 +25,21 @@ def test_every_command_is_understood(command):
     config.load(stage.Config, verb, words)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    links = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    for link in links:
+        path, _, anchor = link.partition("#")
+        to = page if not path else (page.parent / path).resolve()
+        assert to.is_file(), link
+        heads = (
+            re.findall(r"^#+ (.*)$", to.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+        )
+        assert not anchor or anchor in {h.lower().replace(" ", "-") for h in heads}, link
+
+
 def test_a_method_of_one_s_own_trains_as_shown(tmp_path, monkeypatch):
-    code = next(
-        c for c in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "nn.Module" in c
-    )
+    code = next(c for c in re.findall(r"```python\n(.*?)```", SHOWN, re.DOTALL) if "nn.Module" in c)
     (tmp_path / "my_module.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
