@@ -68,6 +68,7 @@ def files(folder: Path) -> dict:
     return {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.usefixtures("at_hand")
 def test_plan_before_a_command_says_what_it_costs_and_runs_nothing(segmented, tmp_path):
     out, told = tmp_path / "run", tmp_path / "plan.json"
     result = medssl(
@@ -165,10 +166,10 @@ def two_at_a_time(monkeypatch):
     monkeypatch.setattr(scans, "MANY", 2)
 
 
-@pytest.mark.usefixtures("at_hand")
 def test_predict_is_tried_on_the_smallest_and_the_largest_scan(
     cohort, segmented, tmp_path, two_at_a_time
 ):
+    """By a new process, as outside the tests: the others fork theirs."""
     given = dict(run=segmented / "tuned", scans=cohort / "images", modality="MR")
     found = plan.forecast("predict", **given, out=tmp_path / "new")
     assert "2 of 10 scans predicted" in str(found) and not (tmp_path / "new").exists()
