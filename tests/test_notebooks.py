@@ -23,21 +23,20 @@ def _offline(event, arguments):
 
 sys.addaudithook(_offline)
 """
-SLOW = ("04", "05")
+SLOW = ("03", "04", "05", "06")
+SHORT = ("03", "06")  # which a few steps of training make quick
 MOST_LINES = 20  # that one cell prints
-
-
-def with_marks(path):
-    return pytest.param(path, marks=pytest.mark.slow if path.name[:2] in SLOW else (), id=path.stem)
 
 
 def code(notebook) -> list:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def run(path, folder, scans=None):
-    """The outputs of its cells; `scans` as a user would set SCANS."""
+def run(path, folder, scans=None, steps=0):
+    """The outputs of its cells; `scans` as a user would set SCANS; trainings of so many steps, if any."""
     notebook = nbformat.read(path, 4)
+    for cell in code(notebook) if steps else ():
+        cell.source = re.sub(r'"(steps|every)": \d+', rf'"\1": {steps}', cell.source)
     if scans:
         setup = code(notebook)[0]
         setup.source = setup.source.replace("SCANS = None", f"SCANS = {str(scans)!r}")
@@ -55,9 +54,16 @@ def pictures(outputs) -> int:
     )
 
 
-@pytest.mark.parametrize("path", [with_marks(path) for path in listed()])
-def test_runs_alone_and_shows_pictures(path, tmp_path):
-    outputs = run(path, tmp_path)
+@pytest.mark.parametrize(
+    "path, steps",
+    [
+        pytest.param(path, 0, marks=pytest.mark.slow if path.name[:2] in SLOW else (), id=path.stem)
+        for path in listed()
+    ]
+    + [pytest.param(*listed(start), 4, id=f"{start}, 4 steps") for start in SHORT],
+)
+def test_runs_alone_and_shows_pictures(path, steps, tmp_path):
+    outputs = run(path, tmp_path, steps=steps)
     assert pictures(outputs) >= 1
     for output in (o for of_cell in outputs for o in of_cell):
         assert output.output_type != "error"

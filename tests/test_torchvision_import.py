@@ -1,4 +1,4 @@
-"""Each case needs an interpreter of its own: an import happens once in a process."""
+"""Each case needs a process of its own, in which torchvision has not been imported."""
 
 import subprocess
 import sys
@@ -15,6 +15,35 @@ def succeeds(code: str) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+FORKS = """
+import os, sys, traceback, torch
+for line in sys.stdin:
+    if not (child := os.fork()):
+        try:
+            exec(eval(line), {})
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def succeeds_beside_torch():
+    """Tries each code in a fork of a process that has imported torch, and nothing else."""
+    command = [sys.executable, "-c", FORKS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+
+        def tried(code: str) -> None:
+            print(repr(code), file=one.stdin, flush=True)
+            assert one.stdout.readline() == "0\n", code
+
+        yield tried
+        one.stdin.close()
+
+
 def test_timm_and_torchvision_import_after_medssl():
     succeeds("import medssl, timm, torchvision.ops, torchvision.transforms.v2")
 
@@ -25,8 +54,8 @@ def test_it_costs_nothing_until_torchvision_is_imported():
     )
 
 
-def test_installing_twice_or_late_leaves_one_finder():
-    succeeds(
+def test_installing_twice_or_late_leaves_one_finder(succeeds_beside_torch):
+    succeeds_beside_torch(
         "import sys, medssl\n"
         "from medssl import torchvision_import as t\n"
         "finders = lambda: [f for f in sys.meta_path if type(f).__module__ == t.__name__]\n"
@@ -37,9 +66,9 @@ def test_installing_twice_or_late_leaves_one_finder():
     )
 
 
-def test_no_other_finder_is_skipped():
+def test_no_other_finder_is_skipped(succeeds_beside_torch):
     """An editable install brings a finder of its own, which may come right behind."""
-    succeeds(
+    succeeds_beside_torch(
         "import sys, medssl\n"
         "asked = []\n"
         "class Other:\n"
@@ -62,12 +91,14 @@ def test_an_absent_torchvision_is_still_reported_as_absent():
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_operators_are_declared_only_where_the_binary_did_not_bring_them(broken):
+def test_operators_are_declared_only_where_the_binary_did_not_bring_them(
+    succeeds_beside_torch, broken
+):
     """A binary that loads declares nms itself; a second declaration of it would raise."""
     loads = "raise OSError('linked against another torch')"
     if not broken:
         loads = "kept.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')"
-    succeeds(
+    succeeds_beside_torch(
         "import pathlib, tempfile, torch\n"
         "from medssl import torchvision_import as t\n"
         "kept = torch.library.Library('torchvision', 'DEF')\n"

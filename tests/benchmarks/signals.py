@@ -18,12 +18,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from medssl import cli
 from medssl.stages import pretrain  # noqa: F401  imported here once, and not in every child
 from medssl.training.checkpoint import load_state
 from tests.data.test_store import make as make_store
 from tests.stages.test_resume import METHODS
-from tests.training.killing import begun, digest, forked, warm
+from tests.training.killing import begun, command, digest, forked, warm
 
 SIGNALS = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}
 STEPS, LIMIT = 12, 30.0  # seconds within which a run has to be gone
@@ -57,20 +56,12 @@ class Commands:
         self.known = digest(folder / "whole")
 
     def command(self, out: str, workers: int) -> None:
-        """In this process, whose words go to a file."""
-        os.setpgid(0, 0)
-        # A shell has its background jobs ignore it, and what is ignored stays ignored.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        said = os.open(self.folder / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(said, 2)
-        os.dup2(said, 1)
-        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")  # in place of pytest's
-        sys.argv = [
-            "medssl", "pretrain", *METHODS["mae"], f"store={self.folder / 'store'}",
+        """In this process."""
+        command(
+            self.folder / "said", "pretrain", *METHODS["mae"], f"store={self.folder / 'store'}",
             f"out={self.folder / out}", f"fit.steps={STEPS}", "fit.every=4", "fit.batch_size=2",
             f"fit.workers={workers}", "fit.threads=1",
-        ]  # fmt: skip
-        cli.main()
+        )  # fmt: skip
 
     def tell(self, sent: signal.Signals, workers: int, draw: random.Random) -> Told:
         out = self.folder / "told"

@@ -70,12 +70,15 @@ def test_a_step_in_half_precision_gives_a_loss_in_full(name):
     assert loss.isfinite() and loss.dtype == torch.float32
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize(
+    "ndim, steps", [(2, 20), (3, 4), pytest.param(3, 20, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", METHODS)
-def test_loss_falls_gradients_arrive_and_the_state_is_whole(name, ndim, tmp_path):
+def test_loss_falls_gradients_arrive_and_the_state_is_whole(name, ndim, steps, tmp_path):
     given = batch(make(name, ndim))
-    found = trial(lambda: make(name, ndim), lambda a, b: iter([given] * (b - a)), tmp_path)
-    assert found.passed, found
+    found = trial(lambda: make(name, ndim), lambda a, b: iter([given] * (b - a)), tmp_path, steps)
+    whole = found.round_trips and found.resumes and not found.without_gradient
+    assert whole if steps < 20 else found.passed, found  # in so few steps no loss need fall
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

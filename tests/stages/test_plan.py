@@ -1,7 +1,9 @@
 """Plans are compared with what then happens in tests/benchmarks/test_bench_plan.py."""
 
 import json
+import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,13 +15,14 @@ from medssl.data.manifest import Manifest
 from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.stages import asked, plan
-from medssl.stages.plan import scans, stores, training
+from medssl.stages.plan import rehearsal, scans, stores, training
 from medssl.stages.plan.answer import Figure
 from medssl.stages.plan.rehearsal import Loop, NoMemory, Rehearsal, rehearse
 from medssl.stages.plan.training import _Timed
 from medssl.training.checkpoint import sha256
 from medssl.training.loop import Fit
 from tests.stages.conftest import FIT, TINY
+from tests.training.killing import begun, warm
 
 VOCO = {"backbone": TINY, "method": {"size": [8, 8, 8], "width": 16}}
 TUNE = {"task": {"size": [16, 16, 16], "width": 4}, "classes": {1: "ball"}}
@@ -34,6 +37,29 @@ def scratch(tmp_path_factory, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
+@pytest.fixture
+def at_hand(monkeypatch):
+    """Rehearsals in forks of this process, which has imported everything: they begin at once."""
+
+    def carried_out(request, said, several):
+        asked, asking = os.pipe()
+        child = begun(perform, asked, said)
+        os.close(asked)
+        with os.fdopen(asking, "w") as stream:
+            print(json.dumps(request), file=stream, flush=True)
+            _, status = os.waitpid(child, 0)
+        return 0, os.waitstatus_to_exitcode(status)
+
+    def perform(asked, said):
+        os.dup2(asked, 0)
+        os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 2)
+        sys.stdin, sys.stderr = os.fdopen(0), os.fdopen(2, "w")
+        rehearsal.perform()
+
+    warm()
+    monkeypatch.setattr(rehearsal, "_carried_out", carried_out)
+
+
 def medssl(*words):
     return CliRunner().invoke(cli.app, [str(word) for word in words])
 
@@ -42,6 +68,7 @@ def files(folder: Path) -> dict:
     return {p.relative_to(folder): sha256(p) for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.usefixtures("at_hand")
 def test_plan_before_a_command_says_what_it_costs_and_runs_nothing(segmented, tmp_path):
     out, told = tmp_path / "run", tmp_path / "plan.json"
     result = medssl(
@@ -67,6 +94,7 @@ def test_plan_before_a_command_says_what_it_costs_and_runs_nothing(segmented, tm
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("at_hand")
 def test_of_a_branch_its_own_steps_are_planned(segmented, tmp_path):
     given = dict(**VOCO, store=segmented / "store", out=tmp_path / "low", fit={**FIT, "steps": 9})
     branch = dict(start=segmented / "voco", branch=True)
@@ -77,6 +105,7 @@ def test_of_a_branch_its_own_steps_are_planned(segmented, tmp_path):
     assert files(segmented / "voco") == before
 
 
+@pytest.mark.usefixtures("at_hand")
 def test_of_a_run_that_was_cut_off_the_rest_is_planned_and_it_is_left_as_it_is(segmented, tmp_path):
     run = tmp_path / "voco"
     shutil.copytree(segmented / "voco", run)
@@ -91,6 +120,7 @@ def test_of_a_run_that_was_cut_off_the_rest_is_planned_and_it_is_left_as_it_is(s
     assert error.value.where == str(run) and files(run) == before
 
 
+@pytest.mark.usefixtures("at_hand")
 def test_a_part_of_the_validation_is_timed_and_all_of_it_counted(segmented, tmp_path, monkeypatch):
     seen = []
 
@@ -114,6 +144,7 @@ def test_a_part_of_the_validation_is_timed_and_all_of_it_counted(segmented, tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("at_hand")
 def test_prepare_goes_on_where_it_was_cut_off(cohort, tmp_path):
     given = dict(manifest=cohort / "out/m", recipe={"spacing": [1.2, 1.2, 1.2]})
     store = tmp_path / "store"
@@ -138,6 +169,7 @@ def two_at_a_time(monkeypatch):
 def test_predict_is_tried_on_the_smallest_and_the_largest_scan(
     cohort, segmented, tmp_path, two_at_a_time
 ):
+    """By a new process, as outside the tests: the others fork theirs."""
     given = dict(run=segmented / "tuned", scans=cohort / "images", modality="MR")
     found = plan.forecast("predict", **given, out=tmp_path / "new")
     assert "2 of 10 scans predicted" in str(found) and not (tmp_path / "new").exists()
@@ -148,12 +180,14 @@ def test_predict_is_tried_on_the_smallest_and_the_largest_scan(
         plan.forecast("predict", **given, out=tmp_path / "done")
 
 
+@pytest.mark.usefixtures("at_hand")
 def test_evaluate_is_tried_on_some_scans_of_the_split(segmented, two_at_a_time):
     before = files(segmented / "tuned")
     found = plan.forecast("evaluate", run=segmented / "tuned", split="train", allow_overlap=True)
     assert "2 of 6 scans scored" in str(found) and files(segmented / "tuned") == before
 
 
+@pytest.mark.usefixtures("at_hand")
 def test_reduce_and_probe_are_tried_on_a_part_of_the_store(segmented, tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "FEW", 2)
     monkeypatch.setattr(stores, "READ", 1)
@@ -303,6 +337,7 @@ def test_what_cannot_be_planned_is_told_as_the_command_itself_would(words, told)
     assert result.exit_code == 2 and told in result.output and "Fix: " in result.output
 
 
+@pytest.mark.usefixtures("at_hand")
 def test_the_stage_s_own_errors_name_the_folders_that_were_given(cohort, tmp_path):
     store = tmp_path / "nothing"
     with pytest.raises(UserError, match="STORE .*nothing: holds no readable") as error:

@@ -1,18 +1,19 @@
 """Killed at any moment, resumed to the same bits."""
 
+import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
+from medssl.stages import pretrain  # noqa: F401  imported here once, and not in every child
 from medssl.training.checkpoint import sha256
 from tests.data.test_store import make
+from tests.training.killing import begun, command, warm
 
-STEPS = 40
+STEPS = 24
 METHODS = {
     "voco": [
         "voco_small", "method.size=8,8,8", "method.width=16", "backbone.channels=4,8",
@@ -25,18 +26,16 @@ METHODS = {
 
 
 def start(words, folder, out, workers):
-    return subprocess.Popen(
-        [
-            sys.executable, "-m", "medssl", "pretrain", *words, f"store={folder / 'store'}", f"out={out}",
-            f"fit.steps={STEPS}", "fit.every=5", "fit.batch_size=2", f"fit.workers={workers}",
-        ],
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+    """The child that does it."""
+    return begun(
+        command, folder / "said", "pretrain", *words, f"store={folder / 'store'}", f"out={out}",
+        f"fit.steps={STEPS}", "fit.every=5", "fit.batch_size=2", f"fit.workers={workers}",
     )  # fmt: skip
 
 
-def finish(process):
-    _, error = process.communicate(timeout=500)
-    assert process.returncode == 0, error.decode()[-2000:]
+def finish(child, folder):
+    _, status = os.waitpid(child, 0)
+    assert status == 0, (folder / "said").read_text()[-2000:]
 
 
 def lines(path):
@@ -46,20 +45,22 @@ def lines(path):
 @pytest.mark.parametrize("method, workers", [("voco", 0), ("mae", 2)])
 def test_killed_at_a_random_step_and_resumed(tmp_path, method, workers):
     make(tmp_path / "store", [(20, 24, 20), (18, 22, 26), (24, 16, 20)])
+    warm()
     words = METHODS[method]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    finish(start(words, tmp_path, whole, 0))
+    finish(start(words, tmp_path, whole, 0), tmp_path)
     killed_at = []
     for _ in range(2):
         at = random.Random(len(killed_at) + len(method)).randrange(3, STEPS - 12)
-        process = start(words, tmp_path, cut, workers)
-        while lines(cut / "metrics.jsonl") < at and process.poll() is None:
+        child = start(words, tmp_path, cut, workers)
+        while lines(cut / "metrics.jsonl") < at:
+            assert os.waitpid(child, os.WNOHANG) == (0, 0), (tmp_path / "said").read_text()[-2000:]
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
         killed_at.append(lines(cut / "metrics.jsonl"))
     assert not (cut / "checkpoints" / f"step-{STEPS:08d}").exists()
-    finish(start(words, tmp_path, cut, workers))
+    finish(start(words, tmp_path, cut, workers), tmp_path)
     for file in (
         "model/weights.safetensors",
         f"checkpoints/step-{STEPS:08d}/weights.safetensors",

@@ -1,10 +1,9 @@
 """The study: arms, paired fine-tunings, choices on validation scans, resuming, and many at once."""
 
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pandas as pd
@@ -16,6 +15,7 @@ from medssl.stages import call, study
 from medssl.training.checkpoint import read_card
 from medssl.training.registry import find, read
 from tests.stages.conftest import TINY
+from tests.training.killing import begun, command, forked, warm
 
 FIT = {"steps": 3, "every": 3, "batch_size": 2}
 KEYS = {
@@ -123,25 +123,43 @@ def test_weights_and_states_of_what_was_scored_are_not_kept(done):
     assert not list(done.glob("finetune/*/*/checkpoints"))
 
 
+def without(done, out, *arms):
+    """A copy of a study in which nothing has been done for these arms, nor told of any."""
+    shutil.copytree(done, out)
+    for arm in arms:
+        shutil.rmtree(out / "pretrain" / arm)
+        shutil.rmtree(out / "finetune" / arm)
+    for path in out.iterdir():
+        if path.is_file() and path.name != "config.json":
+            path.unlink()
+
+
 def test_killed_anywhere_and_started_again_it_ends_in_the_same_tables(keys, done, tmp_path):
-    out, asked = tmp_path / "study", tmp_path / "asked.yaml"
+    out, asked, said = tmp_path / "study", tmp_path / "asked.yaml", tmp_path / "said"
     config = of(study.Config, "study", "", {**keys, "out": out})
     asked.write_text(json.dumps(config.model_dump(mode="json")))
-    command = [sys.executable, "-m", "medssl", "study", str(asked)]
-    marks = ("pretrain/*/checkpoints", "finetune/*/*/trained.json", "finetune/*/*/scored.json")
+    without(done, out, "mae")
+    warm()
+    marks = (
+        "pretrain/mae/checkpoints",
+        "finetune/mae/*/trained.json",
+        "finetune/mae/*/scored.json",
+    )
     for mark in marks:  # while pretraining, on trial, and while scoring
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not list(out.glob(mark)):
+        child = begun(command, said, "study", str(asked))
+        while not list(out.glob(mark)):
+            assert os.waitpid(child, os.WNOHANG) == (0, 0), said.read_text()[-2000:]
             time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, mark
-    subprocess.run(command, check=True, capture_output=True)
+        os.kill(child, signal.SIGKILL)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL, mark
+    assert forked(command, said, "study", str(asked)) == 0, said.read_text()[-2000:]
     for name in TABLES:
         assert (out / f"{name}.csv").read_bytes() == (done / f"{name}.csv").read_bytes(), name
 
 
 def test_two_processes_share_the_work(keys, done, tmp_path):
     out = tmp_path / "study"
+    without(done, out, "voco", "mae")
     call("study", **keys, out=out, jobs=2)
     for name in TABLES:
         assert (out / f"{name}.csv").read_bytes() == (done / f"{name}.csv").read_bytes(), name
@@ -159,21 +177,21 @@ def test_what_was_not_kept_is_not_taken_for_damage(done):
     assert len(cells) == 12 and {read(cell).state for cell in cells} == {"finished"}
 
 
-@pytest.mark.parametrize(
-    "name", ["trained.json", "evaluation/cases.parquet", "evaluation/metrics.json"]
-)
-def test_a_damaged_file_is_named_and_its_fine_tuning_done_again(keys, done, tmp_path, name):
+def test_a_damaged_file_is_named_and_its_fine_tuning_done_again(keys, done, tmp_path):
     out = tmp_path / "study"
     shutil.copytree(done, out)
-    whole = (out / "table.csv").read_bytes()
     cell = next(path.parent for path in sorted(out.glob("finetune/voco/*/scored.json")))
-    (cell / name).write_bytes((cell / name).read_bytes()[:10])
-    with pytest.raises(UserError, match=f"{name}: cannot be read") as error:
-        call("study", **keys, out=out)
-    assert f"delete the folder {cell}" in error.value.fix
+    for name in ("trained.json", "evaluation/cases.parquet", "evaluation/metrics.json"):
+        whole = (cell / name).read_bytes()
+        (cell / name).write_bytes(whole[:10])
+        with pytest.raises(UserError, match=f"{name}: cannot be read") as error:
+            call("study", **keys, out=out)
+        assert f"delete the folder {cell}" in error.value.fix
+        (cell / name).write_bytes(whole)
     shutil.rmtree(cell)
+    (out / "table.csv").unlink()
     call("study", **keys, out=out)
-    assert (out / "table.csv").read_bytes() == whole
+    assert (out / "table.csv").read_bytes() == (done / "table.csv").read_bytes()
 
 
 def test_arms_of_a_preset_may_stay_out(keys, tmp_path):

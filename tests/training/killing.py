@@ -10,6 +10,7 @@ import io
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,21 @@ def begun(function: Callable, *args) -> int:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def command(said: Path, *words: str) -> None:
+    """What `medssl WORDS` does, in this process and a group of its own; what it says goes to a file."""
+    from medssl import cli
+
+    os.setpgid(0, 0)
+    # A shell has its background jobs ignore it, and what is ignored stays ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 2)
+    os.dup2(file, 1)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")  # in place of pytest's
+    sys.argv = ["medssl", *words]
+    cli.main()
 
 
 class Killer:
