@@ -145,8 +145,8 @@ def test_what_is_there_is_never_written_over(file, tmp_path):
         ("w.pth", None, "there is no such file"),
         ("w.h5", b"x", "no kind of weight file"),
         ("w.safetensors", b"\x08\0\0\0\0\0\0\0{}xxxxxx", "no readable safetensors file"),
-        ("w.pth", b"not a pickle", "nothing of it was read or run"),
-        ("w.pt", b"", "nothing of it was read or run"),
+        ("w.pth", b"not a pickle", "is a text file, and no weights; nothing of it was read or run"),
+        ("w.pt", b"", "is empty; nothing of it was read or run"),
     ],
 )
 def test_files_that_are_no_weights_are_named(tmp_path, name, content, words):
