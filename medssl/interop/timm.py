@@ -11,6 +11,7 @@ from medssl.backbones.timm2d import TimmBackbone
 from medssl.backbones.vit import ViT
 from medssl.interop.files import write_about
 from medssl.interop.model import Model
+from medssl.interop.vit import renamed
 
 # timm's only plain ViTs whose norms add the same 1e-5 to the variance as ours; all else is replaced.
 VIT = "vit_base_patch16_clip_224"
@@ -89,18 +90,6 @@ def _whole(backbone: TimmBackbone) -> nn.Module:
 
 
 def _state(model: Model) -> dict[str, torch.Tensor]:
-    backbone = model.backbone
-    if not isinstance(backbone, ViT):
-        return backbone.net.state_dict()
-    state = {}
-    for key, value in backbone.state_dict().items():
-        for ours, theirs in RENAMED:
-            key = key.replace(ours, theirs)
-        state[key] = value
-    grid = tuple(n // p for n, p in zip(model.size, backbone.patch, strict=True))
-    state.pop("places.positions", None)
-    state["pos_embed"] = backbone.positions(grid)[None]
-    weight = state.pop("embed.weight")
-    state["patch_embed.proj.weight"] = weight.unflatten(1, (backbone.in_channels, *backbone.patch))
-    state["patch_embed.proj.bias"] = state.pop("embed.bias")
-    return state
+    if isinstance(model.backbone, ViT):
+        return renamed(model, RENAMED, "patch_embed.proj", "pos_embed")
+    return model.backbone.net.state_dict()

@@ -29,10 +29,10 @@ def admits(backbone: nn.Module) -> str:
     return ""
 
 
-def write(model: Model, folder: Path) -> None:
+def write(model: Model, folder: Path, head: str = "") -> None:
     write_weights(folder / "model.safetensors", model.backbone.state_dict())
     write_json(folder / CONFIG, config(model))
-    write_about(model, folder, USAGE)
+    write_about(model, folder, USAGE, head)
 
 
 def config(model: Model) -> dict:

@@ -81,6 +81,12 @@ def test_a_backbone_that_was_cut_short_is_not_timm_s(tmp_path):
         export(Model(backbone, "timm", options, (64, 64)), "timm", tmp_path)
 
 
+def test_a_network_of_timm_named_with_its_weights_is_passed_on(tmp_path):
+    made = model("timm", 2, {"model": "test_resnet.r160_in1k"})
+    assert export(made, "timm", tmp_path) <= CLOSE
+    assert json.loads((tmp_path / "config.json").read_text())["architecture"] == "test_resnet"
+
+
 @pytest.mark.parametrize(
     "name, file", [("torch", "model.safetensors"), ("monai", "model.safetensors")]
 )
