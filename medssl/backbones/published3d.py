@@ -10,7 +10,7 @@ from monai.networks.nets.resnet import ResNet, ResNetBlock, ResNetBottleneck
 from monai.networks.nets.segresnet_ds import SegResEncoder
 from torch import Tensor, nn
 
-from medssl.backbones.base import check_size, checked_ndim, hide
+from medssl.backbones.base import again, check_size, checked_ndim, hide
 from medssl.config import Count
 from medssl.errors import UserError
 
@@ -28,6 +28,8 @@ class SegResNet(nn.Module):
     With blocks 1,2,2,4,4 and batch norm that of CT-FM (Pai et al., "Vision foundation models for
     computed tomography", 2025). Hidden voxels are seen as 0.
     """
+
+    recompute = False
 
     def __init__(
         self, in_channels: int, *,
@@ -50,7 +52,16 @@ class SegResNet(nn.Module):
     def forward(self, image: Tensor, visible: Tensor | None = None) -> list[Tensor]:
         """Maps (B, channels[i], *size / 2^i) of an image (B, C, *size)."""
         check_size(image, self.divisor)
-        return self.encoder(hide(image, visible))
+        x, levels = self.encoder.conv_init(hide(image, visible)), []
+        for level in self.encoder.layers:
+            for block in level["blocks"]:
+                x = again(self.recompute, block, x)
+            levels.append(x)
+            x = level["downsample"](x)
+        return levels
+
+    def recompute_activations(self) -> None:
+        self.recompute = True
 
     def layer_of(self, parameter: str) -> int:
         """0 the first convolution, then every block; what halves goes with the block before it."""

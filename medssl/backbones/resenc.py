@@ -9,7 +9,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from medssl.backbones.base import check_size, checked_ndim, hide, per_axis
+from medssl.backbones.base import again, check_size, checked_ndim, hide, per_axis
 from medssl.backbones.cells import Cells, cells_of
 from medssl.backbones.decoder import CONV, NORM
 from medssl.backbones.sparse import run
@@ -25,7 +25,7 @@ class ResidualEncoder(nn.Module):
     With its defaults the ResEnc-L of nnU-Net: 102 million weights in the whole U-Net.
     """
 
-    sparse = True
+    sparse, recompute = True, False
 
     def __init__(
         self, in_channels: int, *,
@@ -89,12 +89,15 @@ class ResidualEncoder(nn.Module):
             raise ValueError(f"an image of {list(self.divisor)} leaves one voxel; double its size")
         cells = cells_of(image, visible, self.divisor)
         x, levels = cells.take(image) if cells else hide(image, visible), []
-        x = self.stem.convs[0](x, cells)
+        x = again(self.recompute, self.stem.convs[0], x, cells)
         for stage in self.stages:
             for block in stage.blocks:
-                x = block(x, cells)
+                x = again(self.recompute, block, x, cells)
             levels.append(cells.put(x) if cells else x)
         return levels
+
+    def recompute_activations(self) -> None:
+        self.recompute = True
 
     def layer_of(self, parameter: str) -> int:
         """0 the stem, then every block."""

@@ -72,13 +72,11 @@ class TimmBackbone(nn.Module):
         )  # fmt: skip
 
     def recompute_activations(self) -> None:
-        """By timm's own way. Raises UserError where batch norms would count every sample twice."""
-        norms = [m for m in self.net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        if norms or not hasattr(self.net, "set_grad_checkpointing"):
+        """By timm's own way. Raises UserError where there is none."""
+        if not hasattr(self.net, "set_grad_checkpointing"):
             raise UserError(
-                "CONFIG", "fit.checkpointing", "this network of timm has "
-                + ("batch norms, which would count every sample twice" if norms else "no way to do so"),
-                "leave it out, or use a network with layer norm, as a ConvNeXt, ViT or Swin",
+                "CONFIG", "fit.checkpointing", "this network of timm has no way to do so",
+                "leave it out, or use a ConvNeXt, ViT or Swin",
             )  # fmt: skip
         self.net.set_grad_checkpointing()
 

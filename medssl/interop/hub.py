@@ -11,7 +11,6 @@ from torch import nn
 
 from medssl.errors import UserError
 from medssl.interop import torch as as_torch
-from medssl.interop.files import write_about
 from medssl.interop.model import Model
 
 HEAD = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
@@ -22,8 +21,7 @@ def admits(backbone: nn.Module) -> str:
 
 
 def write(model: Model, folder: Path) -> None:
-    as_torch.write(model, folder)
-    write_about(model, folder, as_torch.USAGE, head=f"---\n{yaml.safe_dump(head(model))}---\n\n")
+    as_torch.write(model, folder, head=f"---\n{yaml.safe_dump(head(model))}---\n\n")
 
 
 def head(model: Model) -> dict:

@@ -20,10 +20,16 @@ from medssl.backbones.published3d import ResNet3D, SegResNet
 from medssl.backbones.vit import ViT, as_map
 from medssl.interop.files import plain, write_about, write_json, write_weights
 from medssl.interop.model import Model
+from medssl.interop.vit import grid_of, renamed
 
 CLASSES = 2  # of a decoder, which is not passed on
 UNETR_LAYERS, UNETR_PATCH = 12, 16
 SSL = "ssl.pt"
+# Parts of a ViT's names: ours, MONAI's.
+RENAMED = (
+    (".qkv.", ".attn.qkv."), (".project.", ".attn.out_proj."), (".mlp.0.", ".mlp.linear1."),
+    (".mlp.2.", ".mlp.linear2."),
+)  # fmt: skip
 
 
 @dataclass
@@ -126,30 +132,21 @@ def _ssl(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _vit(model: Model) -> Form:
     net, width = model.backbone, model.backbone.channels[0]
     hidden = net.blocks[0].mlp[0].out_features
-    grid = tuple(n // p for n, p in zip(model.size, net.patch, strict=True))
     arguments = {
         "in_channels": net.in_channels, "img_size": list(model.size), "patch_size": list(net.patch),
         "hidden_size": width, "mlp_dim": hidden, "num_layers": len(net.blocks),
         "num_heads": net.blocks[0].heads, "spatial_dims": net.ndim, "qkv_bias": True,
     }  # fmt: skip
-    state = {}
-    for key, value in net.state_dict().items():
-        for ours, theirs in (
-            (".qkv.", ".attn.qkv."), (".project.", ".attn.out_proj."), (".mlp.0.", ".mlp.linear1."),
-            (".mlp.2.", ".mlp.linear2."),
-        ):  # fmt: skip
-            key = key.replace(ours, theirs)
-        state[key] = value
-    state.pop("places.positions", None)
-    weight = state.pop("embed.weight").unflatten(1, (net.in_channels, *net.patch))
-    state["patch_embedding.patch_embeddings.weight"] = weight
-    state["patch_embedding.patch_embeddings.bias"] = state.pop("embed.bias")
-    state["patch_embedding.position_embeddings"] = net.positions(grid)[None]
+    embedding = "patch_embedding"
+    state = renamed(
+        model, RENAMED, f"{embedding}.patch_embeddings", f"{embedding}.position_embeddings"
+    )
     # Norms of a cross-attention that is not there: MONAI's networks hold them all the same.
     theirs = MonaiViT(**{**arguments, "num_layers": 1}).state_dict()
     for key in [k for k in theirs if "norm_cross_attn" in k]:
         for i in range(len(net.blocks)):
             state[key.replace("blocks.0.", f"blocks.{i}.")] = theirs[key]
+    grid = grid_of(model)
     return Form(
         MonaiViT, arguments, state, ("",), lambda n, image: [as_map(n(image)[0], None, grid)]
     )

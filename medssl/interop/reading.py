@@ -6,7 +6,6 @@ refused: there is no second way of reading.
 
 import re
 import warnings
-import zipfile
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from medssl.errors import UserError, one_line
+from medssl.interop.contents import check_contents
 
 PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".tar", ".model")
 NAMES = ("model.safetensors", "pytorch_model.bin")
@@ -26,7 +26,6 @@ FOUND = (
     (r"WeightsUnpickler error: ([^.]+)", "{}"),
 )
 ADVICE, MOST = "weights_only", 160
-INFLATED = 4  # times its size that a file may unpack to; torch stores tensors as they are
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -35,6 +34,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Of a folder, the weights that Hugging Face keeps there. Raises UserError WEIGHTS.
     """
     path = weights_file(Path(path))
+    if path.suffix not in (".safetensors", *PICKLED):
+        raise UserError(
+            "WEIGHTS", path, f"ends in {path.suffix or 'nothing'}, which is no kind of weight file",
+            f"give a .safetensors file, or a PyTorch one ({', '.join(PICKLED)})",
+        )  # fmt: skip
+    check_contents(path)
     if path.suffix == ".safetensors":
         try:
             found = load_file(path)
@@ -43,13 +48,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 "WEIGHTS", path, f"is no readable safetensors file ({one_line(error, 200)})",
                 "copy or download it again",
             ) from error  # fmt: skip
-    elif path.suffix in PICKLED:
-        found = _flat(_unpickled(path))
     else:
-        raise UserError(
-            "WEIGHTS", path, f"ends in {path.suffix or 'nothing'}, which is no kind of weight file",
-            f"give a .safetensors file, or a PyTorch one ({', '.join(PICKLED)})",
-        )  # fmt: skip
+        found = _flat(_unpickled(path))
     if not found:
         raise UserError(
             "WEIGHTS", path, "holds no tensor with a name", "give the file of a state dict"
@@ -84,14 +84,6 @@ def weights_file(path: Path) -> Path:
 
 
 def _unpickled(path: Path):
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > INFLATED * path.stat().st_size:
-            raise UserError(
-                "WEIGHTS", path, f"unpacks to {unpacked:,} bytes, {INFLATED} times its size or more",
-                "torch packs no tensors: get the file from who made it, as .safetensors",
-            )  # fmt: skip
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of protocols that it may not know: then it raises

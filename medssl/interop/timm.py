@@ -4,15 +4,14 @@ from pathlib import Path
 
 import timm
 import torch
-from timm.models import safe_model_name
 from timm.models._hub import save_for_hf
 from torch import nn
 
 from medssl.backbones.timm2d import TimmBackbone
 from medssl.backbones.vit import ViT
-from medssl.errors import UserError
 from medssl.interop.files import write_about
 from medssl.interop.model import Model
+from medssl.interop.vit import renamed
 
 # timm's only plain ViTs whose norms add the same 1e-5 to the variance as ours; all else is replaced.
 VIT = "vit_base_patch16_clip_224"
@@ -27,19 +26,15 @@ def admits(backbone: nn.Module) -> str:
         if backbone.ndim == 3:
             return "timm has no networks for volumes"
         return "" if len(set(backbone.patch)) == 1 else "timm's patches are square"
-    return "" if isinstance(backbone, TimmBackbone) else "timm has no such network"
+    if not isinstance(backbone, TimmBackbone):
+        return "timm has no such network"
+    lacking = set(_whole(backbone).state_dict()) - set(backbone.net.state_dict())
+    deep = sorted(key for key in lacking if ".norm" not in f".{key}")
+    return f"the levels end before timm's network does ({deep[0]} was cut off)" if deep else ""
 
 
 def write(model: Model, folder: Path) -> None:
-    net = _net(model)
-    state = _state(model, net)
-    lacking = set(net.state_dict()) - set(state)
-    if deep := [key for key in lacking if ".norm" not in f".{key}"]:
-        raise UserError(
-            "EXPORT", "backbone.out_indices",
-            f"the network ends before timm's does: {len(deep)} weights were cut off ({deep[0]})",
-            "to=torch, hub or onnx pass it on as it is",
-        )  # fmt: skip
+    net, state = _net(model), _state(model)
     # A norm behind the last level, which our levels go without, stays as timm begins it.
     net.load_state_dict({**net.state_dict(), **state})
     size = (model.backbone.in_channels, *model.size)
@@ -82,26 +77,19 @@ def _arguments(model: Model) -> dict:
 def _net(model: Model) -> nn.Module:
     if isinstance(model.backbone, ViT):
         return timm.create_model(VIT, num_classes=0, **_arguments(model))
-    name = safe_model_name(model.options.get("model", "resnet18"))
-    made = dict(getattr(model.backbone.net, "_model_args", {}))
+    return _whole(model.backbone)
+
+
+def _whole(backbone: TimmBackbone) -> nn.Module:
+    """timm's network as it is before what lies behind the last level is cut off."""
+    made = dict(getattr(backbone.net, "_model_args", {}))
     return timm.create_model(
-        name, **{**made, "in_chans": model.backbone.in_channels, "num_classes": 0}
+        backbone.net.pretrained_cfg["architecture"],
+        **{**made, "in_chans": backbone.in_channels, "num_classes": 0},
     )
 
 
-def _state(model: Model, net: nn.Module) -> dict[str, torch.Tensor]:
-    backbone = model.backbone
-    if not isinstance(backbone, ViT):
-        return backbone.net.state_dict()
-    state = {}
-    for key, value in backbone.state_dict().items():
-        for ours, theirs in RENAMED:
-            key = key.replace(ours, theirs)
-        state[key] = value
-    grid = tuple(n // p for n, p in zip(model.size, backbone.patch, strict=True))
-    state.pop("places.positions", None)
-    state["pos_embed"] = backbone.positions(grid)[None]
-    weight = state.pop("embed.weight")
-    state["patch_embed.proj.weight"] = weight.unflatten(1, (backbone.in_channels, *backbone.patch))
-    state["patch_embed.proj.bias"] = state.pop("embed.bias")
-    return state
+def _state(model: Model) -> dict[str, torch.Tensor]:
+    if isinstance(model.backbone, ViT):
+        return renamed(model, RENAMED, "patch_embed.proj", "pos_embed")
+    return model.backbone.net.state_dict()

@@ -6,6 +6,9 @@ shapes are adapted by named rules (input channels, position embeddings, patch si
 adapted (how), missing (random), skipped (why). Less than `least` of the encoder is an error. The
 folder that is written goes to pretrain as start=, and to finetune as backbone=.
 
+A folder that export to=torch or to=hub made says itself which network, recipe, image size and licence
+its weights are of: what is not asked for otherwise is as its config.json has it.
+
 Weights say nothing of how scans were prepared: the recipe is the preset's, the store's or your own.
 With range=0,1 a network that saw the window as 0 to 1 takes ours, -1 to 1, as if it were that.
 """
@@ -18,7 +21,7 @@ from pydantic import Field
 
 from medssl.backbones.base import BACKBONES, architecture, build
 from medssl.config import Config as Base
-from medssl.config import Count, Part, Share, checked_parts
+from medssl.config import Count, Part, Share, checked_parts, of
 from medssl.data.files import write_csv, write_json
 from medssl.data.recipe import Recipe
 from medssl.data.store import Store
@@ -28,6 +31,7 @@ from medssl.interop.importing import match
 from medssl.interop.ledger import Ledger
 from medssl.interop.ranges import fold
 from medssl.interop.reading import read_weights, weights_file
+from medssl.interop.torch import CONFIG, read_config
 from medssl.progress import say
 from medssl.training.card import card
 from medssl.training.checkpoint import save_model, sha256
@@ -42,6 +46,7 @@ class Config(Base):
         "medssl import swin_unetr_ssl weights=model_swinvit.pt out=models/swin",
         "medssl import weights=resnet50.pth backbone.name=timm backbone.model=resnet50 store=films",
         "medssl import nnssl weights=checkpoint_final.pth out=models/resenc least=0.99",
+        "medssl import weights=exported out=models/theirs",
     )
     weights: Path = Field(
         Path("model.safetensors"),
@@ -49,7 +54,8 @@ class Config(Base):
     )
     out: Path = Field(Path("imported"), description="new folder of the model")
     backbone: Part = Field(
-        Part(name="swin_unetr"), description="the network that the weights are for"
+        Part(name="swin_unetr"),
+        description="the network that the weights are for; of an exported folder: as it says",
     )
     in_channels: Count = Field(1, description="channels of the scans that it shall take")
     prefix: str | None = Field(
@@ -72,10 +78,11 @@ class Config(Base):
 
 
 def run(config: Config) -> Path:
-    config = checked_parts(config, TABLES)
     out = config.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("CONFIG", f"out={out}", "is there already", "choose a new folder")
+    file = weights_file(config.weights)
+    config = checked_parts(_as_exported(config, file.parent), TABLES)
     if config.range and (len(config.range) != 2 or not config.range[0] < config.range[1]):
         raise UserError(
             "CONFIG", f"range={','.join(map(str, config.range))}", "is no lowest and highest value",
@@ -85,7 +92,6 @@ def run(config: Config) -> Path:
     if config.store:
         store = Store.read_from(config.store)
         recipe, channels = store.recipe, store.channels
-    file = weights_file(config.weights)
     source = read_weights(file)
     if config.axes == "zyx":
         source = {k: v.permute(0, 1, 4, 3, 2) if v.ndim == 5 else v for k, v in source.items()}
@@ -126,6 +132,29 @@ def run(config: Config) -> Path:
     write_csv(out / "ledger.csv", ledger.table)
     write_json(out / "ledger.json", {**ledger.summary, "tensors": ledger.rows})
     return out
+
+
+def _as_exported(config: Config, folder: Path) -> Config:
+    """Unless a network is asked for, what was not asked for as an exported folder's config.json says."""
+    if "backbone" in config.model_fields_set or not (found := read_config(folder)):
+        return config
+    options = found["options"]
+    said = {
+        "in_channels": options.pop("in_channels", 1),
+        "backbone": {**options, "name": found["backbone"]},
+        "recipe": found.get("preprocessing") or {},
+        "size": found.get("image_size") or [],
+        "licence": found.get("licence") or "",
+    }
+    asked = {key: getattr(config, key) for key in config.model_fields_set}
+    try:
+        made = checked_parts(of(Config, "import", values={**said, **asked}), TABLES)
+    except UserError as error:
+        raise UserError(
+            "WEIGHTS", folder / CONFIG, f"{error.where}: {error.cause}", "give backbone= and its options"
+        ) from error  # fmt: skip
+    say(f"{CONFIG}: {made.backbone.name}, as it was exported")
+    return made
 
 
 def _too_few(ledger: Ledger, config: Config) -> UserError:

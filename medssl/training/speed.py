@@ -38,12 +38,19 @@ def fused(device: torch.device, precision: str) -> bool:
 def recompute(backbone: nn.Module) -> None:
     """Let a backbone keep the activations between its blocks alone, and make the others anew.
 
-    Raises UserError naming one that cannot.
+    Raises UserError naming one that cannot, or whose batch norms would count every sample twice.
     """
-    if not hasattr(backbone, "recompute_activations"):
+    norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in backbone.modules())
+    if norms or not hasattr(backbone, "recompute_activations"):
+        cause = (
+            "batch norms, which would count every sample twice"
+            if norms
+            else "no way to make activations anew"
+        )
         raise UserError(
-            "CONFIG", "fit.checkpointing", f"{type(backbone).__name__} has no way to make activations anew",
-            "leave it out, or use vit, res_unet, swin_unetr, or one of timm without batch norm",
+            "CONFIG", "fit.checkpointing", f"{type(backbone).__name__} has {cause}",
+            "leave it out, or use vit, res_unet, resenc, segresnet (norm: instance), swin_unetr, or one "
+            "of timm without batch norm, as a ConvNeXt, ViT or Swin",
         )  # fmt: skip
     backbone.recompute_activations()
 

@@ -12,27 +12,26 @@ from medssl.errors import UserError
 from medssl.interop import exporting
 from medssl.interop.exporting import CLOSE, TARGETS, admitted, compared, export, target
 from medssl.interop.model import Model, fitting_size
-from medssl.stages.backbones import NETWORKS, small
+from medssl.stages.backbones import EXAMPLES, SMALLEST, small
 
 INSTALLED = {
     "nnunet": importlib.util.find_spec("dynamic_network_architectures") is not None,
     "onnx": importlib.util.find_spec("onnxruntime") is not None,
 }
-PAIRS = [(n, axes) for n, (_, _, all_axes) in NETWORKS.items() for axes in all_axes]
 
 
-def model(network, axes, **card) -> Model:
-    backbone, name, options = small(network, axes)
-    return Model(backbone, name, options, fitting_size(backbone), card, "# a model\n")
+def model(network, axes, form=None, **card) -> Model:
+    backbone, options = small(network, axes, form)
+    return Model(backbone, network, options, fitting_size(backbone), card, "# a model\n")
 
 
 def test_every_name_of_the_table_is_tried():
-    assert {name for name, _, _ in NETWORKS.values()} == set(BACKBONES)
+    assert set(SMALLEST) == set(BACKBONES)
 
 
-@pytest.mark.parametrize("network, axes", PAIRS)
-def test_features_are_the_same_by_every_library_that_takes_it(network, axes, tmp_path):
-    made = model(network, axes)
+@pytest.mark.parametrize("network, axes, form", EXAMPLES)
+def test_features_are_the_same_by_every_library_that_takes_it(network, axes, form, tmp_path):
+    made = model(network, axes, form)
     takers = [name for name, cause in admitted(made.backbone).items() if not cause]
     assert {"hub", "torch", "onnx"} <= set(takers)
     for name in takers:
@@ -44,9 +43,9 @@ def test_features_are_the_same_by_every_library_that_takes_it(network, axes, tmp
 
 @pytest.mark.slow
 @pytest.mark.skipif(not INSTALLED["onnx"], reason="onnxruntime is not installed")
-@pytest.mark.parametrize("network, axes", PAIRS)
-def test_features_are_the_same_by_onnx(network, axes, tmp_path):
-    assert export(model(network, axes), "onnx", tmp_path) <= CLOSE
+@pytest.mark.parametrize("network, axes, form", EXAMPLES)
+def test_features_are_the_same_by_onnx(network, axes, form, tmp_path):
+    assert export(model(network, axes, form), "onnx", tmp_path) <= CLOSE
 
 
 @pytest.mark.parametrize("name", [name for name, there in INSTALLED.items() if not there])
@@ -62,11 +61,14 @@ def test_without_the_library_it_is_said_how_to_get_it(name, tmp_path):
         ("genesis", 3, "monai", "MONAI has no such network"),
         ("vit", 3, "timm", "no networks for volumes"),
         ("res_unet", 3, "nnunet", "residual encoders only"),
+        ("res_unet", 3, "monai", "three levels or more"),
+        ("timm", 2, "timm", "levels end before timm's network does"),
     ],
 )
 def test_a_target_that_does_not_take_it_says_which_do(network, axes, name, cause, tmp_path):
+    form = {"res_unet": {"channels": [4, 8]}, "timm": {"model": "test_efficientnet"}}.get(network)
     with pytest.raises(UserError, match=cause) as error:
-        export(model(network, axes), name, tmp_path)
+        export(model(network, axes, form), name, tmp_path)
     for taker in ("hub", "torch", "onnx"):
         assert taker in error.value.fix
     assert name not in error.value.fix.split("(")[0] and not list(tmp_path.iterdir())
@@ -75,8 +77,14 @@ def test_a_target_that_does_not_take_it_says_which_do(network, axes, name, cause
 def test_a_backbone_that_was_cut_short_is_not_timm_s(tmp_path):
     options = {"model": "resnet18", "out_indices": [0, 2]}
     backbone = build("timm", in_channels=1, **options).eval()
-    with pytest.raises(UserError, match="were cut off"):
+    with pytest.raises(UserError, match="was cut off"):
         export(Model(backbone, "timm", options, (64, 64)), "timm", tmp_path)
+
+
+def test_a_network_of_timm_named_with_its_weights_is_passed_on(tmp_path):
+    made = model("timm", 2, {"model": "test_resnet.r160_in1k"})
+    assert export(made, "timm", tmp_path) <= CLOSE
+    assert json.loads((tmp_path / "config.json").read_text())["architecture"] == "test_resnet"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ TESTS = [
     "tests/interop/test_ranges.py",
     "tests/interop/test_importing.py",
     "tests/interop/test_reading.py",
+    "tests/interop/test_contents.py",
     "tests/interop/test_exporting.py",
     "tests/interop/test_nnunet.py",
     "tests/training/test_card.py",
@@ -12,7 +13,8 @@ TESTS = [
 ]
 MUTANTS = [
     ("medssl/interop/reading.py", "weights_only=True)", "weights_only=False)"),
-    ("medssl/interop/reading.py", "unpacked > INFLATED", "unpacked < 0 * INFLATED"),
+    ("medssl/interop/contents.py", "unpacked > INFLATED", "unpacked < 0 * INFLATED"),
+    ("medssl/interop/contents.py", "not any(head[6:8])", "False"),
     ("medssl/interop/reading.py", "not v.isfinite().all()", "False"),
     ("medssl/interop/shapes.py", "given.sum(1, keepdim=True)", "given.mean(1, keepdim=True)"),
     ("medssl/interop/shapes.py", "* before / inputs", "* 1.0"),

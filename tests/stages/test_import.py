@@ -8,6 +8,8 @@ from safetensors.torch import save_file
 from medssl import config, shipped
 from medssl.backbones.base import build
 from medssl.errors import UserError
+from medssl.interop.exporting import target
+from medssl.interop.model import Model
 from medssl.stages import call
 from medssl.training.checkpoint import load_weights, read_card
 from tests.interop import published
@@ -131,6 +133,75 @@ def test_only_weights_are_taken_from_a_folder_and_no_code_or_config(tmp_path):
     assert not canary.exists() and read_card(model)["backbone"]["name"] == "res_unet"
 
 
+@pytest.fixture
+def exported(tmp_path):
+    """A folder as `medssl export to=torch` makes it."""
+    options = {"channels": [4, 8, 8], "ndim": 2}
+    torch.manual_seed(5)
+    backbone = build("res_unet", in_channels=3, **options)
+    card = {"recipe": {"spacing": [1, 1], "intensity": "percentile"}, "image_size": [32, 64],
+            "licence": "apache-2.0"}  # fmt: skip
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    target("torch").write(Model(backbone, "res_unet", options, (32, 64), card, ""), folder)
+    return folder
+
+
+def test_an_exported_folder_says_what_it_is_of(exported, tmp_path, capsys):
+    for weights in (exported, exported / "model.safetensors"):
+        model = call("import", weights=weights, out=tmp_path / weights.name / "m")
+        card = read_card(model)
+        network = {
+            "name": "res_unet",
+            "options": {"in_channels": 3, "channels": [4, 8, 8], "ndim": 2},
+        }
+        assert card["backbone"] == network and card["ledger"]["loaded"] > 0
+        assert card["ledger"]["share"] == 1 and card["ledger"]["adapted"] == 0
+        assert card["recipe"]["spacing"] == [1, 1] and card["recipe"]["intensity"] == "percentile"
+        assert card["image_size"] == [32, 64] and card["licence"] == "apache-2.0"
+    assert "res_unet, as it was exported" in capsys.readouterr().err
+
+
+def test_what_is_asked_for_goes_before_what_an_exported_folder_says(exported, tmp_path):
+    keys = {"in_channels": 1, "licence": "mit", "recipe": {"intensity": "zscore"}}
+    card = read_card(call("import", weights=exported, out=tmp_path / "m", **keys))
+    assert card["backbone"]["options"]["in_channels"] == 1 and card["licence"] == "mit"
+    assert card["recipe"]["intensity"] == "zscore" and card["image_size"] == [32, 64]
+    other = {"name": "res_unet", "channels": [4, 8], "ndim": 2}
+    card = read_card(call("import", weights=exported, out=tmp_path / "n", backbone=other))
+    assert card["backbone"]["options"]["channels"] == [4, 8] and card["licence"] == ""
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"backbone": "modeling:Net"}, "no network of the table"),
+        ({"backbone": ["res_unet"]}, "no network of the table"),
+        ({"options": "channels"}, "no network of the table"),
+        ({"options": {"name": "modeling:Net", "chanels": [4, 8]}}, "backbone.chanels: unknown key"),
+        ({"preprocessing": {"intensity": "loud"}}, "recipe.intensity"),
+    ],
+)
+def test_a_config_of_a_stranger_is_checked_and_imports_nothing(exported, tmp_path, changed, words):
+    canary = tmp_path / "canary"
+    (tmp_path / "modeling.py").write_text(f"open({str(canary)!r}, 'w')")
+    said = json.loads((exported / "config.json").read_text())
+    (exported / "config.json").write_text(json.dumps({**said, **changed}))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match=words) as error:
+        patch.chdir(tmp_path)
+        call("import", weights=exported, out=tmp_path / "m")
+    assert error.value.code == "WEIGHTS" and not canary.exists() and not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"library": "timm"}', "[1]"])
+def test_a_config_that_is_not_ours_says_nothing(exported, tmp_path, text):
+    (exported / "config.json").write_text(text)
+    with pytest.raises(UserError, match="none of its .* tensors fits"):
+        call("import", weights=exported, out=tmp_path / "m")
+    network = {"name": "res_unet", "channels": [4, 8, 8], "ndim": 2}
+    call("import", weights=exported, out=tmp_path / "m", backbone=network, in_channels=3)
+
+
 def test_what_is_there_is_never_written_over(file, tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "m/notes.txt").write_text("mine")
@@ -145,8 +216,8 @@ def test_what_is_there_is_never_written_over(file, tmp_path):
         ("w.pth", None, "there is no such file"),
         ("w.h5", b"x", "no kind of weight file"),
         ("w.safetensors", b"\x08\0\0\0\0\0\0\0{}xxxxxx", "no readable safetensors file"),
-        ("w.pth", b"not a pickle", "nothing of it was read or run"),
-        ("w.pt", b"", "nothing of it was read or run"),
+        ("w.pth", b"not a pickle", "is a text file, and no weights; nothing of it was read or run"),
+        ("w.pt", b"", "is empty; nothing of it was read or run"),
     ],
 )
 def test_files_that_are_no_weights_are_named(tmp_path, name, content, words):
