@@ -96,6 +96,9 @@ class ResidualEncoder(nn.Module):
             levels.append(cells.put(x) if cells else x)
         return levels
 
+    def units(self) -> list[nn.Module]:
+        return [block for stage in self.stages for block in stage.blocks]
+
     def layer_of(self, parameter: str) -> int:
         """0 the stem, then every block."""
         part, *rest = parameter.split(".")
