@@ -190,6 +190,7 @@ def _train(
     stream = speed.on_device(batches(first * fit.accumulate, fit.steps * fit.accumulate), fabric)
     before, seen = log.spent()
     began = time.monotonic() - before
+    in_precision = fabric.strategy.precision.convert_input
     latest: dict[str, float] = {}  # read by the line that shows progress
     left = range(first, fit.steps)
     for step in track(
@@ -202,7 +203,7 @@ def _train(
             batch = next(stream)
             start = capture.Start(trained, step, batch, fit, names)
             with fabric.autocast():  # which Fabric itself enters for `forward` alone
-                out = model.training_step(batch, step)
+                out = model.training_step(in_precision(batch), step)
             lap("forward")
             _check_finite(out.loss, "the loss is", start, folder)
             fabric.backward(out.loss / fit.accumulate)

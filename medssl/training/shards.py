@@ -7,6 +7,7 @@ so that a run can be gone on with in one way or the other.
 """
 
 import copy
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ def cut(trainable: Trainable) -> Step:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    # No backbone writes into what a unit gives, which alone would be wrong.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
     trained = copy.deepcopy(trainable)
     for name, weight in trained.named_parameters():
         if not weight.ndim:

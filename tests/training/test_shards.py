@@ -79,11 +79,11 @@ class Thrice(Line):
 MAKERS = {"mae": mae, "byol": byol, "segmentation": segmentation}
 
 
-def batches(method, first, last, kind):
+def batches(method, first, last):
     own = ranks.share(BATCH)
     for number in range(first, last):
         whole = batch(method, n=BATCH) if hasattr(method, "crops") else {"image": torch.ones(4, 1)}
-        whole["image"] = whole["image"].to(kind) * (1 + number)
+        whole["image"] *= 1 + number
         if "mask" in whole:
             whole["mask"] = whole["mask"].clamp(0)
         yield {k: v[own.start : own.stop] for k, v in whole.items()}
@@ -94,10 +94,10 @@ def train(folder, method, steps=STEPS, amid=None, at=None, clip=1.0, **options):
     each."""
     settings = {"every": EVERY, "ema": 0.9, "accumulate": 2, "precision": "64-true", **options}
     settings = Fit(steps=STEPS, batch_size=BATCH, device="cpu", **settings)
-    had, kind = [], torch.float64 if settings.precision == "64-true" else torch.float32
+    had = []
 
     def some(first, last):
-        yield from batches(method, first, min(last, steps * settings.accumulate), kind)
+        yield from batches(method, first, min(last, steps * settings.accumulate))
         if steps < STEPS:
             raise InterruptedError
 
@@ -294,10 +294,10 @@ def test_the_verbs_train_sharded(store, tmp_path):  # noqa: F811
     logs = []
     for shard in (False, True):
         out = tmp_path / f"shard-{shard}"
-        run = start(words(store, out, devices=2, shard=shard, precision="64-true"))
+        run = start(words(store, out, devices=2, shard=shard))
         _, told = run.communicate(timeout=900)
         assert run.returncode == 0, told
         assert (out / "model/weights.safetensors").exists() and list(out.glob("pictures/*.png"))
         logs.append(read_jsonl(out / "metrics.jsonl"))
     for x, y in zip(*logs, strict=True):
-        assert x == pytest.approx(y, rel=1e-4)
+        assert x == pytest.approx(y, rel=1e-3, abs=1e-3)
