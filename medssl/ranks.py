@@ -3,7 +3,8 @@
 A batch is cut into as many pieces as there are ranks, in their order. Gradients are averaged, so a loss
 that is a mean over samples is that of one process with the whole batch. Where a method compares the
 samples of a batch with one another, it gathers what it compares (`gathered`); batch norm takes its
-statistics over all ranks (`synchronise`). With one process, nothing here does anything.
+statistics over all ranks (`synchronise`). With one process, nothing here does anything. Each rank has the
+whole network, or with `fit.shard` a part of it (`medssl.training.shards`).
 """
 
 from collections.abc import Callable

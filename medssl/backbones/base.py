@@ -38,7 +38,9 @@ class Backbone(Protocol):
               and in no norm
 
     One that can has a `recompute_activations()`: from then on its blocks keep what they are given and make
-    the rest again in the backward pass (`again`).
+    the rest again in the backward pass (`again`). One whose blocks are entered through their `forward`
+    alone names them in `units()`: with fit.shard each has its whole weights only while it computes. What
+    they give must not be written into.
     """
 
     in_channels: int

@@ -65,25 +65,18 @@ class ResUNetEncoder(nn.Module):
         if tuple(image.shape[2:]) == self.divisor:
             raise ValueError(f"an image of {list(self.divisor)} leaves one voxel; double its size")
         cells = cells_of(image, visible, self.divisor)
-        if cells:
-            return self._visible_levels(cells.take(image), cells)
-        x, levels = hide(image, visible), []
+        x, levels = cells.take(image) if cells else hide(image, visible), []
         for stage in self.stages:
             for block in stage:
-                x = again(self.recompute, block, x)
-            levels.append(x)
-        return levels
-
-    def _visible_levels(self, x: Tensor, cells: Cells) -> list[Tensor]:
-        levels = []
-        for stage in self.stages:
-            for block in stage:
-                x = again(self.recompute, _visible_block, block, x, cells)
-            levels.append(cells.put(x))
+                x = again(self.recompute, block, x, cells)
+            levels.append(cells.put(x) if cells else x)
         return levels
 
     def recompute_activations(self) -> None:
         self.recompute = True
+
+    def units(self) -> list[nn.Module]:
+        return [block for stage in self.stages for block in stage]
 
     def layer_of(self, parameter: str) -> int:
         """One layer a residual block."""
@@ -142,6 +135,11 @@ class SwinEncoder(nn.Module):
             if hasattr(module, "use_checkpoint"):
                 module.use_checkpoint = True
 
+    def units(self) -> list[nn.Module]:
+        net = self.swinViT
+        stages = (net.layers1, net.layers2, net.layers3, net.layers4)
+        return [block for stage in stages for block in stage[0].blocks]
+
     def layer_of(self, parameter: str) -> int:
         """0 the patch embedding, then every block; what opens or closes a stage goes with it."""
         _, part, *rest = parameter.split(".")
@@ -155,17 +153,20 @@ class SwinEncoder(nn.Module):
 
 
 def _block(ndim: int, inputs: int, outputs: int, step: tuple[int, ...]) -> nn.Module:
-    return UnetResBlock(ndim, inputs, outputs, 3, step, ("instance", {"affine": True}))
+    return _ResBlock(ndim, inputs, outputs, 3, step, ("instance", {"affine": True}))
 
 
-def _visible_block(block: UnetResBlock, x: Tensor, cells: Cells) -> Tensor:
-    """The block's own layers, in its own order, on a stack of visible cells."""
-    y = x
-    for layer in (block.conv1, block.norm1, block.lrelu, block.conv2, block.norm2):
-        y = run(layer, y, cells)
-    if block.downsample:
-        x = run(block.norm3, run(block.conv3, x, cells), cells)
-    return block.lrelu(y + x)
+class _ResBlock(UnetResBlock):
+    def forward(self, x: Tensor, cells: Cells | None = None) -> Tensor:
+        """MONAI's; with `cells` the same layers, in the same order, on a stack of visible cells."""
+        if cells is None:
+            return super().forward(x)
+        y = x
+        for layer in (self.conv1, self.norm1, self.lrelu, self.conv2, self.norm2):
+            y = run(layer, y, cells)
+        if self.downsample:
+            x = run(self.norm3, run(self.conv3, x, cells), cells)
+        return self.lrelu(y + x)
 
 
 def _multiplied(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:

@@ -63,6 +63,9 @@ class SegResNet(nn.Module):
     def recompute_activations(self) -> None:
         self.recompute = True
 
+    def units(self) -> list[nn.Module]:
+        return [level["blocks"] for level in self.encoder.layers]
+
     def layer_of(self, parameter: str) -> int:
         """0 the first convolution, then every block; what halves goes with the block before it."""
         _, part, *rest = parameter.split(".")
@@ -120,6 +123,10 @@ class ResNet3D(nn.Module):
             levels.append(x)
         return levels
 
+    def units(self) -> list[nn.Module]:
+        net = self.net
+        return [b for stage in (net.layer1, net.layer2, net.layer3, net.layer4) for b in stage]
+
     def layer_of(self, parameter: str) -> int:
         """0 the first convolution and its norm, then every block."""
         _, part, *rest = parameter.split(".")
@@ -163,6 +170,10 @@ class GenesisEncoder(nn.Module):
                 x = layer(x)
             levels.append(x)
         return levels
+
+    def units(self) -> list[nn.Module]:
+        levels = (level for name, level in self.named_children() if name != "pool")
+        return [layer for level in levels for layer in level.ops]
 
     def layer_of(self, parameter: str) -> int:
         """Every convolution with its norm."""

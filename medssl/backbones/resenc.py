@@ -99,6 +99,9 @@ class ResidualEncoder(nn.Module):
     def recompute_activations(self) -> None:
         self.recompute = True
 
+    def units(self) -> list[nn.Module]:
+        return [block for stage in self.stages for block in stage.blocks]
+
     def layer_of(self, parameter: str) -> int:
         """0 the stem, then every block."""
         part, *rest = parameter.split(".")

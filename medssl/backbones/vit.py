@@ -82,6 +82,9 @@ class ViT(nn.Module):
     def recompute_activations(self) -> None:
         self.recompute = True
 
+    def units(self) -> list[nn.Module]:
+        return list(self.blocks)
+
     def layer_of(self, parameter: str) -> int:
         """0 the embedding, then every block; the last norm goes with the last block."""
         if parameter.startswith("blocks."):

@@ -16,6 +16,7 @@ from medssl import ranks
 from medssl.errors import UserError, one_line
 from medssl.trainable import StepOutput, Trainable
 from medssl.training.checkpoint import plain, replacing, write_tensors
+from medssl.training.shards import whole
 
 SHOWN = 8
 KINDS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -76,7 +77,8 @@ class Start:
         )  # fmt: skip
 
     def save(self, folder: Path, loss: float) -> None:
-        weights = {k: self.buffers.get(k, v) for k, v in self.module.state_dict().items()}
+        weights = whole(self.module.state_dict(), everywhere=True)
+        weights = {k: self.buffers.get(k, v) for k, v in weights.items()}
         about = {
             "step": self.step, "seed": self.fit.seed, "items": self.items, "loss": str(loss),
             "device": next(self.module.parameters()).device.type, "precision": self.fit.precision,

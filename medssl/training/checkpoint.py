@@ -111,13 +111,13 @@ def load_weights(folder: Path, module: nn.Module, name: str) -> None:
     module.load_state_dict(state)
 
 
-def save_state(folder: Path, step: int, module: nn.Module, trainer: dict) -> Path:
+def save_state(folder: Path, step: int, weights: dict[str, Tensor], trainer: dict) -> Path:
     """Write a state to resume from as `folder/step-<n>`; the last two are kept.
 
     Raises UserError DISK when there is no room or no leave to write: those that are there stay good.
     """
     final = folder / f"step-{step:08d}"
-    weights = plain(module.state_dict())
+    weights = plain(weights)
     with replacing(final, size_of(weights) + size_of(trainer), private=True) as temporary:
         sums = {FILES[0]: write_tensors(temporary / FILES[0], weights)}
         with _Hashed(temporary / FILES[1]) as file:

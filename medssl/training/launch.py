@@ -40,8 +40,9 @@ def started() -> tuple[int, int]:
     return tasks, max(1, tasks // int(has.get("SLURM_STEP_NUM_NODES", 1)))
 
 
-def start_fabric(fit: Hardware, precision: str = "32-true") -> "Fabric":
-    """Lightning Fabric for the device and precision asked for, and all ranks that have been joined."""
+def start_fabric(fit: Hardware, precision: str = "32-true", shard: bool = False) -> "Fabric":
+    """Lightning Fabric for the device and precision asked for, and all ranks that have been joined. It
+    averages their gradients, unless those are shared out (shards.py)."""
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment
 
@@ -50,7 +51,7 @@ def start_fabric(fit: Hardware, precision: str = "32-true") -> "Fabric":
     if ranks.world() == 1:
         fabric = Fabric(devices=1, plugins=[LightningEnvironment()], **options)
     else:
-        fabric = _of_ranks(*started(), **options)
+        fabric = _of_ranks(*started(), shard, **options)
     fabric.launch()
     if kind == "cuda":
         speed.allow_tf32(fit.tf32)
@@ -76,7 +77,7 @@ def join(fit: Hardware) -> None:
         progress.hush(ranks.rank())
 
 
-def _of_ranks(world: int, local: int, **options) -> "Fabric":
+def _of_ranks(world: int, local: int, shard: bool = False, **options) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
     from lightning_fabric.strategies import DDPStrategy
@@ -85,12 +86,20 @@ def _of_ranks(world: int, local: int, **options) -> "Fabric":
     warnings.filterwarnings(
         "ignore", ".*broadcast_buffers. is deprecated"
     )  # its heir is not in torch 2.8
+
+    class Bare(DDPStrategy):
+        """The ranks, devices and precision of DDP, without its buckets of gradients. Fabric's own ways to
+        shard take GPUs alone, or no double precision."""
+
+        def setup_module(self, module):
+            return module
+
     elastic = "TORCHELASTIC_RUN_ID" in os.environ
     return Fabric(
         devices=local, num_nodes=world // local,
         plugins=[TorchElasticEnvironment() if elastic else SLURMEnvironment(auto_requeue=False)],
         # Buffers are the same on all ranks by themselves; a mask token may have no part in a step.
-        strategy=DDPStrategy(
+        strategy=(Bare if shard else DDPStrategy)(
             timeout=PATIENCE, broadcast_buffers=False, find_unused_parameters=True
         ),
         **options,

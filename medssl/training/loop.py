@@ -18,12 +18,13 @@ from medssl.progress import say, track
 from medssl.seeding import key
 from medssl.stopwatch import lap, resting, turn
 from medssl.trainable import Trainable
-from medssl.training import capture, checkpoint, memory, optim, signals, speed
-from medssl.training.average import Average, evaluating
+from medssl.training import capture, checkpoint, memory, optim, shards, signals, speed
+from medssl.training.average import Average
 from medssl.training.branch import Branch
 from medssl.training.hardware import Hardware
 from medssl.training.launch import start_fabric, threads_of
 from medssl.training.log import MetricsLog
+from medssl.training.resume import resume, tell_of_ranks
 from medssl.training.trackers import Tracker
 
 
@@ -62,6 +63,10 @@ class Fit(Hardware):
         1, description="processes of this machine, ranks, that train together, on a GPU each; torchrun "
         "and Slurm say it themselves", ge=1,
     )  # fmt: skip
+    shard: bool = Field(
+        False, description="several ranks: each keeps a part of weights, gradients and moments of the "
+        "optimiser: less memory, more traffic",
+    )  # fmt: skip
     other_ranks: bool = Field(
         False,
         description="go on with another number of ranks than the run had; its log then says so",
@@ -70,6 +75,16 @@ class Fit(Hardware):
     @model_validator(mode="after")
     def _shared_out(self):
         ranks.check_shares(self.batch_size, self.devices)  # before any of them is started
+        return self
+
+    @model_validator(mode="after")
+    def _goes_together(self):
+        if self.shard and self.compile:
+            raise ValueError("what is compiled cannot be shared out: leave shard or compile out")
+        if self.shard and self.precision == "16-mixed":
+            raise ValueError(
+                "each rank would scale its part by itself: give precision=bf16-mixed, or leave shard out"
+            )
         return self
 
 
@@ -111,56 +126,66 @@ def _train(
     tracker: Tracker | None, stop: signals.Stop,
 ) -> Iterator[Moment]:  # fmt: skip
     threads_of(fit)
-    fabric = start_fabric(fit, precision_of(fit))
+    sharded = fit.shard and ranks.world() > 1
+    if fit.shard and not sharded:
+        say("remark: there is one rank, and nothing for fit.shard to share out")
+    fabric = start_fabric(fit, precision_of(fit), sharded)
     folder.mkdir(parents=True, exist_ok=True)
     log = MetricsLog(folder, tracker, writes=ranks.rank() == 0)
-    ranks.synchronise(trainable)
-    average = Average(trainable, fit.ema) if fit.ema else None
-    optimizer = optim.build(trainable, optimisation, speed.fused(fabric.device, fit.precision))
-    model, optimizer = fabric.setup(trainable, optimizer)
+    model = fabric.setup_module(ranks.synchronise(trainable))
     model.mark_forward_method("training_step")
-    speed.prepare(trainable.backbone, fit, fabric.device)
-    first, due, had = _resume(
-        folder, trainable, optimizer, fabric.strategy.precision, average, branch
+    trained = trainable
+    if sharded:
+        model = shards.cut(trainable)
+        trained = model.trained
+    optimizer = fabric.setup_optimizers(
+        optim.build(trained, optimisation, speed.fused(fabric.device, fit.precision))
+    )
+    average = Average(trained, fit.ema) if fit.ema else None
+    speed.prepare(trained.backbone, fit, fabric.device)
+    first, due, had = resume(
+        folder, trained, optimizer, fabric.strategy.precision, average, branch, sharded
     )  # fmt: skip
     log.rewind(first, due, branch=branch is not None)
     if had != ranks.world():
-        _told_of_ranks(had, fit, log, first)
+        tell_of_ranks(had, fit, log, first)
     if first:
         say(f"found a checkpoint: going on from step {first} of {fit.steps}")
-    trainable.train()
+    trained.train()
 
-    def write(step: int, due: bool) -> None:
-        log.sync()  # first: no checkpoint is newer than its log
-        state = {"optimizer": optimizer.state_dict(), "due": due}
-        state |= {"threads": torch.get_num_threads(), "ranks": ranks.world()}
-        state["scaler"] = fabric.strategy.precision.state_dict()  # of half precision; else {}
+    def state() -> tuple[dict, dict]:
+        trainer = {"optimizer": optimizer.state_dict(), "sharded": sharded}
+        trainer |= {"threads": torch.get_num_threads(), "ranks": ranks.world()}
+        trainer["scaler"] = fabric.strategy.precision.state_dict()  # of half precision; else {}
         if average:
-            state["average"] = average.tensors
-        checkpoint.save_state(folder / "checkpoints", step, trainable, state)
+            trainer["average"] = average.tensors
+        return shards.whole(trained.state_dict()), shards.whole(trainer)
 
-    def save(step: int, due: bool) -> None:
-        ranks.from_first(partial(write, step, due))
+    def write(step: int, due: bool, weights: dict, trainer: dict) -> None:
+        log.sync()  # first: no checkpoint is newer than its log
+        weights |= {k: v for k, v in trained.named_buffers() if k in weights}  # as they are now
+        checkpoint.save_state(folder / "checkpoints", step, weights, {**trainer, "due": due})
 
     def moment(step: int, batch: dict) -> Iterator[Moment]:
         torch.manual_seed(key(fit.seed, "moment", step))
-        buffers = {name: value.clone() for name, value in trainable.named_buffers()}
+        buffers = {name: value.clone() for name, value in trained.named_buffers()}
+        kept = state()  # now, as rank 0 may have to write it without the others
         try:
             if not stop.anywhere():
-                with evaluating(trainable, average), stop.at_once(), resting():
+                with shards.shown(trainable, trained, average), stop.at_once(), resting():
                     yield Moment(step, batch, trainable, log)
         except (GeneratorExit, KeyboardInterrupt, SystemExit):
             if stop.asked and not stop.hurried:
-                for name, value in trainable.named_buffers():
+                for name, value in trained.named_buffers():
                     value.copy_(buffers[name])  # thresholds, say, that validation has found
                 try:
                     if ranks.rank() == 0:  # which does not wait for the others now
-                        write(step, due=True)
+                        write(step, True, *kept)
                     stop.tell(step, fit.steps)
                 except UserError as error:  # whoever asked for the Moment has gone
                     say(str(error))
             raise
-        save(step, due=stop.anywhere())
+        ranks.from_first(partial(write, step, stop.anywhere(), *kept))
         lap("checkpoint")
         stop.leave(step, fit.steps)
 
@@ -171,6 +196,7 @@ def _train(
     before, seen = log.spent()
     began = time.monotonic() - before
     copies = capture.Copies()
+    in_precision = fabric.strategy.precision.convert_input
     latest: dict[str, float] = {}  # read by the line that shows progress
     left = range(first, fit.steps)
     for step in track(
@@ -181,9 +207,9 @@ def _train(
         logs = {}
         for _ in range(fit.accumulate):
             batch = next(stream)
-            start = capture.Start(trainable, step, batch, fit, names, copies)
+            start = capture.Start(trained, step, batch, fit, names, copies)
             with fabric.autocast():  # which Fabric itself enters for `forward` alone
-                out = model.training_step(batch, step)
+                out = model.training_step(in_precision(batch), step)
             lap("forward")
             _check_finite(out.loss, "the loss is", start, folder)
             fabric.backward(out.loss / fit.accumulate)
@@ -195,17 +221,19 @@ def _train(
             norm = fabric.clip_gradients(
                 model, optimizer, max_norm=optimisation.clip, error_if_nonfinite=False
             )
+            norm = shards.whole(norm, everywhere=True)
             logs["gradient"] = float(norm)
         else:
             norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+            norm = shards.whole(norm, everywhere=True)
         # Half precision overflows now and then, and its scaler leaves such a step out.
         if not bool(torch.isfinite(norm)) and fit.precision != "16-mixed":
             raise start.nonfinite(folder, out.loss, "a gradient is not finite, though the loss is")
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        trainable.after_step(step)
+        trained.after_step(step)
         if average:
-            average.update(trainable)
+            average.update(trained)
         logs = ranks.averaged(logs)
         lap("step")
         latest["loss"] = logs["loss"]
@@ -217,9 +245,11 @@ def _train(
             yield from moment(step + 1, batch)
         elif stop.anywhere():
             log.time(step + 1, seconds=time.monotonic() - began, samples=seen)
-            save(step + 1, due=False)
+            ranks.from_first(partial(write, step + 1, False, *state()))
             stop.leave(step + 1, fit.steps)
         turn()
+    if sharded:
+        shards.fill(trainable, trained)
 
 
 def precision_of(fit: Fit) -> str:
@@ -238,48 +268,6 @@ def _check_finite(value: torch.Tensor, what: str, start: capture.Start, folder: 
             else "the loss of another rank is not finite"
         )
         raise start.nonfinite(folder, value, told)
-
-
-def _told_of_ranks(had: int, fit: Fit, log: MetricsLog, step: int) -> None:
-    """Say, and log, that a run goes on with another number of ranks. Raises UserError RANKS if nobody
-    asked for it."""
-    now = ranks.world()
-    if not fit.other_ranks:
-        raise UserError(
-            "RANKS", f"step {step}", f"the run had {had} ranks, now there are {now}: sums are added up in "
-            "another order, and it will not end in the same bits",
-            f"use as many as before, or give fit.other_ranks=true to go on with {now}",
-        )  # fmt: skip
-    say(f"remark: the run had {had} ranks, and goes on with {now} from step {step}")
-    log.write(step, ranks=now)
-
-
-def _resume(
-    folder: Path, trainable: nn.Module, optimizer, precision, average, branch: Branch | None
-) -> tuple[int, bool, int]:
-    """Load the newest checkpoint, or that of a branch, if any: the step to go on from, whether its Moment
-    is due, and the ranks that the run had."""
-    ranks.from_first(partial(checkpoint.sweep, folder / "checkpoints"))  # before all of them read
-    found = checkpoint.load_state(folder / "checkpoints") or (branch and branch.state())
-    ranks.check_same(f"the checkpoint in {folder}", str(found and found[1]["step"]))
-    if found is None:
-        return 0, False, ranks.world()
-    weights, trainer = found
-    threads, had = torch.get_num_threads(), trainer["threads"]
-    if threads != had:
-        say(
-            f"remark: {threads} CPU threads, the run had {had}: sums are added up in another order, "
-            f"and the last bits of the result may differ (fit.threads={had} keeps them)"
-        )
-    trainable.load_state_dict(weights)
-    optimizer.load_state_dict(trainer["optimizer"])
-    if scaler := trainer.get("scaler"):
-        precision.load_state_dict(scaler)
-    if average:
-        average.tensors = {
-            k: v.to(average.tensors[k].device) for k, v in trainer["average"].items()
-        }
-    return int(trainer["step"]), bool(trainer.get("due")), trainer.get("ranks", 1)
 
 
 def to_channels_last(module: nn.Module, ndim: int) -> nn.Module:

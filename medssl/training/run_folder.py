@@ -11,12 +11,12 @@ from medssl.data.files import NO_LOCKS, write_json
 from medssl.errors import UserError, one_line
 from medssl.progress import say
 
-# What may differ between a run and its continuation: of these only another number of threads can
-# change bits of the result, which the loop then says.
+# What may differ between a run and its continuation: of these only another number of threads, and
+# weights that are sharded or no longer so, can change bits of the result, which the loop then says.
 NOT_KEPT = "model/weights.not-kept"  # stands for weights that were left out on purpose
 FREE = {
     "out", "profile", "fit.workers", "fit.wait", "fit.threads", "fit.track", "fit.devices",
-    "fit.other_ranks",
+    "fit.other_ranks", "fit.shard",
 }  # fmt: skip
 
 

@@ -209,3 +209,34 @@ def test_activations_made_again_give_the_same_gradients(case):
             torch.testing.assert_close(
                 anew[name], gradient, rtol=1e-6, atol=1e-6 * gradient.abs().max()
             )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_units_are_entered_through_forward_alone(case):
+    """Each has its weights only while its `forward` runs; sparse or not, levels are those of always."""
+    backbone, size, grid = made(case)
+    if not hasattr(backbone, "units"):
+        return  # fit.shard puts all of it together at once
+    image = torch.randn(2, 1, *size, generator=torch.Generator().manual_seed(3))
+    visible = half_hidden(grid)
+    with torch.no_grad():
+        expected = [backbone(image), backbone(image, visible)]
+        for unit in backbone.units():
+            kept = [p.data for p in unit.parameters()]
+
+            def give(unit, _given, kept=kept):
+                for p, data in zip(unit.parameters(), kept, strict=True):
+                    p.data = data
+
+            def take(unit, *_given):
+                for p in unit.parameters():
+                    p.data = torch.full_like(p, torch.nan)
+
+            take(unit)
+            unit.register_forward_pre_hook(give)
+            unit.register_forward_hook(take)
+        found = [backbone(image), backbone(image, visible)]
+    assert all(p.isnan().all() for unit in backbone.units() for p in unit.parameters())
+    for a, b in zip(expected, found, strict=True):
+        for x, y in zip(a, b, strict=True):
+            assert torch.equal(x, y)

@@ -1,9 +1,10 @@
 """Every method in one process and in two, with the same batches: are losses and weights the same?
 
-python -m tests.benchmarks.two_ranks [METHOD ...]
+python -m tests.benchmarks.two_ranks [METHOD ...] [--shard]
 
-In double precision, so that what differs is no rounding. Prints, for each method and kind of network, the
-greatest difference of a loss and of a weight after three steps.
+In double precision, so that what differs is no rounding; with --shard the two share their weights out.
+Prints, for each method and kind of network, the greatest difference of a loss and of a weight after three
+steps.
 """
 
 import subprocess
@@ -25,6 +26,7 @@ from tests.methods.test_base import batch
 
 NETWORKS = (("res_unet", 3), ("timm resnet", 2), ("vit", 3))  # instance, batch and layer norms
 STEPS, BATCH = 3, 4
+OPTIONS = [word for word in sys.argv if word == "--shard"]
 LIMIT = 1e-5
 
 
@@ -47,7 +49,7 @@ def compared(names: list[str]) -> dict[tuple[str, str], tuple[float, float]]:
             "--standalone",
             "--nproc-per-node=2",
         ]
-        command += ["-m", "tests.benchmarks.two_ranks", "--rank", str(two), *names]
+        command += ["-m", "tests.benchmarks.two_ranks", "--rank", str(two), *names, *OPTIONS]
         ran = subprocess.run(command, capture_output=True, text=True)
         if ran.returncode:
             raise RuntimeError(ran.stderr[-4000:])
@@ -78,7 +80,10 @@ def train(out: Path, names: list[str]) -> None:
 
 
 def steps(method: torch.nn.Module, folder: Path) -> None:
-    settings = Fit(steps=STEPS, batch_size=BATCH, every=STEPS, device="cpu", precision="64-true")
+    precision, shard = "64-true", bool(OPTIONS)
+    settings = Fit(
+        steps=STEPS, batch_size=BATCH, every=STEPS, device="cpu", precision=precision, shard=shard
+    )
 
     def batches(first: int, last: int):
         own = ranks.share(BATCH)
@@ -95,8 +100,9 @@ def steps(method: torch.nn.Module, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if "--rank" in sys.argv:
+    given = [word for word in sys.argv[1:] if word not in OPTIONS]
+    if "--rank" in given:
         join(Fit(device="cpu"))
-        train(Path(sys.argv[2]), sys.argv[3:])
+        train(Path(given[1]), given[2:])
     else:
-        main(sys.argv[1:])
+        main(given)

@@ -26,7 +26,7 @@ def files(tmp_path_factory):
     for step in (1, 2):
         net = nn.Linear(9, 9)
         checkpoint.save_state(
-            folder / "checkpoints", step, net, {"optimizer": {"a": torch.ones(50)}}
+            folder / "checkpoints", step, net.state_dict(), {"optimizer": {"a": torch.ones(50)}}
         )
     card = {k: {} for k in checkpoint.KEYS[0]} | {"kind": "pretrained", "steps": 1}
     checkpoint.save_model(folder / "model", {"backbone": nn.Linear(9, 9)}, card)

@@ -58,7 +58,7 @@ def test_the_newest_complete_state_is_loaded_and_two_are_kept(tmp_path):
     assert checkpoint.load_state(tmp_path) is None
     for step in (1, 2, 3):
         nn.init.constant_(net.weight, step)
-        checkpoint.save_state(tmp_path, step, net, {"optimizer": {"a": torch.ones(1)}})
+        checkpoint.save_state(tmp_path, step, net.state_dict(), {"optimizer": {"a": torch.ones(1)}})
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["step-00000002", "step-00000003"]
     weights, trainer = checkpoint.load_state(tmp_path)
     assert trainer["step"] == 3 and float(weights["weight"][0, 0]) == 3
@@ -86,7 +86,7 @@ def test_no_pickle_is_executed(tmp_path):
             return (open, (str(tmp_path / "executed"), "w"))
 
     net = nn.Linear(2, 2)
-    state = checkpoint.save_state(tmp_path / "c", 1, net, {})
+    state = checkpoint.save_state(tmp_path / "c", 1, net.state_dict(), {})
     torch.save({"step": Bomb()}, state / "trainer.pt")
     sums = {f: checkpoint.sha256(state / f) for f in ("weights.safetensors", "trainer.pt")}
     (state / "complete.json").write_text(json.dumps(sums))
@@ -96,7 +96,9 @@ def test_no_pickle_is_executed(tmp_path):
 
 
 def test_states_are_readable_by_their_owner_only(tmp_path):
-    saved = checkpoint.save_state(tmp_path / "checkpoints", 1, nn.Linear(2, 2), {"step": 1})
+    saved = checkpoint.save_state(
+        tmp_path / "checkpoints", 1, nn.Linear(2, 2).state_dict(), {"step": 1}
+    )
     assert saved.stat().st_mode & 0o077 == 0
 
 
@@ -104,7 +106,7 @@ def saved(folder, *steps):
     for step in steps:
         net = nn.Linear(8, 8)
         nn.init.constant_(net.weight, step)
-        checkpoint.save_state(folder, step, net, {"optimizer": {"a": torch.ones(3)}})
+        checkpoint.save_state(folder, step, net.state_dict(), {"optimizer": {"a": torch.ones(3)}})
     return net
 
 
@@ -155,12 +157,12 @@ def test_a_disk_that_fails_is_told_and_what_was_saved_stays_good(
 def _with_small_files(folder):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
     net = nn.Linear(99, 9)
-    checkpoint.save_state(folder, 3, net, {})
+    checkpoint.save_state(folder, 3, net.state_dict(), {})
 
 
 def _with_a_large_optimizer(folder):
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-    checkpoint.save_state(folder, 3, nn.Linear(8, 8), {"optimizer": torch.ones(9_999)})
+    checkpoint.save_state(folder, 3, nn.Linear(8, 8).state_dict(), {"optimizer": torch.ones(9_999)})
 
 
 @pytest.mark.parametrize("save", [_with_small_files, _with_a_large_optimizer])

@@ -18,7 +18,7 @@ def saved(folder, step, value):
     net = nn.Linear(3, 3)
     nn.init.constant_(net.weight, value)
     state = {"optimizer": {"a": torch.full((4,), float(value))}, "due": False}
-    checkpoint.save_state(folder, step, net, state)
+    checkpoint.save_state(folder, step, net.state_dict(), state)
 
 
 def value_of(folder):
