@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,15 +11,15 @@ from torch import nn
 from torch.nn.utils import get_total_norm
 
 from medssl import ranks
-from medssl.errors import UserError
 from medssl.progress import say, track
 from medssl.seeding import key
-from medssl.stopwatch import lap, resting, turn
+from medssl.stopwatch import lap, turn
 from medssl.trainable import Trainable
-from medssl.training import capture, checkpoint, memory, optim, shards, signals, speed
+from medssl.training import capture, memory, optim, shards, signals, speed
 from medssl.training.average import Average
 from medssl.training.branch import Branch
 from medssl.training.hardware import Hardware
+from medssl.training.keeper import Keeper, Moment
 from medssl.training.launch import start_fabric, threads_of
 from medssl.training.log import MetricsLog
 from medssl.training.resume import resume, tell_of_ranks
@@ -88,16 +86,6 @@ class Fit(Hardware):
         return self
 
 
-@dataclass
-class Moment:
-    """Handed out every `every` steps and at the end: look, validate, draw, log."""
-
-    step: int
-    batch: dict
-    module: nn.Module
-    log: MetricsLog
-
-
 def fit(
     trainable: Trainable, batches: Callable[[int, int], Iterator[dict]], fit: Fit,
     optimisation: optim.Optim, folder: Path, names: Sequence[str] = (),
@@ -153,50 +141,17 @@ def _train(
         say(f"found a checkpoint: going on from step {first} of {fit.steps}")
     trained.train()
 
-    def state() -> tuple[dict, dict]:
-        trainer = {"optimizer": optimizer.state_dict(), "sharded": sharded}
-        trainer |= {"threads": torch.get_num_threads(), "ranks": ranks.world()}
-        trainer["scaler"] = fabric.strategy.precision.state_dict()  # of half precision; else {}
-        if average:
-            trainer["average"] = average.tensors
-        return shards.whole(trained.state_dict()), shards.whole(trainer)
-
-    def write(step: int, due: bool, weights: dict, trainer: dict) -> None:
-        log.sync()  # first: no checkpoint is newer than its log
-        weights |= {k: v for k, v in trained.named_buffers() if k in weights}  # as they are now
-        checkpoint.save_state(folder / "checkpoints", step, weights, {**trainer, "due": due})
-
-    def moment(step: int, batch: dict) -> Iterator[Moment]:
-        torch.manual_seed(key(fit.seed, "moment", step))
-        buffers = {name: value.clone() for name, value in trained.named_buffers()}
-        kept = state()  # now, as rank 0 may have to write it without the others
-        try:
-            if not stop.anywhere():
-                with shards.shown(trainable, trained, average), stop.at_once(), resting():
-                    yield Moment(step, batch, trainable, log)
-        except (GeneratorExit, KeyboardInterrupt, SystemExit):
-            if stop.asked and not stop.hurried:
-                for name, value in trained.named_buffers():
-                    value.copy_(buffers[name])  # thresholds, say, that validation has found
-                try:
-                    if ranks.rank() == 0:  # which does not wait for the others now
-                        write(step, True, *kept)
-                    stop.tell(step, fit.steps)
-                except UserError as error:  # whoever asked for the Moment has gone
-                    say(str(error))
-            raise
-        ranks.from_first(partial(write, step, stop.anywhere(), *kept))
-        lap("checkpoint")
-        stop.leave(step, fit.steps)
-
+    keeper = Keeper(
+        folder, fit, stop, log, trainable, trained, optimizer, average, fabric.strategy.precision
+    )  # fmt: skip
     if due:
         (batch,) = batches(first * fit.accumulate - 1, first * fit.accumulate)
-        yield from moment(first, fabric.to_device(batch))
+        yield from keeper.moment(first, fabric.to_device(batch))
     stream = speed.on_device(batches(first * fit.accumulate, fit.steps * fit.accumulate), fabric)
     before, seen = log.spent()
     began = time.monotonic() - before
     copies = capture.Copies()
-    in_precision = fabric.strategy.precision.convert_input
+    in_precision = fabric.strategy.precision.convert_input if fit.precision == "64-true" else same
     latest: dict[str, float] = {}  # read by the line that shows progress
     left = range(first, fit.steps)
     for step in track(
@@ -221,11 +176,11 @@ def _train(
             norm = fabric.clip_gradients(
                 model, optimizer, max_norm=optimisation.clip, error_if_nonfinite=False
             )
-            norm = shards.whole(norm, everywhere=True)
-            logs["gradient"] = float(norm)
         else:
             norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-            norm = shards.whole(norm, everywhere=True)
+        norm = shards.whole(norm, everywhere=True)
+        if optimisation.clip:
+            logs["gradient"] = float(norm)
         # Half precision overflows now and then, and its scaler leaves such a step out.
         if not bool(torch.isfinite(norm)) and fit.precision != "16-mixed":
             raise start.nonfinite(folder, out.loss, "a gradient is not finite, though the loss is")
@@ -242,10 +197,10 @@ def _train(
 
         if (step + 1) % fit.every == 0 or step + 1 == fit.steps:
             log.time(step + 1, seconds=time.monotonic() - began, samples=seen)
-            yield from moment(step + 1, batch)
+            yield from keeper.moment(step + 1, batch)
         elif stop.anywhere():
             log.time(step + 1, seconds=time.monotonic() - began, samples=seen)
-            ranks.from_first(partial(write, step + 1, False, *state()))
+            keeper.save(step + 1)
             stop.leave(step + 1, fit.steps)
         turn()
     if sharded:
@@ -256,6 +211,11 @@ def precision_of(fit: Fit) -> str:
     """Fabric's word for it."""
     automatic = "bf16-mixed" if fit.take().type == "cuda" else "32-true"
     return automatic if fit.precision == "auto" else fit.precision
+
+
+def same(batch: dict) -> dict:
+    """As it is: autocast rounds what it may, where Fabric would round images to half precision."""
+    return batch
 
 
 def _check_finite(value: torch.Tensor, what: str, start: capture.Start, folder: Path) -> None:

@@ -1,12 +1,9 @@
-import os
-
 import pytest
 import torch
 from torch import nn
 
 from medssl.errors import UserError
 from medssl.trainable import StepOutput
-from medssl.training import checkpoint
 from medssl.training.log import read_jsonl
 from medssl.training.loop import Fit, fit, to_channels_last
 from medssl.training.optim import Optim
@@ -92,13 +89,6 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(tmp_
     assert torch.isfinite(module.backbone.weight).all()
 
 
-def test_averaged_weights_are_seen_at_moments_and_trained_ones_go_on(tmp_path):
-    module, moments = train(tmp_path, ema=0.9)
-    plain, plain_moments = train(tmp_path / "plain")
-    assert moments[0][1] != plain_moments[0][1]
-    assert torch.allclose(module.backbone.weight, plain.backbone.weight)
-
-
 def test_a_run_that_is_complete_is_not_trained_again(tmp_path):
     train(tmp_path)
     module, moments = train(tmp_path)
@@ -127,24 +117,6 @@ def test_a_step_is_computed_at_the_precision_asked_for(tmp_path, precision):
 
     train(tmp_path, Looks(), steps=2, precision=precision)
     assert seen == {torch.bfloat16 if precision == "bf16-mixed" else torch.float32}
-
-
-def test_no_checkpoint_is_newer_than_its_log(tmp_path, monkeypatch):
-    flushed, sync, save = {}, os.fsync, checkpoint.save_state
-
-    def noted(handle):
-        sync(handle)
-        flushed[os.fstat(handle).st_ino] = os.fstat(handle).st_size
-
-    def checked(*args):
-        for log in (tmp_path / "metrics.jsonl", tmp_path / "timing.jsonl"):
-            assert flushed[log.stat().st_ino] == log.stat().st_size
-        return save(*args)
-
-    monkeypatch.setattr(os, "fsync", noted)
-    monkeypatch.setattr(checkpoint, "save_state", checked)
-    train(tmp_path)
-    assert (tmp_path / "checkpoints/step-00000060").exists()
 
 
 def test_a_gpu_that_is_not_there_is_told(tmp_path, monkeypatch):
