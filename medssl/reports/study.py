@@ -135,11 +135,13 @@ def _short(told: Told, curve: bytes) -> Section:
     said = [_verdict(arm, gains[gains["arm"] == arm]) for arm in study.baselines]
     runs = max(len(r) for r in study.runs.values())
     text = " ".join(said)
+    fewest = min(len(r) for r in study.runs.values())
+    but = f" (with all of them: {fewest})" if fewest < runs else ""
     text += (
         f"\n\nEvery point is the mean of {runs} fine-tuning{'s' if runs != 1 else ''} on different labelled "
-        "scans, the same in every arm, for the same number of steps. Intervals are 95 % percentile bootstrap "
-        "intervals over patients, paired between arms; they speak of other patients. How far single draws "
-        "lie apart is in the tables."
+        f"scans{but}, the same in every arm, for the same number of steps. Intervals are 95 % percentile "
+        "bootstrap intervals over patients, paired between arms; they speak of other patients. How far "
+        "single draws lie apart is in the tables."
     )
     if runs < ENOUGH:
         text += f" {runs} for each number of labels are few: others may lie elsewhere."

@@ -1,5 +1,7 @@
 """The page of a study, on made figures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,6 +59,16 @@ def test_the_page_says_who_gains_who_loses_and_of_whom_nothing_is_shown(tmp_path
     assert (tmp_path / "curve.png").read_bytes() == as_png(page.efficiency_curves(
         about.study, "Dice, mean of classes"
     ))  # fmt: skip
+
+
+def test_a_single_run_with_all_labels_is_told(tmp_path, about):
+    tables = {(arm, n): [told(0.5, k) for k in range(3 if n < 8 else 1)]
+              for arm in ("from scratch", "ahead") for n in (2, 8)}  # fmt: skip
+    found = efficiency(tables, {"ahead": "from scratch"}, {DICE: 1}, n=1000)
+    text = page.write(tmp_path, replace(about, figures=found)).read_text()
+    assert (
+        "the mean of 3 fine-tunings on different labelled scans (with all of them: 1), the" in text
+    )
 
 
 def test_labels_beyond_the_curve_are_told_by_its_ends(about):

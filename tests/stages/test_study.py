@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from medssl.config import of
 from medssl.errors import UserError
 from medssl.stages import call, study
+from medssl.stages.study.arms import Start
+from medssl.stages.study.cells import cells
 from medssl.training.checkpoint import read_card
 from medssl.training.registry import find, read
 from tests.stages.conftest import TINY
@@ -68,6 +71,13 @@ def test_every_arm_is_tuned_on_the_same_scans_for_the_same_steps(done):
 def folder_of(done, row):
     name = f"{row['labelled']}-draw{row['draw']}-seed{row['seed']}-trial{row['trial']}"
     return done / "finetune" / row["arm"].replace(" ", "-") / name
+
+
+def test_of_all_labels_there_is_one_draw():
+    start = Start("voco", Path("run"), False, {})
+    found = cells([start], [4, 0], 2, 2, {}, [{}], [{}], Path("out"))
+    four, every = [(4, 0, 0), (4, 0, 1), (4, 1, 0), (4, 1, 1)], [(0, 0, 0), (0, 0, 1)]
+    assert [(cell.labelled, cell.draw, cell.seed) for cell in found] == four + every
 
 
 def test_validation_scans_choose_the_trial_and_no_other_is_scored(done):

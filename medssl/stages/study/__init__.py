@@ -64,7 +64,7 @@ class Config(Base):
     labelled: list[Annotated[int, Field(ge=0)]] = Field(
         [2, 4, 8, 16], description="labelled scans to fine-tune on; 0: all", min_length=1
     )
-    draws: Count = Field(3, description="of these scans")
+    draws: Count = Field(3, description="of these scans; of all of them there is one")
     seeds: Count = Field(1, description="fine-tunings of each draw")
     pretrain: dict[str, Any] = Field(
         {}, description="keys of every pretraining: pretrain.fit.steps=400"

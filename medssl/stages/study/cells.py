@@ -97,7 +97,7 @@ def cells(
     """Every fine-tuning that may be asked for; `keys` are of all, an arm's own and a trial's laid on them."""
     found = []
     for count in labelled:
-        for draw in range(draws):
+        for draw in range(draws if count else 1):  # of all of them there is one
             for seed in range(seeds):
                 for start in starts:
                     tried = scratch_trials if start.from_scratch else trials
