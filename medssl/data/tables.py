@@ -13,6 +13,7 @@ import pandas as pd
 from medssl.data.delimited import check_names, check_zeros, read_table
 from medssl.data.index.ids import neutral_id, slug, stem
 from medssl.data.manifest import Manifest
+from medssl.data.paths import listed
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
 
@@ -21,10 +22,11 @@ IDS = ("id", "image_id", "scan_id", "seriesuid")
 PATIENTS = ("patient", "patientid", "pid", "subject", "subjectid", "mrn")
 __all__ = [
     "IDENTIFYING", "IDS", "MASKS", "PATIENTS", "SPLIT_WORDS", "Places", "absolute", "existing",
-    "identifying_columns", "label_name", "label_names", "mask_columns", "match", "patient_columns",
-    "plain_name", "read_table", "refuse_contradictions", "split_names",
+    "identifying_columns", "label_name", "label_names", "mask_columns", "match", "name_of",
+    "patient_columns", "plain_name", "read_table", "refuse_contradictions", "split_names",
 ]  # fmt: skip
 SERIES = "seriesuid"
+SHOWN = 3
 IDENTIFYING = re.compile(
     r"(patient(en|in)?s?|subject|full|first|last|family|given|sur|fore|vor|nach|familien|zu)?names?"
     r"|p?re?nom|nom(dupatient|defamille)?|cognome|nombres?|apellidos?|.*geburt.*|.*naissance.*"
@@ -73,21 +75,28 @@ def identifying_columns(table: pd.DataFrame) -> list[str]:
 class Places:
     """Finds the manifest rows that a path, an id or a file stem means.
 
-    Rows whose files are label masks are left out. `base` is the folder of the table.
+    Rows known to be label masks are left out. `base` is the folder of the table.
     """
 
-    def __init__(self, manifest: Manifest, base: Path, masks: set[str] = frozenset()):
+    def __init__(self, manifest: Manifest, base: Path):
         self.root, self.base = str(manifest.root), os.path.realpath(base)
         self.by_path, self.by_id, self.by_stem = defaultdict(list), {}, defaultdict(list)
         table = manifest.table
         for index, row in zip(table.index, table.to_dict("records"), strict=True):
-            files = [absolute(self.root, file) for file in json.loads(row["files"])]
-            if not row["format"] or masks.intersection(files):
+            if not row["format"] or row["code"] == "IS_MASK":
                 continue
+            files = [absolute(self.root, file) for file in json.loads(row["files"])]
             for path in {*files, absolute(self.root, row["path"])}:
                 self.by_path[path].append(index)
             self.by_id[row["id"]] = index
-            self.by_stem[_name(row["path"])].append(index)
+            self.by_stem[name_of(row["path"])].append(index)
+
+    @property
+    def examples(self) -> str:
+        """What the first scans are called, for messages."""
+        return (
+            f"scans are called {listed(list(self.by_stem), SHOWN)}" if self.by_stem else "no scan"
+        )
 
     @property
     def names(self) -> set[str]:
@@ -107,10 +116,10 @@ class Places:
         for id in (name, neutral_id(slug(name))):
             if id in self.by_id:
                 return [self.by_id[id]]
-        return self.by_stem.get(_name(name.replace("\\", "/")), [])
+        return self.by_stem.get(name_of(name.replace("\\", "/")), [])
 
 
-def _name(path: str) -> str:
+def name_of(path: str) -> str:
     """A path's file name without suffix; systems write accents as one character or as two."""
     return unicodedata.normalize("NFC", stem(PurePosixPath(path).name))
 

@@ -34,7 +34,11 @@ class Config(config.Config):
     )
     scans: Path = Field(description="folder or file of DICOM, NIfTI, MetaImage, NRRD or 2D images")
     out: Path = Field(Path("manifest"), description="folder for manifest.parquet and manifest.csv")
-    labels: list[Path] = Field([], description="folders of masks, CSV tables, COCO JSON files")
+    labels: list[Path] = Field(
+        [],
+        description="folders of masks called like their scans (T1.nii's: T1.nii, T1_seg.nii), CSV "
+        "tables, COCO JSON files",
+    )
     ids: IDS = Field(
         "auto",
         description="what scans are called in all that follows: names (of files), pseudonyms (keyed "
