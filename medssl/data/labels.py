@@ -156,13 +156,14 @@ def _mask_paths(values: pd.Series, source: Path, outside: bool, *folders: str) -
     paths = {line: existing(v, *folders) for line, v in enumerate(values) if v}
     missing = [values.iloc[line] for line, path in paths.items() if not path]
     if missing:
+        where = " and in ".join(dict.fromkeys(folders))
         cause = f"{len(missing)} masks of column {values.name!r} are missing: "
-        cause += f"{listed(missing)}"
+        cause += f"{listed(missing, SHOWN)}; looked for in {where}"
         raise UserError("LABELS", source, cause, "give paths relative to the table or the scans")
     away = [values.iloc[n] for n, p in paths.items() if not outside and not inside(p, *folders)]
     if away:
         cause = f"{len(away)} masks lie outside the folders of table and scans: "
-        cause += listed(away)
+        cause += listed(away, SHOWN)
         fix = "put them there, or, if you trust the table, allow it by outside=true"
         raise UserError("PATH", source, cause, fix)
     return paths

@@ -67,8 +67,14 @@ def test_a_table_brings_patients_splits_masks_and_labels(tmp_path):
 def test_missing_masks_and_contradicting_lines_are_refused(tmp_path):
     volume(tmp_path / "a.nii")
     (tmp_path / "t.csv").write_text("path,mask\na.nii,gone.nii\n")
-    with pytest.raises(UserError, match="1 masks .* are missing: gone.nii"):
+    with pytest.raises(UserError, match="1 masks .* are missing: gone.nii; looked for in /"):
         attach(indexed(tmp_path), tmp_path / "t.csv")
+    lines = "".join(f"a.nii,gone{n}.nii\n" for n in range(60))
+    (tmp_path / "t.csv").write_text("path,mask\n" + lines)
+    with pytest.raises(UserError, match="gone4.nii, and 55 more; looked for in ") as raised:
+        attach(indexed(tmp_path), tmp_path / "t.csv")
+    assert raised.value.cause.count(str(tmp_path.resolve())) == 1
+    assert "gone5" not in raised.value.cause
     (tmp_path / "t.csv").write_text("path,y\na.nii,1\na.nii,2\n")
     with pytest.raises(UserError, match="lines 2 and 3"):
         attach(indexed(tmp_path), tmp_path / "t.csv")
