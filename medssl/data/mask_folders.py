@@ -6,7 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from medssl.data.index import identify
-from medssl.data.index.ids import beginnings, stem
+from medssl.data.index.ids import MASK_ENDING, beginnings, stem
 from medssl.data.index.row import Row, relative
 from medssl.data.index.walk import walk
 from medssl.data.label_source import Found
@@ -15,7 +15,6 @@ from medssl.data.paths import listed
 from medssl.data.tables import Places, absolute, name_of
 from medssl.errors import UserError
 
-MASK_ENDING = re.compile(r"[-_.](seg|label|labels|mask|gt)$", re.IGNORECASE)
 CHANNEL_ENDING = re.compile(r"_0000$")
 SHOWN = 3
 

@@ -16,6 +16,7 @@ from medssl.data.files import write_csv
 from medssl.data.index import IDS, scan
 from medssl.data.labels import attach
 from medssl.data.manifest import Manifest
+from medssl.data.outliers import mask_remark
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError, check_bad
 from medssl.privacy import printable
@@ -82,6 +83,8 @@ def run(config: Config) -> Path:
     splits.check(manifest.table)
     manifest.write(config.out)
     print(report(manifest))
+    if doubt := mask_remark(manifest.used, config.scans):
+        print(f"remark: {printable(doubt)}")
     guessed = manifest.guessed_patients
     if guessed:
         print(

@@ -17,6 +17,7 @@ IMAGE_SUFFIXES = (
     ".png", ".jpeg", ".jpg", ".tiff", ".tif", ".dcm", ".dicom", ".ima",
 )  # fmt: skip
 SEPARATORS = "_-. "
+MASK_ENDING = re.compile(r"[-_.](seg|label|labels|mask|gt)$", re.IGNORECASE)
 LONGEST_ID = 120
 RESERVED = re.compile(r"(?i)con|prn|aux|nul|(com|lpt)\d")  # devices, on Windows
 IDS = Literal["auto", "names", "pseudonyms"]
