@@ -2,9 +2,7 @@
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +11,10 @@ import pandas as pd
 from medssl.data import box_tables, boxes
 from medssl.data.columns import typed, write
 from medssl.data.delimited import check_labels, check_names
-from medssl.data.index import identify
-from medssl.data.index.ids import stem
-from medssl.data.index.row import Row, relative
-from medssl.data.index.walk import walk
+from medssl.data.index.row import relative
+from medssl.data.label_source import Found
 from medssl.data.manifest import Manifest
+from medssl.data.mask_folders import from_folder, masks_in
 from medssl.data.paths import inside, listed
 from medssl.data.patients import pseudonym
 from medssl.data.tables import (
@@ -35,56 +32,50 @@ from medssl.data.tables import (
 )
 from medssl.errors import UserError
 
-MASK_ENDING = re.compile(r"[-_.](seg|label|labels|mask|gt)$", re.IGNORECASE)
-CHANNEL_ENDING = re.compile(r"_0000$")
+SHOWN = 5
 NO_LABELS = ("split", "id", "image_id")
-
-
-@dataclass
-class _Found:
-    """What one source of labels says: values by column and manifest row, and files that are masks.
-
-    `scans` are the manifest rows it speaks of, `lost` its entries that match none.
-    """
-
-    entries: str
-    values: dict[str, dict[int, object]] = field(default_factory=dict)
-    masks: dict[str, int | None] = field(default_factory=dict)
-    scans: set[int] = field(default_factory=set)
-    lost: list[str] = field(default_factory=list)
-
-    def put(self, column: str, row: int, value: object) -> None:
-        self.values.setdefault(column, {})[row] = value
 
 
 def attach(manifest: Manifest, labels: list[Path] | Path, outside: bool = False) -> Manifest:
     """Write labels into the manifest's table and return it.
 
-    A folder holds masks named like their scans; a CSV names scans by path or id and brings
-    patients, splits, masks, boxes (`box_tables`) and `label_*` columns; a JSON brings COCO boxes.
-    What matches nothing is counted in `manifest.notes`; mask files are no longer scans (code
-    IS_MASK). Masks that a table names lie below its folder or the scans', or, where `outside` allows
-    it, anywhere.
-    Raises UserError LABELS for what is ambiguous, contradictory or missing, PATH for the rest.
+    A folder holds masks called like their scans, whole or with more behind one of `_-. ` (of two
+    scans the longer name counts); a CSV names scans by path or id and brings patients, splits, masks,
+    boxes (`box_tables`) and `label_*` columns; a JSON brings COCO boxes. What a table says of a mask
+    counts more than the mask's name. What matches nothing is counted in `manifest.notes`; mask files
+    are no longer scans (code IS_MASK). Masks that a table names lie below its folder or the scans',
+    or, where `outside` allows it, anywhere.
+    Raises UserError LABELS for what is ambiguous, contradictory or missing, and for a source that
+    matches no scan at all, PATH for the rest.
     """
-    for source in [labels] if isinstance(labels, (str, Path)) else labels:
-        source = Path(source)
-        found = _reader(source, outside)(manifest, source)
+    sources = [Path(s) for s in ([labels] if isinstance(labels, (str, Path)) else labels)]
+    masks = {source: masks_in(manifest, source) for source in sources if source.is_dir()}
+    _mark_masks(manifest, {full: None for files in masks.values() for full in files})
+    for source in sorted(sources, key=lambda source: source in masks):  # tables before folders
+        if source in masks:
+            found = from_folder(manifest, source, masks[source])
+        else:
+            found = _reader(source, outside)(manifest, source)
         manifest.mark_table(source)
         for column, values in found.values.items():
             write(manifest.table, column, values, source)
         _mark_masks(manifest, found.masks)
-        without = len(set(manifest.used.index) - found.scans)
-        note = f"{source.name}: {len(found.scans)} scans labelled, {without} used scans not named"
-        if found.lost:
-            note += f", {len(found.lost)} {found.entries} without a scan: {listed(found.lost, 5)}"
-        manifest.notes.append(note)
+        manifest.notes.append(_note(manifest, source, found))
     return manifest
 
 
-def _reader(source: Path, outside: bool) -> Callable[[Manifest, Path], _Found]:
-    if source.is_dir():
-        return _from_folder
+def _note(manifest: Manifest, source: Path, found: Found) -> str:
+    without = len(set(manifest.used.index) - found.scans)
+    note = f"{source.name}: {len(found.scans)} scans labelled, {without} used scans not named"
+    if found.guessed:
+        mask, scan = found.guessed[0]
+        note += f", {len(found.guessed)} masks by the beginning of their name ({mask} for {scan})"
+    if found.lost:
+        note += f", {len(found.lost)} {found.entries} without a scan: {listed(found.lost, SHOWN)}"
+    return note
+
+
+def _reader(source: Path, outside: bool) -> Callable[[Manifest, Path], Found]:
     if not source.is_file():
         raise UserError("LABELS", source, "there is no such file or folder", "check labels=")
     if source.suffix.lower() == ".json":
@@ -95,79 +86,10 @@ def _reader(source: Path, outside: bool) -> Callable[[Manifest, Path], _Found]:
     raise UserError("LABELS", source, cause, "give a folder of masks, a CSV or a COCO JSON")
 
 
-def _from_folder(manifest: Manifest, source: Path) -> _Found:
-    files, refused = _images(source)
-    _add_refused(manifest, refused)
-    real = os.path.realpath(source)
-    masks = {absolute(real, relative(path, source)): path for path in files}
-    places = Places(manifest, source, set(masks))
-    images = {}
-    for name, rows in places.by_stem.items():
-        images.setdefault(CHANNEL_ENDING.sub("", name), []).extend(rows)
-    found = _Found("masks", masks=dict.fromkeys(masks))
-    owner: dict[int, str] = {}
-    for full, path in masks.items():
-        rows = _scans_of(path, source, manifest, images)
-        if len(rows) > 1:
-            both = " and ".join(manifest.table.loc[rows[:2], "path"])
-            cause = f"the mask could belong to {both}"
-            raise UserError("LABELS", path, cause, "give a CSV with path and mask columns")
-        for row in rows:
-            if row in owner:
-                cause = f"{manifest.table.at[row, 'path']} has two masks, this and {owner[row]}"
-                raise UserError("LABELS", path, cause, "leave one of them")
-            owner[row] = relative(path, source)
-            found.masks[full] = row
-            found.put("label_mask", row, relative(Path(full), manifest.root))
-    found.scans = set(owner)
-    found.lost = [relative(p, source) for full, p in masks.items() if found.masks[full] is None]
-    return found
-
-
-def _scans_of(path: Path, source: Path, manifest: Manifest, images: dict) -> list[int]:
-    name = stem(path.name)
-    rows = images.get(name) or images.get(MASK_ENDING.sub("", name)) or []
-    if len(rows) > 1:
-        inside = stem(relative(path, source))
-        same = [row for row in rows if stem(manifest.table.at[row, "path"]) == inside]
-        rows = same or rows
-    return rows
-
-
-def _images(source: Path) -> tuple[list[Path], list[Row]]:
-    """Files that can be masks, and a row for each that cannot be read, or is none.
-
-    Raises UserError LABELS if there is no file that can be a mask.
-    """
-    files, closed = walk(source)
-    images, refused = [], [Row.refused([path], error) for path, error in closed]
-    for path in files:
-        try:
-            if identify(path) in ("nifti", "itk", "image2d"):
-                images.append(path)
-        except UserError as error:
-            refused.append(Row.refused([path], error))
-    if not images:
-        cause, fix = "holds no NIfTI, MetaImage, NRRD, PNG or TIFF file", "check labels="
-        if refused and refused[0].files == [source]:
-            cause, _, fix = refused[0].reason.partition(". Fix: ")
-        raise UserError("LABELS", source, cause, fix)
-    return images, refused
-
-
-def _add_refused(manifest: Manifest, rows: list[Row]) -> None:
-    """List files that are not in the manifest yet."""
-    root = str(manifest.root)
-    known = {absolute(root, f) for files in manifest.table["files"] for f in json.loads(files)}
-    manifest.add_refused(
-        [r for r in rows if absolute(root, relative(r.files[0], root)) not in known]
-    )
-
-
-def _from_table(manifest: Manifest, source: Path, outside: bool = False) -> _Found:
+def _from_table(manifest: Manifest, source: Path, outside: bool = False) -> Found:
     table, found_boxes = box_tables.taken(read_table(source), source)
     base, root = os.path.realpath(source.parent), str(manifest.root)
-    found, mask_of = _Found("lines"), {}
+    found, mask_of = Found("lines"), {}
     masks = mask_columns(table, source.parent, manifest.root)
     if len(masks) > 1:
         cause = f"several columns hold masks: {', '.join(masks)}"
@@ -175,7 +97,8 @@ def _from_table(manifest: Manifest, source: Path, outside: bool = False) -> _Fou
     if masks:
         mask_of = _mask_paths(table[masks[0]], source, outside, base, root)
     found.masks = dict.fromkeys(mask_of.values())
-    places = Places(manifest, source.parent, set(mask_of.values()))
+    _mark_masks(manifest, found.masks)
+    places = Places(manifest, source.parent)
     matched, told_by = match(table, manifest, places, source, masks)
     refuse_contradictions(table, matched, manifest, source)
     patients, private = patient_columns(table), identifying_columns(table)
@@ -233,19 +156,21 @@ def _mask_paths(values: pd.Series, source: Path, outside: bool, *folders: str) -
     paths = {line: existing(v, *folders) for line, v in enumerate(values) if v}
     missing = [values.iloc[line] for line, path in paths.items() if not path]
     if missing:
+        where = " and in ".join(dict.fromkeys(folders))
         cause = f"{len(missing)} masks of column {values.name!r} are missing: "
-        cause += listed(missing)
+        cause += f"{listed(missing, SHOWN)}; looked for in {where}"
         raise UserError("LABELS", source, cause, "give paths relative to the table or the scans")
     away = [values.iloc[n] for n, p in paths.items() if not outside and not inside(p, *folders)]
     if away:
-        cause = f"{len(away)} masks lie outside the folders of table and scans: {listed(away)}"
+        cause = f"{len(away)} masks lie outside the folders of table and scans: "
+        cause += listed(away, SHOWN)
         fix = "put them there, or, if you trust the table, allow it by outside=true"
         raise UserError("PATH", source, cause, fix)
     return paths
 
 
-def _from_coco(manifest: Manifest, source: Path) -> _Found:
-    found, ignored = _Found("images"), 0
+def _from_coco(manifest: Manifest, source: Path) -> Found:
+    found, ignored = Found("images"), 0
     places = Places(manifest, source.parent)
     for image in boxes.read_coco(source):
         rows = places.at(image.file_name) or places.named(image.file_name)
@@ -285,10 +210,10 @@ def _from_coco(manifest: Manifest, source: Path) -> _Found:
 def _mark_masks(manifest: Manifest, masks: dict[str, int | None]) -> None:
     """A file that serves as mask is no scan."""
     table, root = manifest.table, str(manifest.root)
-    for index, path, format in zip(table.index, table["path"], table["format"], strict=True):
-        full = absolute(root, path)
-        if format and full in masks:
-            row = masks[full]
+    for index, files, format in zip(table.index, table["files"], table["format"], strict=True):
+        full = [absolute(root, file) for file in json.loads(files)] if format else []
+        for mask in masks.keys() & set(full):
+            row = masks[mask]
             reason = "label mask without a scan"
             if row is not None:
                 reason = f"label mask of {table.at[row, 'id']}"

@@ -1,10 +1,14 @@
-"""Scans that stand out from their cohort: by voxel size, and by values that belie the modality."""
+"""Scans that stand out from their cohort: by voxel size, values that belie the modality, as masks."""
 
 import math
+import os
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
+from medssl.data.index.ids import beginnings, stem
+from medssl.data.index.row import MAY_BE_MASK
 from medssl.data.volume import Volume
 
 FACTOR = 2.0  # less than twice the usual voxel size is never called an outlier
@@ -50,6 +54,42 @@ def modality_doubt(volume: Volume) -> str:
     if volume.modality == "MR" and low < AIR_HU and np.median(volume.array) < AIR_HU / 2:
         return f"MR whose values run from {low:g} to {high:g}, as those of CT do"
     return ""
+
+
+def likely_masks(used: pd.DataFrame) -> pd.DataFrame:
+    """Used scans of which the index remarked that they may be masks."""
+    return used[used["remarks"].str.contains(MAY_BE_MASK, regex=False)]
+
+
+def mask_remark(used: pd.DataFrame, root: Path) -> str:
+    """How many used scans may be masks, one of them, and the way out; empty if there are none.
+
+    `root` is the folder of the scans, as people call it.
+    """
+    masks = likely_masks(used)
+    if masks.empty:
+        return ""
+    first, scans = masks["path"].iloc[0], {stem(PurePosixPath(p).name): p for p in used["path"]}
+    begun = beginnings(stem(PurePosixPath(first).name))
+    example = [first, *[scans[name] for name in begun if name in scans][:1]]
+    others = used.drop(masks.index)["path"]
+    fix = "name them in a column seg of a CSV, beside the path of their scans (labels=)"
+    if alone := _folder_of(masks["path"], others):
+        fix = f"give labels={Path(root) / alone}"
+        if scans_alone := _folder_of(others, masks["path"]):
+            fix += f", or index {Path(root) / scans_alone}"
+    return (
+        f"{len(masks)} of {len(used)} used scans may be masks: each has another scan's name with "
+        f"more behind it, and its grid ({', '.join(example)}). If they are masks, {fix}"
+    )
+
+
+def _folder_of(paths: pd.Series, others: pd.Series) -> str:
+    """The folder, below the scans', that holds all of these paths and none of the others; or ""."""
+    folders = [str(PurePosixPath(path).parent) for path in paths]
+    common = PurePosixPath(os.path.commonpath(folders) if folders else "")
+    alone = common.parts and not any(PurePosixPath(p).is_relative_to(common) for p in others)
+    return str(common) if alone else ""
 
 
 def _sizes(text: str) -> list[float]:

@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from medssl.data.delimited import check_names, check_zeros, read_table
-from medssl.data.index.ids import neutral_id, slug, stem
+from medssl.data.index.ids import beginnings, neutral_id, slug, stem
 from medssl.data.manifest import Manifest
+from medssl.data.paths import listed
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError
 
@@ -21,10 +22,11 @@ IDS = ("id", "image_id", "scan_id", "seriesuid")
 PATIENTS = ("patient", "patientid", "pid", "subject", "subjectid", "mrn")
 __all__ = [
     "IDENTIFYING", "IDS", "MASKS", "PATIENTS", "SPLIT_WORDS", "Places", "absolute", "existing",
-    "identifying_columns", "label_name", "label_names", "mask_columns", "match", "patient_columns",
-    "plain_name", "read_table", "refuse_contradictions", "split_names",
+    "identifying_columns", "label_name", "label_names", "mask_columns", "match", "name_of",
+    "patient_columns", "plain_name", "read_table", "refuse_contradictions", "split_names",
 ]  # fmt: skip
 SERIES = "seriesuid"
+SHOWN = 3
 IDENTIFYING = re.compile(
     r"(patient(en|in)?s?|subject|full|first|last|family|given|sur|fore|vor|nach|familien|zu)?names?"
     r"|p?re?nom|nom(dupatient|defamille)?|cognome|nombres?|apellidos?|.*geburt.*|.*naissance.*"
@@ -73,26 +75,34 @@ def identifying_columns(table: pd.DataFrame) -> list[str]:
 class Places:
     """Finds the manifest rows that a path, an id or a file stem means.
 
-    Rows whose files are label masks are left out. `base` is the folder of the table.
+    Rows known to be label masks are left out. `base` is the folder of the table.
     """
 
-    def __init__(self, manifest: Manifest, base: Path, masks: set[str] = frozenset()):
+    def __init__(self, manifest: Manifest, base: Path):
         self.root, self.base = str(manifest.root), os.path.realpath(base)
         self.by_path, self.by_id, self.by_stem = defaultdict(list), {}, defaultdict(list)
         table = manifest.table
         for index, row in zip(table.index, table.to_dict("records"), strict=True):
-            files = [absolute(self.root, file) for file in json.loads(row["files"])]
-            if not row["format"] or masks.intersection(files):
+            if not row["format"] or row["code"] == "IS_MASK":
                 continue
+            files = [absolute(self.root, file) for file in json.loads(row["files"])]
             for path in {*files, absolute(self.root, row["path"])}:
                 self.by_path[path].append(index)
             self.by_id[row["id"]] = index
-            self.by_stem[_name(row["path"])].append(index)
+            self.by_stem[name_of(row["path"])].append(index)
+
+    @property
+    def examples(self) -> str:
+        """What the first scans are called, for messages."""
+        return (
+            f"scans are called {listed(list(self.by_stem), SHOWN)}" if self.by_stem else "no scan"
+        )
 
     @property
     def names(self) -> set[str]:
-        """All ids and file stems."""
-        return {*self.by_id, *self.by_stem}
+        """All ids and file stems, and what stems begin with."""
+        begun = (name for whole in self.by_stem for name in beginnings(whole))
+        return {*self.by_id, *self.by_stem, *begun}
 
     def at(self, path: str) -> list[int]:
         """Rows of a path, relative to the table's folder or to the manifest's root."""
@@ -107,10 +117,19 @@ class Places:
         for id in (name, neutral_id(slug(name))):
             if id in self.by_id:
                 return [self.by_id[id]]
-        return self.by_stem.get(_name(name.replace("\\", "/")), [])
+        return self.by_stem.get(name_of(name.replace("\\", "/")), [])
+
+    def begun(self, names: Iterable[str]) -> dict[str, list[int]]:
+        """Rows whose stems begin with a name and one of `_-. `, by the longest such of the names."""
+        names, found = set(names), defaultdict(list)
+        for whole, rows in self.by_stem.items():
+            name = next((name for name in (whole, *beginnings(whole)) if name in names), whole)
+            if name != whole:
+                found[name] += rows
+        return found
 
 
-def _name(path: str) -> str:
+def name_of(path: str) -> str:
     """A path's file name without suffix; systems write accents as one character or as two."""
     return unicodedata.normalize("NFC", stem(PurePosixPath(path).name))
 
@@ -143,8 +162,9 @@ def match(
 ) -> tuple[list[list[int]], list[str]]:
     """For every table row the manifest rows it speaks of, and the columns that told so.
 
-    Columns of scan paths are looked for first, then ids and file stems, then patients and series.
-    Raises UserError LABELS if nothing matches or a stem could mean two scans.
+    Columns of scan paths are looked for first, then ids and file stems, then patients and series,
+    last beginnings of stems (`Places.begun`). Raises UserError LABELS if nothing matches, or a stem
+    or beginning could mean two scans; a beginning may mean all scans of one patient.
     """
     columns = [c for c in table if c not in skip]
     paths = [c for c in columns if any(places.at(v) for v in table[c])]
@@ -156,13 +176,11 @@ def match(
         for column in [c for name in IDS for c in columns if c.lower() == name]:
             _refuse_other_scan(found, table[column], paths[0], places, source)
         return found, paths
-    for column in [c for name in IDS for c in columns if c.lower() == name]:
+    ids = [c for name in IDS for c in columns if c.lower() == name]
+    for column in ids:
         found = [places.named(value) for value in table[column]]
         if any(found):
-            check_names(table[column], source, mangled=True, known=_names(table[column], found))
-            check_zeros(table[column][[not rows for rows in found]], places.names, source)
-            _refuse_ambiguous(found, table[column], manifest, source)
-            return found, [column]
+            return _by_name(table[column], found, manifest, places, source), [column]
     known = [*patient_columns(table), *(c for c in table if plain_name(c) == SERIES)]
     for column in [c for c in known if c in columns]:
         series = plain_name(column) == SERIES
@@ -172,15 +190,20 @@ def match(
         if any(found):
             check_names(table[column], source, mangled=True, known=_names(table[column], found))
             return found, [column]
-    for column in [c for name in IDS for c in columns if c.lower() == name]:
-        check_zeros(table[column], places.names, source)
+    for column in ids:
+        found = _by_name(table[column], [[] for _ in table.index], manifest, places, source)
+        if any(found):
+            return found, [column]
     named = [c for c in table if c.lower() in (*IDS, "path")]
     if named:
         cause = f"nothing in the column {named[0]} names a scan of the manifest"
         cause += f" (line {table.index[0]}: {table[named[0]].iloc[0]!r})" if len(table) else ""
-        fix = "give paths relative to the table or to the scans, or ids as in manifest.csv"
+        cause += f"; {places.examples}"
+        fix = "give paths relative to the table or to the scans, or what scans are called, whole or up "
+        fix += "to one of `_`, `-`, `.` and space"
         raise UserError("LABELS", source, cause, fix)
-    cause = f"no row names a scan of the manifest (columns {', '.join(table.columns)})"
+    cause = f"no row names a scan of the manifest (columns {', '.join(table.columns)}); "
+    cause += places.examples
     fix = "add a column `path` (relative to the table or to the scans) or `id`"
     raise UserError("LABELS", source, cause, fix)
 
@@ -225,12 +248,32 @@ def _refuse_other_scan(
             )
 
 
-def _refuse_ambiguous(found: list[list[int]], names, manifest: Manifest, source: Path) -> None:
+def _by_name(
+    names: pd.Series, found: list[list[int]], manifest: Manifest, places: Places, source: Path
+) -> list[list[int]]:
+    """The rows found for ids or stems, and for those without any what begins like them.
+
+    Raises UserError TABLE for names that a spreadsheet changed, LABELS for ambiguous ones.
+    """
+    table, begun = manifest.table, places.begun(names)
+    taken = {row for rows in found for row in rows}
+    filled = []
     for name, rows in zip(names, found, strict=True):
-        if len(rows) > 1:
-            both = " and ".join(manifest.table.loc[rows[:2], "path"])
-            cause = f"{name!r} could mean {both}"
-            raise UserError("LABELS", source, cause, "add a column `path`")
+        begins = [] if rows else [row for row in begun.get(name, []) if row not in taken]
+        begins = [row for row in begins if table.at[row, "verdict"] == "used"] or begins
+        one_patient = len(set(table.loc[begins, "patient"])) == 1
+        if len(rows or begins) > 1 and not (begins and one_patient):
+            both = " and ".join(table.loc[(rows or begins)[:2], "path"])
+            fix = "add a column `path`"
+            if begins:
+                fix += "; or, if the id is a patient's, call the column patient_id and give "
+                fix += "patient_pattern=, as a regular expression for it in the paths"
+            raise UserError("LABELS", source, f"{name!r} could mean {both}", fix)
+        filled.append(rows or begins)
+    if any(filled):
+        check_names(names, source, mangled=True, known=_names(names, filled))
+    check_zeros(names[[not rows for rows in filled]], places.names, source)
+    return filled
 
 
 def _names(values: pd.Series, found: list[list[int]]) -> set[str]:

@@ -58,6 +58,7 @@ def _look_first(findings: dict) -> Section:
         "scans that cannot be read": len(findings["unreadable"]),
         "copies that contradict": len(torn),
         "groups of copies": len(findings["copies"]),
+        "scans that may be masks": len(findings["likely_masks"]),
         "doubtful modality": len(findings["modality_doubts"]),
         "unusual voxel size": len(findings["unusual_spacing"]),
     }
@@ -146,6 +147,11 @@ def _copies(copies: list[dict], used: pd.DataFrame) -> Section:
 
 def _doubts(findings: dict) -> Section:
     tables = []
+    if masks := findings["likely_masks"][:MOST_ROWS]:
+        words = (
+            "Scans with another scan's name and more behind it, on its grid: masks, most likely."
+        )
+        tables.append((pd.DataFrame({"scan": masks}), words))
     if doubts := list(findings["modality_doubts"].items())[:MOST_ROWS]:
         tables.append((pd.DataFrame(doubts, columns=["scan", "doubt"]), "Modality and values."))
     if odd := findings["unusual_spacing"][:MOST_ROWS]:

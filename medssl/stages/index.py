@@ -16,6 +16,7 @@ from medssl.data.files import write_csv
 from medssl.data.index import IDS, scan
 from medssl.data.labels import attach
 from medssl.data.manifest import Manifest
+from medssl.data.outliers import mask_remark
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError, check_bad
 from medssl.privacy import printable
@@ -34,7 +35,11 @@ class Config(config.Config):
     )
     scans: Path = Field(description="folder or file of DICOM, NIfTI, MetaImage, NRRD or 2D images")
     out: Path = Field(Path("manifest"), description="folder for manifest.parquet and manifest.csv")
-    labels: list[Path] = Field([], description="folders of masks, CSV tables, COCO JSON files")
+    labels: list[Path] = Field(
+        [],
+        description="folders of masks called like their scans (T1.nii's: T1.nii, T1_seg.nii), CSV "
+        "tables, COCO JSON files",
+    )
     ids: IDS = Field(
         "auto",
         description="what scans are called in all that follows: names (of files), pseudonyms (keyed "
@@ -78,6 +83,8 @@ def run(config: Config) -> Path:
     splits.check(manifest.table)
     manifest.write(config.out)
     print(report(manifest))
+    if doubt := mask_remark(manifest.used, config.scans):
+        print(f"remark: {printable(doubt)}")
     guessed = manifest.guessed_patients
     if guessed:
         print(

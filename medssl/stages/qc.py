@@ -1,9 +1,10 @@
 """Look at a cohort before anything is trained on it: one page, qc.html.
 
 What is there (modalities, voxel sizes, scans of a patient, thumbnails), what was refused and why,
-the same pixels under several names, values that belie their modality, unusual voxel sizes. Every
-used scan is read once. findings.json holds the same for programs. Scans are called by their ids
-(manifest.csv has the files); reasons may name files, so both are readable by their owner only.
+the same pixels under several names, scans that may be masks of others, values that belie their
+modality, unusual voxel sizes. Every used scan is read once. findings.json holds the same for
+programs. Scans are called by their ids (manifest.csv has the files); reasons may name files, so both
+are readable by their owner only.
 Scans whose header says that text is burned into their pixels are not drawn; of other scans pictures
 show pixels as they are: thumbnails=0 leaves them out.
 """
@@ -23,7 +24,7 @@ from medssl.data.files import write_atomically, write_json
 from medssl.data.index import dicom, read
 from medssl.data.index.row import BURNED_IN
 from medssl.data.manifest import Manifest
-from medssl.data.outliers import modality_doubt, spacing_outliers
+from medssl.data.outliers import likely_masks, mask_remark, modality_doubt, spacing_outliers
 from medssl.data.processes import each
 from medssl.data.volume import Volume, reorient
 from medssl.errors import UserError
@@ -71,6 +72,7 @@ def run(config: Config) -> Path:
         "n_refused": len(manifest.refused),
         "unreadable": unreadable["unreadable"].to_dict(),
         "copies": sorted(copies, key=lambda c: -len(c["differ"])),
+        "likely_masks": list(likely_masks(used)["id"]),
         "modality_doubts": seen["doubt"][seen["doubt"] != ""].to_dict(),
         "unusual_spacing": spacing_outliers(used).to_dict("records"),
     }
@@ -82,7 +84,9 @@ def run(config: Config) -> Path:
     write_atomically(page, lambda p: cohort.write(p, *told), private=True)
     if hidden:
         say(f"remark: not drawn, since {BURNED_IN}: {hidden} scans")
-    told = ("unreadable", "copies", "modality_doubts", "unusual_spacing")
+    if doubt := mask_remark(used, manifest.root):
+        say(f"remark: {doubt}")
+    told = ("unreadable", "copies", "likely_masks", "modality_doubts", "unusual_spacing")
     say(", ".join(f"{name.replace('_', ' ')}: {len(findings[name])}" for name in told))
     say(f"report: {page}")
     return config.out

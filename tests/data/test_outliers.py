@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from medssl.data.outliers import modality_doubt, spacing_outliers
+from medssl.data.outliers import mask_remark, modality_doubt, spacing_outliers
 from medssl.data.volume import Volume
 
 
@@ -37,3 +37,25 @@ def test_values_that_belie_the_modality():
     assert "as those of CT" in modality_doubt(scan("MR", -1024, 300))
     for fine in (scan("CT", -1024, 2000), scan("MR", 0, 900), scan("", 0, 255)):
         assert modality_doubt(fine) == ""
+
+
+def listed(**of_path) -> pd.DataFrame:
+    words = {True: "may be a mask: it has a name", False: ""}
+    rows = [
+        {"path": p.replace("__", "/") + ".nii", "remarks": words[m]} for p, m in of_path.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_likely_masks_are_counted_and_the_way_out_fits_their_folders():
+    used = listed(t1__a=False, m__a_x=True, t1__b=False, m__b_x=True)
+    assert mask_remark(used, "S") == (
+        "2 of 4 used scans may be masks: each has another scan's name with more behind it, and its "
+        "grid (m/a_x.nii, t1/a.nii). If they are masks, give labels=S/m, or index S/t1"
+    )
+    assert mask_remark(listed(a=False, m__a_x=True), "S").endswith("give labels=S/m")
+    assert "column seg of a CSV" in mask_remark(listed(a=False, a_x=True), "S")
+    assert "column seg of a CSV" in mask_remark(
+        listed(p__a=False, p__m__a_x=True, q__m__a_x=True), "S"
+    )
+    assert mask_remark(listed(a=False), "S") == ""

@@ -77,6 +77,19 @@ def test_attach_splits(tmp_path):
         attach_splits(manifest, tmp_path / "s.csv")
 
 
+def test_splits_are_matched_by_how_names_begin_and_never_to_masks(tmp_path):
+    for name in ("P-1_T1", "P-2_T1", "P-1_T1_seg"):
+        Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / f"{name}.png")
+    manifest = Manifest.from_rows(tmp_path, scan(tmp_path))
+    (tmp_path / "s.csv").write_text("id,split\nP-1,train\nP-2,test\n")
+    with pytest.raises(UserError, match="'P-1' could mean P-1_T1.png and P-1_T1_seg.png"):
+        attach_splits(manifest, tmp_path / "s.csv")
+    is_mask = manifest.table["path"] == "P-1_T1_seg.png"
+    manifest.table.loc[is_mask, ["verdict", "code"]] = ["refused", "IS_MASK"]
+    attach_splits(manifest, tmp_path / "s.csv")
+    assert manifest.used["split"].tolist() == ["train", "test"]
+
+
 def test_strata_are_numbers_where_labels_are(tmp_path):
     table = cohort(8).assign(label=pd.array([9, 10] * (len(cohort(8)) // 2), "Int64"))
     assert split_by_patient(table, stratify="label").notna().all()

@@ -86,3 +86,62 @@ def test_split_names(tmp_path):
     assert names.tolist() == ["train", "val", "test", ""]
     with pytest.raises(UserError, match="SPLIT .*line 3 says 'holdout'"):
         split_names(pd.Series(["train", "holdout"], [2, 3]), tmp_path)
+
+
+@pytest.fixture
+def visits(tmp_path):
+    for name in ("IXI012-HH_T1", "IXI013-HH_T1", "IXI014-HH_T1", "IXI014-HH_T2", "IXI0130"):
+        (tmp_path / "scans").mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / f"scans/{name}.png")
+    return Manifest.from_rows(tmp_path / "scans", scan(tmp_path / "scans"))
+
+
+def paths(manifest, names, base):
+    table = pd.DataFrame({"id": names})
+    found, told_by = match(table, manifest, Places(manifest, base), base / "t.csv", [])
+    assert told_by == ["id"]
+    return [manifest.table.loc[rows, "path"].tolist() for rows in found]
+
+
+def test_ids_are_what_people_call_the_scans_or_how_that_begins(visits, tmp_path):
+    t1, t2 = "IXI013-HH_T1.png", "IXI012-HH_T1.png"
+    assert paths(visits, ["IXI013-HH", "IXI012", "IXI01", "IXI015"], tmp_path) == [
+        [t1],
+        [t2],
+        [],
+        [],
+    ]
+    assert paths(visits, ["IXI013-HH_T1", "IXI012-HH"], tmp_path) == [[t1], [t2]]
+    # what another line calls by a longer name is not meant by the shorter one
+    both = ["IXI014-HH_T1", "IXI014-HH"]
+    assert paths(visits, both, tmp_path) == [["IXI014-HH_T1.png"], ["IXI014-HH_T2.png"]]
+
+
+def test_a_beginning_of_two_names_means_both_only_if_they_are_of_one_patient(visits, tmp_path):
+    words = "'IXI014-HH' could mean IXI014-HH_T1.png and IXI014-HH_T2.png.*patient_pattern="
+    for others in ([], ["IXI013-HH_T1"], ["IXI013"]):
+        with pytest.raises(UserError, match=words):
+            paths(visits, [*others, "IXI014-HH"], tmp_path)
+    visits.table["patient"] = visits.table["path"].str[:6]
+    assert paths(visits, ["IXI014-HH"], tmp_path) == [["IXI014-HH_T1.png", "IXI014-HH_T2.png"]]
+
+
+def test_refused_scans_make_no_id_ambiguous(visits, tmp_path):
+    broken = visits.table["path"] == "IXI014-HH_T2.png"
+    visits.table.loc[broken, "verdict"] = "refused"
+    assert paths(visits, ["IXI014"], tmp_path) == [["IXI014-HH_T1.png"]]
+
+
+def test_patients_count_more_than_how_names_begin(visits, tmp_path):
+    visits.table["patient"] = pseudonym("P 7", "p")
+    table = pd.DataFrame({"id": ["IXI012"], "patient_id": ["P 7"]})
+    places = Places(visits, tmp_path)
+    assert match(table, visits, places, tmp_path / "t.csv", [])[1] == ["patient_id"]
+
+
+def test_where_no_id_matches_it_is_said_what_scans_are_called(visits, tmp_path):
+    words = (
+        "line 0: 'x'.; scans are called IXI012-HH_T1, IXI013-HH_T1, IXI0130, and 2 more.*whole or"
+    )
+    with pytest.raises(UserError, match=words):
+        paths(visits, ["x"], tmp_path)

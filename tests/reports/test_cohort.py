@@ -3,7 +3,9 @@ import pandas as pd
 
 from medssl.reports import cohort
 
-EMPTY = {"unreadable": {}, "copies": [], "modality_doubts": {}, "unusual_spacing": []}
+EMPTY = {
+    "unreadable": {}, "copies": [], "likely_masks": [], "modality_doubts": {}, "unusual_spacing": []
+}  # fmt: skip
 
 
 def table(n: int) -> pd.DataFrame:
@@ -27,6 +29,7 @@ def test_everything_found_stands_on_the_page_escaped(tmp_path):
     findings = {
         "unreadable": {"s3": "CUT: half of it"},
         "copies": [{"ids": ["s1", "s2"], "differ": ["split"]}],
+        "likely_masks": ["s6"],
         "modality_doubts": {"s4": "CT without air"},
         "unusual_spacing": [{"id": "s5", "modality": "CT", "spacing": "9x9x9", "usual": "1x1x2"}],
     }
@@ -35,6 +38,7 @@ def test_everything_found_stands_on_the_page_escaped(tmp_path):
                         [("<b>bad", "CUT", image)])  # fmt: skip
     page = path.read_text()
     for words in ("another split", "s1, s2", "CUT: half of it", "CT without air", "9x9x9",
+                  "masks, most likely",
                   "&lt;b&gt;bad", "cut, fetch it", "pictures of refused", "histograms"):  # fmt: skip
         assert words in page, words
     assert "<b>bad" not in page and page.count("<img") == 3

@@ -121,3 +121,18 @@ def test_tables_among_the_scans_are_listed_as_what_they_are(scans, tmp_path):
         scans, f"out={tmp_path / 'm'}", f"labels={scans / 's.csv'}", f"splits={scans / 's.csv'}"
     )
     assert manifest.refused.set_index("path")["code"]["s.csv"] == "IS_LABELS"
+
+
+def test_masks_that_count_as_scans_are_remarked_upon_until_they_are_labels(scans, tmp_path, capsys):
+    for path in scans.glob("sub*"):
+        mask = tmp_path / "scans" / "m" / path.name.replace(".nii", "_X.nii")
+        mask.parent.mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.uint8), np.eye(4)), mask)
+    start(scans, f"out={tmp_path / 'm'}")
+    shown = capsys.readouterr().out
+    assert "8 scans used" in shown and "remark: 4 of 8 used scans may be masks" in shown
+    assert f"give labels={scans}/m" in shown
+    manifest = start(scans, f"out={tmp_path / 'm'}", f"labels={scans / 'm'}")
+    shown = capsys.readouterr().out
+    assert "m: 4 scans labelled, 0 used scans not named" in shown and "may be masks" not in shown
+    assert (manifest.used["label_mask"] != "").sum() == 4

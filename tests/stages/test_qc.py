@@ -23,6 +23,8 @@ def manifest(cohort, tmp_path_factory):
     )
     torn = (root / "in/case_1.nii.gz").read_bytes()
     (root / "in/case_91.nii.gz").write_bytes(torn[:-9] + b"\0" + torn[-8:])
+    mask = nib.load(cohort / "labels/case_2.nii.gz")
+    nib.save(mask, root / "in/case_2_organ.nii.gz")
     splits = pd.read_csv(cohort / "splits.csv")
     splits.loc[len(splits)] = ["case_90", "P9", "test", 1]
     splits.to_csv(root / "splits.csv", index=False)
@@ -36,7 +38,8 @@ def test_copies_that_contradict_stand_first_and_broken_voxels_are_named(manifest
     assert found["copies"] == [
         {"ids": ["case_0", "case_90"], "differ": ["patient", "split", "label odd"]}
     ]
-    assert list(found["unreadable"]) == ["case_91"] and found["n_used"] == 12
+    assert list(found["unreadable"]) == ["case_91"] and found["n_used"] == 13
+    assert found["likely_masks"] == ["case_2_organ"]
     page = (out / "qc.html").read_text()
     assert not any(path.stat().st_mode & 0o077 for path in out.iterdir())
     assert (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from medssl.data.index import checks
 from medssl.data.index.ids import IDS, assign_ids, hide_names
+from medssl.data.index.likely_masks import doubt_masks
 from medssl.data.index.missing import doubt_incomplete
 from medssl.data.index.row import Row, unreadable
 from medssl.data.index.sniff import identify
@@ -73,6 +74,7 @@ def _rows(
     rows = [row for row in rows if row.used or not used.issuperset(row.files)]
     claimed = {path for row in rows for path in row.files}
     rows += [row for row in others if row.files[0] not in claimed]
+    doubt_masks(rows)
     return _completed(rows, root, modality, ids)
 
 

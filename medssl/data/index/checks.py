@@ -44,6 +44,11 @@ def voxel_size(sizes: Sequence[float], path: Path) -> list[str]:
     return []
 
 
+def place(matrix: np.ndarray) -> tuple[float, ...]:
+    """The upper three rows of an affine, in thousandths of a mm: alike for files of one grid."""
+    return tuple(np.round(matrix[:3].ravel(), 3).tolist())
+
+
 def orientation(matrix: np.ndarray) -> str:
     """Axis codes such as RAS."""
     return "".join(nib.aff2axcodes(matrix))

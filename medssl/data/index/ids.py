@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,8 @@ IMAGE_SUFFIXES = (
     ".nii.gz", ".nii", ".hdr", ".img", ".mha", ".mhd", ".nrrd", ".nhdr",
     ".png", ".jpeg", ".jpg", ".tiff", ".tif", ".dcm", ".dicom", ".ima",
 )  # fmt: skip
+SEPARATORS = "_-. "
+MASK_ENDING = re.compile(r"[-_.](seg|label|labels|mask|gt)$", re.IGNORECASE)
 LONGEST_ID = 120
 RESERVED = re.compile(r"(?i)con|prn|aux|nul|(com|lpt)\d")  # devices, on Windows
 IDS = Literal["auto", "names", "pseudonyms"]
@@ -26,6 +29,13 @@ def stem(name: str) -> str:
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)]
     return name
+
+
+def beginnings(name: str) -> Iterator[str]:
+    """What a name begins with before one of `_-. `, the longest first: a_b and a of a_b_seg."""
+    for end in range(len(name) - 1, 0, -1):
+        if name[end] in SEPARATORS:
+            yield name[:end]
 
 
 def slug(text: str) -> str:

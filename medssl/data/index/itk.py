@@ -44,13 +44,13 @@ def _inspect_one(path: Path) -> Row:
     remarks = text.remarks + checks.affine(affine, path)
     files = [path] if text.data == path else [path, text.data]
     spacing = np.linalg.norm(affine[:3, : len(text.sizes)], axis=0).tolist()
+    known = {"place": checks.place(affine), "whole": text.dtype.kind in "iu"}
     if len(text.sizes) == 2:
         remarks += checks.voxel_size(spacing, path)
-        return Row(
-            files, "itk", shape=join(text.sizes[::-1]), spacing=join(spacing), remarks=remarks
-        )
+        return Row(files, "itk", shape=join(text.sizes[::-1]), spacing=join(spacing),
+                   remarks=remarks, **known)  # fmt: skip
     return Row(files, "itk", shape=join(text.sizes), spacing=join(spacing),
-               orientation=checks.orientation(affine), remarks=remarks)  # fmt: skip
+               orientation=checks.orientation(affine), remarks=remarks, **known)  # fmt: skip
 
 
 def _place(text: Text) -> np.ndarray:

@@ -96,6 +96,8 @@ def _inspect_one(path: Path) -> Row:
         files, "nifti", shape=join(header.shape),
         spacing=join(np.linalg.norm(header.affine[:3, :3], axis=0).tolist()),
         orientation=checks.orientation(header.affine), remarks=header.remarks,
+        place=checks.place(header.affine),
+        whole=header.dtype.kind in "iu" and header.scale == (1.0, 0.0),
     )  # fmt: skip
 
 

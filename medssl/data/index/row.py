@@ -17,6 +17,7 @@ from medssl.progress import track
 T = TypeVar("T")
 BURNED_IN = "text is burned into the pixels"
 NO_SPACING = "pixel spacing unknown"
+MAY_BE_MASK = "may be a mask"
 
 
 @dataclass
@@ -24,7 +25,8 @@ class Row:
     """What the manifest says about one scan; `files` are absolute and in slice order.
 
     `frames` are the numbers, from 1, of the frames of each file that belong to the scan, or none
-    where whole files do.
+    where whole files do. `place` is the affine's upper rows (see `checks.place`), `whole` whether the
+    header promises whole numbers; neither is kept in the manifest.
     """
 
     files: list[Path]
@@ -41,6 +43,8 @@ class Row:
     code: str = ""
     reason: str = ""
     frames: list[list[int]] = field(default_factory=list)
+    place: tuple[float, ...] = ()
+    whole: bool = False
 
     @classmethod
     def refused(cls, files: list[Path], error: UserError, format: str = "", **known) -> "Row":
