@@ -186,7 +186,7 @@ def scans_of(
         store.items = resplit(
             store.items, Path(splits), fold if config.fold is None else config.fold
         )
-    truths = truths_of(type(task), store, about["target"], task.classes, {**of_run, "others": True})
+    truths = truths_of(type(task), store, about["target"], task.classes, of_run, scored=True)
     if config.lesions and not isinstance(truths, Masks):
         raise UserError(
             "CONFIG", "lesions=true", f"counts parts of masks, and the task learnt from {task.learns}",

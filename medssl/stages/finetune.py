@@ -240,12 +240,19 @@ def _check_multiples(task, backbone: torch.nn.Module) -> None:
         )  # fmt: skip
 
 
-def truths_of(task: type, store: Store, target: list[str], classes: dict, settings: dict) -> Truths:
-    """What a kind of task learns from; `settings` of a fine-tuning say how masks and boxes are read."""
+def truths_of(
+    task: type, store: Store, target: list[str], classes: dict, settings: dict, scored: bool = False
+) -> Truths:
+    """What a kind of task learns from; `settings` of a fine-tuning say how masks and boxes are read.
+
+    scored  what the model has not learnt is background
+    """
     kind = TRUTHS[task.learns]
     reads = task.answer_of.reads if hasattr(task, "answer_of") else ""
+    others = settings.get("others", False)
     how = {
-        "others": settings.get("others", False),
+        "others": others or scored,
+        "expected": others and bool(settings.get("classes")),
         "of_masks": settings.get("boxes_of_masks", False),
         "smallest": settings.get("smallest", 1),
     }
