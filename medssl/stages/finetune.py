@@ -167,6 +167,8 @@ def _validated(
     """Score validation scans, and keep weights that are the best so far; whether training ends here."""
     earlier = [row.get("validation") for row in at.log.rows()]
     earlier = [score for score in earlier if score is not None]
+    if n := len(validation):
+        say(f"step {at.step}: validate {n} scan{'s' * (n > 1)}")
     cases = track(truths.held_out(validation), "validate", len(validation), "scans")
     score = task.validate(cases)
     if score is not None:
