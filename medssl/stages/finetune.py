@@ -34,7 +34,7 @@ from medssl.progress import say, track
 from medssl.tasks.base import TASKS
 from medssl.trainable import checked
 from medssl.training import run_folder
-from medssl.training.card import card, counts
+from medssl.training.card import card, counts, nothing_learnt
 from medssl.training.checkpoint import load_weights, read_card, save_model
 from medssl.training.launch import opened
 from medssl.training.log import since_best
@@ -158,6 +158,9 @@ def run(config: Config) -> Path:
             if ranks.from_first(validated):
                 say(f"step {at.step}: no gain in {config.patience} validations; training ends here")
                 break
+    about = read_card(config.out)
+    if words := nothing_learnt(about.get("validation"), about.get("chance")):
+        say(f"remark: {words}")
     return run_folder.finished(config.out)
 
 
@@ -178,7 +181,8 @@ def _validated(
         say(f"step {at.step}: no validation scan holds a class to score")
     if score is None or score >= max(earlier, default=-np.inf):
         modules = {"backbone": task.backbone, "task": _Head(task)}
-        told = {**about, "steps": at.step, "validation": score}
+        chance = getattr(task, "chance", None)
+        told = {**about, "steps": at.step, "validation": score, "chance": chance}
         save_model(config.out / "model", modules, told)
     if not config.patience or score is None:
         return False
