@@ -5,11 +5,13 @@ import os
 import shlex
 import types
 import typing
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from medssl.config import Config, Keys, Part, checked_parts, flat, load, of
 from medssl.errors import UserError
@@ -40,7 +42,8 @@ def describe(
             default = "required"
         else:
             default = plain(field.get_default(call_default_factory=True))
-        rows.append((prefix + name, type_name(kind), default, field.description or ""))
+        told = type_name(kind) + bounds(field.metadata)
+        rows.append((prefix + name, told, default, field.description or ""))
     return rows
 
 
@@ -58,7 +61,8 @@ def plain(value: Any) -> str:
 def type_name(kind: Any) -> str:
     """A type in words, for help texts."""
     if get_origin(kind) is typing.Annotated:
-        return type_name(get_args(kind)[0])
+        inner, *more = get_args(kind)
+        return type_name(inner) + bounds(more)
     if get_origin(kind) in (typing.Union, types.UnionType):
         return " or ".join(type_name(k) for k in get_args(kind) if k is not type(None))
     if get_origin(kind) is typing.Literal:
@@ -78,6 +82,19 @@ def type_name(kind: Any) -> str:
         Any: "text",
     }
     return names.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def bounds(metadata: Sequence[Any]) -> str:
+    """The least and the most that a number may be, as pydantic keeps them: " >= 1", " > 0, < 1", or ""."""
+    ends = [end for m in metadata for end in (m.metadata if isinstance(m, FieldInfo) else [m])]
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    told = [
+        f"{sign} {getattr(end, name)}"
+        for name, sign in signs.items()
+        for end in ends
+        if getattr(end, name, None) is not None
+    ]
+    return f" {', '.join(told)}" if told else ""
 
 
 def words(

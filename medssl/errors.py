@@ -17,7 +17,8 @@ class UserError(Exception):
     def __init__(self, code: str, where: object, cause: str, fix: str):
         self.code, self.where, self.cause, self.fix = code, str(where), cause.rstrip("."), fix
         where = printable(self.where)  # a file's name may hold line breaks or steer a terminal
-        super().__init__(f"{code} {where}: {printable(self.cause)}. Fix: {printable(fix)}")
+        stop = "" if self.cause.endswith("?") else "."
+        super().__init__(f"{code} {where}: {printable(self.cause)}{stop} Fix: {printable(fix)}")
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]

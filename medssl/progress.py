@@ -48,6 +48,14 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
 
 
+def pace(rate: float, unit: str) -> str:
+    """Throughput for people: 12.3/s, or where less than one is done in a second, 107 s/scan."""
+    if 0 < rate < 0.995:
+        one = unit.removesuffix("es") if unit.endswith("ches") else unit.removesuffix("s")
+        return f"{1 / rate:.3g} s/{one}"
+    return f"{rate:.1f}/s"
+
+
 def amount(count: float) -> str:
     """Bytes for people: 512 B, 1.2 MB, 34.5 GB (powers of 1000)."""
     for unit in ("B", "kB", "MB", "GB"):
@@ -114,19 +122,19 @@ class _Line:
         spent = time.monotonic() - self.began
         if self.visible or spent > QUIET_SECONDS:
             rate = (done - self.start) / max(spent, 1e-9)
-            words = f"{self.what}: {done} {self.unit} in {duration(spent)}, {rate:.1f}/s"
+            words = f"{self.what}: {done} {self.unit} in {duration(spent)}, {pace(rate, self.unit)}"
             self._print(self._noted(words))
 
     def _text(self, done: int, spent: float) -> str:
         rate = (done - self.start) / max(spent, 1e-9)
         if self.total is None:
-            return self._noted(f"{self.what}: {done} {self.unit}, {rate:.1f}/s")
+            return self._noted(f"{self.what}: {done} {self.unit}, {pace(rate, self.unit)}")
         left = self._left(done)
         bar = ""
         if self.terminal or self.jupyter:
             filled = int(24 * done / max(self.total, 1))
             bar = f"[{'#' * filled}{'.' * (24 - filled)}] "
-        words = f"{self.what}: {bar}{done}/{self.total} {self.unit}, {rate:.1f}/s"
+        words = f"{self.what}: {bar}{done}/{self.total} {self.unit}, {pace(rate, self.unit)}"
         return self._noted(f"{words}, {left} left" if left else words)
 
     def _left(self, done: int) -> str:

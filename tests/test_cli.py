@@ -124,3 +124,8 @@ def test_how_a_command_ends_that_was_stopped_or_found_no_memory(monkeypatch, rai
     result = medssl("doctor")
     assert result.exit_code == code
     assert result.output.startswith(told) if told else result.output == ""
+
+
+def test_help_gives_the_range_of_a_number():
+    (line,) = [x for x in medssl("study", "--help").output.splitlines() if "resamples" in x]
+    assert "int >= 1000" in line

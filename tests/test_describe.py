@@ -10,11 +10,13 @@ from medssl.describe import command, describe, shareable, words
 
 class Group(config.Keys):
     lr: float = Field(0.1, description="rate")
+    share: float = Field(0.5, description="of all", gt=0, le=1)
 
 
 class Example(config.Config):
     store: Path = Field(description="where")
     labels: list[Path] = Field([], description="tables")
+    sizes: list[config.Count] = Field([], description="sides")
     part: config.Part = config.Part(name="plain")
     group: Group = Group()
 
@@ -22,6 +24,8 @@ class Example(config.Config):
 def test_describe_opens_groups_and_takes_a_preset_s_values():
     rows = {row[0]: row for row in describe(Example, values={"group": {"lr": 0.5}})}
     assert rows["group.lr"] == ("group.lr", "number", "0.5", "rate")
+    assert rows["group.share"][1] == "number > 0, <= 1"
+    assert rows["sizes"][1] == "list of int >= 1"
     assert rows["labels"][1:3] == ("list of path", "none")
     assert rows["store"][2] == "required"
 

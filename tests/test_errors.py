@@ -25,3 +25,7 @@ def test_one_line_cuts_no_word_in_two():
 
 def test_jupyter_prints_it_without_a_traceback():
     assert UserError("A", "b", "c", "d")._render_traceback_() == ["A b: c. Fix: d"]
+
+
+def test_a_question_ends_its_sentence():
+    assert str(UserError("A", "b", "did you mean 'c'?", "d")) == "A b: did you mean 'c'? Fix: d"

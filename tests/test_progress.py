@@ -13,7 +13,7 @@ def test_long_work_shows_throughput_and_time_left_as_plain_lines(capsys, monkeyp
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
     list(progress.track(range(4), "work", unit="scans", note=lambda: "loss 0.5"))
     lines = capsys.readouterr().err.splitlines()
-    assert "work: 1/4 scans" in lines[0] and "/s" in lines[0] and "left" not in lines[0]
+    assert "work: 1/4 scans, 11 s/scan" in lines[0] and "left" not in lines[0]
     assert "work: 2/4 scans" in lines[1] and lines[1].endswith("left, loss 0.5")
     assert lines[-1].startswith("work: 4 scans in ") and "\x1b" not in "".join(lines)
 
@@ -44,3 +44,9 @@ def test_an_onlooker_sees_every_item_and_may_end_the_work():
         for item in progress.track("abcd", "work"):
             worked.append(item)
     assert worked == ["a", "b"]
+
+
+def test_slow_work_is_told_by_the_seconds_that_one_takes():
+    told = [progress.pace(rate, "scans") for rate in (0, 1 / 107, 0.4, 0.999, 1, 12.34)]
+    assert told == ["0.0/s", "107 s/scan", "2.5 s/scan", "1.0/s", "1.0/s", "12.3/s"]
+    assert progress.pace(0.1, "batches") == "10 s/batch"

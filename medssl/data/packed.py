@@ -35,6 +35,13 @@ def pack(array: np.ndarray) -> bytes:
     return packed.to_cframe()
 
 
+def unpack(content: bytes) -> np.ndarray:
+    """The array that `pack` made such content of."""
+    import blosc2
+
+    return blosc2.ndarray_from_cframe(content)[:]
+
+
 def open_packed(path: Path):
     """The array in a file, not yet read; slicing it reads.
 

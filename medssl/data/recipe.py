@@ -41,6 +41,10 @@ class Recipe(Keys):
             raise ValueError(f"orientation {self.orientation!r} is not three letters such as RAS")
         for key, least in (("spacing", SMALLEST_MM), ("size", 1)):
             values = getattr(self, key)
+            if values is not None and len(values) == 1 and values[0] >= least:
+                each, film = _short(values * 3, ","), _short(values * 2, ",")
+                cause = f"{key} {values[0]:g} is not a number for each axis"
+                raise ValueError(f"{cause}: give {each}, or {film} for films")
             if values is not None and (len(values) not in (2, 3) or min(values) < least):
                 raise ValueError(f"{key} {values} is not a number of {least} or more for each axis")
         for key in ("window", "percentiles"):

@@ -85,9 +85,10 @@ def in_columns(reads: str, items: pd.DataFrame, columns: list[str]) -> Counter:
 
 
 def mask_remarks(
-    store: Store, items: pd.DataFrame, classes: dict[int, str], strict: bool
+    store: Store, items: pd.DataFrame, classes: dict[int, str], strict: bool, expected: bool = False
 ) -> list[str]:
-    """How many masks are empty, and how many hold values that are no class, in words.
+    """How many masks are empty, and, unless that is `expected`, how many hold values that are no class, in
+    words.
 
     `strict`: raises UserError LABELS for the latter instead, naming the first scan.
     """
@@ -107,7 +108,7 @@ def mask_remarks(
     if empty:
         words = f"{len(empty)} of {len(items)} masks are empty: all background"
         remarks.append(f"{words} ({', '.join(empty[:3])})")
-    if strange:
+    if strange and not expected:
         known = sorted({k for found in strange.values() for k in found})
         shown = ", ".join(map(str, known[:10])) + (", ..." if len(known) > 10 else "")
         words = f"{len(strange)} of {len(items)} masks hold [{shown}], which are no class"

@@ -35,6 +35,7 @@ class Truths:
     reads    how they are read (`targets.answers`)
     names    classes by number, where given
     others   mask values without a name are background
+    expected that there are such values, or boxes, was said by the user, and needs no remark
     of_masks boxes are the parts of label masks
     smallest parts of fewer voxels are left out
     """
@@ -44,6 +45,7 @@ class Truths:
     reads: str = ""
     names: dict[int, str] = field(default_factory=dict)
     others: bool = False
+    expected: bool = False
     of_masks: bool = False
     smallest: int = 1
 
@@ -121,7 +123,7 @@ class Masks(Truths):
 
     def remarks(self, items: pd.DataFrame, classes: dict[int, str], strict: bool) -> list[str]:
         strict = strict and bool(self.names) and not self.others
-        return mask_remarks(self.store, items, classes, strict)
+        return mask_remarks(self.store, items, classes, strict, self.expected)
 
     def held_out(self, items: pd.DataFrame) -> Iterator[tuple]:
         for item in items.index:
@@ -209,7 +211,8 @@ class BoxLists(Truths):
                 boxes, names, ignored = self.store.boxes(item)
                 kept = [i for i, name in enumerate(names) if name in number]
                 others = Counter(name for name in self._names(item) if name not in number)
-                self._left[item] = {f"boxes of {name}": n for name, n in others.items()}
+                left = {} if self.expected else others
+                self._left[item] = {f"boxes of {name}": n for name, n in left.items()}
                 boxes, ignored = boxes[kept], ignored[kept]
                 labels = np.array([number[names[i]] for i in kept])
             rows = np.column_stack([boxes, labels, ignored])

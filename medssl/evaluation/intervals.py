@@ -32,9 +32,11 @@ def without_spread(figures: "dict[str, Interval]") -> list[str]:
         return []
     n, more = figures[names[0]].n_patients, "; ..." if len(names) > 2 else ""
     shown = "; ".join(map(title, names[:2])) + more
+    figures_have = "1 figure has" if len(names) == 1 else f"{len(names)} figures have"
     return [
-        f"{len(names)} figures ({shown}) are the same in every resample, which is no "
-        f"proof: what goes wrong in {1 - 0.05 ** (1 / n):.0%} of patients is not among {n} one time in twenty"
+        f"{figures_have} an interval of no width ({shown}), since it comes out the same whichever of the "
+        f"{n} patients are drawn. That does not make it certain: what none of {n} patients shows may "
+        f"still be so in up to {1 - 0.05 ** (1 / n):.0%} of all patients (95 % confidence)"
     ]
 
 

@@ -86,9 +86,12 @@ def _glance(used: pd.DataFrame, refused: pd.DataFrame) -> Section:
         "largest side, voxels": [max(map(int, s.split("x"))) for s in used["shape"] if s],
         "scans of a patient": used["patient"].value_counts().tolist(),
     }
-    drawn = []
+    drawn, alike = [], ""
     if len(used) >= FEWEST_COUNTED:
-        drawn = [(histograms(panels), "The cohort in numbers of scans.", "histograms")]
+        same = [f"{name}: {v[0]:g}" for name, v in panels.items() if len(set(v)) == 1]
+        alike = f"The same throughout: {'; '.join(same)}." if same else ""
+        if any(len(set(v)) > 1 for v in panels.values()):
+            drawn = [(histograms(panels), "The cohort in numbers of scans.", "histograms")]
     facts = {
         "scans": len(used),
         "patients": used["patient"].nunique(),
@@ -96,7 +99,7 @@ def _glance(used: pd.DataFrame, refused: pd.DataFrame) -> Section:
         "with masks": int((used["label_mask"] != "").sum()),
         "refused": len(refused),
     }
-    return Section("At a glance", facts=facts, tables=tables, figures=drawn)
+    return Section("At a glance", alike, facts=facts, tables=tables, figures=drawn)
 
 
 def _pictures(pictures: Sequence[tuple[str, np.ndarray]], hidden: int) -> Section:

@@ -23,6 +23,7 @@ from medssl.data.folds import resplit
 from medssl.data.leakage import look_alikes, overlap, refuse_overlap
 from medssl.data.located import as_in_files, moved
 from medssl.data.manifest import Manifest
+from medssl.data.packed import pack, unpack
 from medssl.data.preprocess import restore
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
@@ -113,8 +114,8 @@ def run(config: Config) -> Path:
         cases, found = _detections(task, store, items, truths, config)
         shown = _found_examples(task, store, _drawable(cases, items), found, truths, config)
     else:
-        cases = _segmentation(task, store, manifest, items, config)
-        shown = _examples(task, store, _drawable(cases, items), config.examples_shown)
+        cases, found = _segmentation(task, store, manifest, items, config)
+        shown = _examples(task, store, _drawable(cases, items), found, config.examples_shown)
     of_classes = "truth" in cases and "usual" not in cases
     if of_classes and cases["predicted"].nunique() < cases["truth"].nunique():
         named = " or ".join(sorted(cases["predicted"].unique()))
@@ -186,7 +187,7 @@ def scans_of(
         store.items = resplit(
             store.items, Path(splits), fold if config.fold is None else config.fold
         )
-    truths = truths_of(type(task), store, about["target"], task.classes, {**of_run, "others": True})
+    truths = truths_of(type(task), store, about["target"], task.classes, of_run, scored=True)
     if config.lesions and not isinstance(truths, Masks):
         raise UserError(
             "CONFIG", "lesions=true", f"counts parts of masks, and the task learnt from {task.learns}",
@@ -259,14 +260,18 @@ def _commands(config: Config, of_run: dict, pretrained: Iterable[Path]) -> list[
 
 def _segmentation(
     task, store: Store, manifest: Manifest, items: pd.DataFrame, config: Config
-) -> pd.DataFrame:
-    """Dice and surface distances of every case and class on the scan's own grid."""
-    rows = []
+) -> tuple[pd.DataFrame, dict[str, bytes]]:
+    """Dice and surface distances of every case and class on the scan's own grid, and the labels that were
+    found as prepared, if some are to be shown: which ones is known when all have been scored."""
+    rows, kept = [], {}
     for item in track(list(items.index), "evaluate", unit="scans"):
         store.check_unchanged(manifest, item)
         scan = manifest.volume(item)
         truth = manifest.mask(item, scan)
         scores = task.predict(store.read(item))
+        if config.examples_shown:
+            labels = task.winners(scores)
+            kept[item] = pack(labels[None].astype(np.min_scalar_type(labels.max())))
         found = restore(
             scores, store.grid(item), store.recipe.orientation, scan, task.winners, task.clean
         )
@@ -276,7 +281,7 @@ def _segmentation(
         )  # fmt: skip
         about = {"id": item, "patient": items.at[item, "patient"]}
         rows += [{**about, **row} for row in each]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows), kept
 
 
 def _drawable(cases: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
@@ -287,7 +292,9 @@ def _drawable(cases: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     return cases[~cases["id"].isin(marked)]
 
 
-def _examples(task, store: Store, cases: pd.DataFrame, n: int) -> list[dict]:
+def _examples(
+    task, store: Store, cases: pd.DataFrame, found: dict[str, bytes], n: int
+) -> list[dict]:
     """Best, middle and worst case: the prepared image, its truth and the prediction."""
     ranked = cases.groupby("id")["dice"].mean().dropna().sort_values(ascending=False)
     return [
@@ -296,7 +303,7 @@ def _examples(task, store: Store, cases: pd.DataFrame, n: int) -> list[dict]:
             "caption": f"mean Dice {ranked[item]:z.3f}. Truth solid, prediction dashed.",
             "image": store.read(item)[0],
             "truth": store.read_mask(item)[0],
-            "prediction": task.labels(task.predict(store.read(item))),
+            "prediction": task.clean(unpack(found[item])[0].astype(np.int64)),
             "classes": task.classes,
             "spacing": store.spacing(item),
         }

@@ -34,7 +34,7 @@ from medssl.progress import say, track
 from medssl.tasks.base import TASKS
 from medssl.trainable import checked
 from medssl.training import run_folder
-from medssl.training.card import card, counts
+from medssl.training.card import card, counts, nothing_learnt
 from medssl.training.checkpoint import load_weights, read_card, save_model
 from medssl.training.launch import opened
 from medssl.training.log import since_best
@@ -158,6 +158,9 @@ def run(config: Config) -> Path:
             if ranks.from_first(validated):
                 say(f"step {at.step}: no gain in {config.patience} validations; training ends here")
                 break
+    about = read_card(config.out)
+    if words := nothing_learnt(about.get("validation"), about.get("chance")):
+        say(f"remark: {words}")
     return run_folder.finished(config.out)
 
 
@@ -167,6 +170,8 @@ def _validated(
     """Score validation scans, and keep weights that are the best so far; whether training ends here."""
     earlier = [row.get("validation") for row in at.log.rows()]
     earlier = [score for score in earlier if score is not None]
+    if n := len(validation):
+        say(f"step {at.step}: validate {n} scan{'s' * (n > 1)}")
     cases = track(truths.held_out(validation), "validate", len(validation), "scans")
     score = task.validate(cases)
     if score is not None:
@@ -176,7 +181,8 @@ def _validated(
         say(f"step {at.step}: no validation scan holds a class to score")
     if score is None or score >= max(earlier, default=-np.inf):
         modules = {"backbone": task.backbone, "task": _Head(task)}
-        told = {**about, "steps": at.step, "validation": score}
+        chance = getattr(task, "chance", None)
+        told = {**about, "steps": at.step, "validation": score, "chance": chance}
         save_model(config.out / "model", modules, told)
     if not config.patience or score is None:
         return False
@@ -240,12 +246,19 @@ def _check_multiples(task, backbone: torch.nn.Module) -> None:
         )  # fmt: skip
 
 
-def truths_of(task: type, store: Store, target: list[str], classes: dict, settings: dict) -> Truths:
-    """What a kind of task learns from; `settings` of a fine-tuning say how masks and boxes are read."""
+def truths_of(
+    task: type, store: Store, target: list[str], classes: dict, settings: dict, scored: bool = False
+) -> Truths:
+    """What a kind of task learns from; `settings` of a fine-tuning say how masks and boxes are read.
+
+    scored  what the model has not learnt is background
+    """
     kind = TRUTHS[task.learns]
     reads = task.answer_of.reads if hasattr(task, "answer_of") else ""
+    others = settings.get("others", False)
     how = {
-        "others": settings.get("others", False),
+        "others": others or scored,
+        "expected": others and bool(settings.get("classes")),
         "of_masks": settings.get("boxes_of_masks", False),
         "smallest": settings.get("smallest", 1),
     }

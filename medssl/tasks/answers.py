@@ -19,6 +19,7 @@ from medssl.evaluation.classification import of_classes, of_labels, of_steps, on
 
 FEWEST = 10  # validation cases under which nothing is fitted to them
 COLDEST, HOTTEST = 0.2, 10.0
+GUESSED = 0.5  # AUROC of an answer that is the same for all, or drawn
 
 
 class Classes(nn.Module):
@@ -26,6 +27,7 @@ class Classes(nn.Module):
 
     reads: ClassVar = "class"
     takes: ClassVar = ("balance", "smoothing")
+    chance: float | None = None  # score of no learning on the cases of the last `fit`
 
     def __init__(self, names: list[str]):
         super().__init__()
@@ -63,7 +65,9 @@ class Classes(nn.Module):
         p = np.stack([self.scores(each) for each in logits])
         self.threshold.fill_(best_threshold(p[:, 1], truth == 1) if self.outputs == 2 else 0.5)
         found = plain(of_classes(truth, p, once(len(p)), self.names))
-        return found["auroc"] if np.isfinite(found["auroc"]) else found["accuracy"]
+        told = np.isfinite(found["auroc"])
+        self.chance = GUESSED if told else None
+        return found["auroc"] if told else found["accuracy"]
 
     def row(self, scores: np.ndarray) -> dict:
         """What a table says of a case."""
@@ -83,6 +87,7 @@ class Labels(nn.Module):
 
     reads: ClassVar = "labels"
     takes: ClassVar = ("balance", "smoothing")
+    chance: float | None = None  # score of no learning on the cases of the last `fit`
 
     def __init__(self, names: list[str]):
         super().__init__()
@@ -130,6 +135,7 @@ class Labels(nn.Module):
             some = known[:, k]
             self.threshold[k] = best_threshold(p[some, k], truth[some, k] > 0.5)
         found = plain(of_labels(truth, p, once(len(p)), self.names))["auroc"]
+        self.chance = GUESSED
         return found if np.isfinite(found) else None
 
     def row(self, scores: np.ndarray) -> dict:
@@ -150,6 +156,7 @@ class Grades(nn.Module):
 
     reads: ClassVar = "grades"
     takes: ClassVar = ("smoothing",)
+    chance: float | None = None  # score of no learning on the cases of the last `fit`
 
     def __init__(self, names: list[str]):
         super().__init__()
@@ -185,6 +192,7 @@ class Grades(nn.Module):
         grades = np.array([self._grade(self.scores(each)) for each in logits])
         found = plain(of_steps(truth, grades, once(len(truth))))
         kappa = found["quadratic_kappa"]
+        self.chance = 0.0 if np.isfinite(kappa) else None  # of a grade that is the same for all
         return kappa if np.isfinite(kappa) else -found["error in steps"]
 
     def row(self, scores: np.ndarray) -> dict:
@@ -206,6 +214,7 @@ class Number(nn.Module):
 
     reads: ClassVar = "number"
     takes: ClassVar = ()
+    chance: float | None = None  # score of no learning on the cases of the last `fit`
 
     def __init__(self, names: list[str]):
         super().__init__()
@@ -233,6 +242,7 @@ class Number(nn.Module):
 
     def fit(self, logits: list[Tensor], targets: list) -> float | None:
         """Minus the mean absolute error of these cases; nothing is fitted."""
+        self.chance = -float(np.abs(float(self.mean) - np.array(targets)).mean())
         found = np.array([self.scores(each)[0] for each in logits])
         return -float(np.abs(found - np.array(targets)).mean())
 

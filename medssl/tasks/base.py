@@ -22,11 +22,14 @@ class Task(Trainable, Protocol):
     """An `nn.Module` built as `Task(backbone, augment, classes, value_range, *, options...)`.
 
     learns  from what: masks, answers or boxes (`data.truths`)
+    chance  what an answer has that has learnt nothing, by the score of `validate` and on its last cases; None
+            where that cannot be told. A task of your own may go without
     """
 
     learns: ClassVar[str]
     crops: CropSpec
     classes: dict[int, str]
+    chance: float | None
 
     def learn_targets(self, targets: list) -> None:
         """Where there are targets: take from those of training what is needed before the first step."""

@@ -97,6 +97,10 @@ class Classification(nn.Module):
         """Scores (k,) of one prepared item (C, *space): what the answer's `scores` says."""
         return self.answer.scores(self.logits(image))
 
+    @property
+    def chance(self) -> float | None:
+        return self.answer.chance
+
     def validate(self, cases: Iterable[tuple]) -> float | None:
         """AUROC of held-out (prepared item, target), or what else the answer counts by; its
         temperature and thresholds are fitted to them."""

@@ -58,6 +58,16 @@ def planned(card: dict) -> int:
     return card.get("config", {}).get("fit", {}).get("steps", 0)
 
 
+def nothing_learnt(validation: float | None, chance: float | None) -> str:
+    """What to say of a validation score that is no better than that of no learning; "" of others."""
+    if validation is None or chance is None or validation > chance:
+        return ""
+    return (
+        f"next to nothing has been learnt: the best validation score is {validation:.4f}, and without any "
+        f"learning it is up to {chance:.4g}. Try more fit.steps, and look whether the labels are right"
+    )
+
+
 def limits(card: dict) -> list[str]:
     """What is known to speak against a model, and what is not known."""
     said = []

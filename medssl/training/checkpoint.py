@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from medssl import __version__
 from medssl.data.files import NO_ROOM, no_room
+from medssl.data.given import OF_RUNS, no_such_folder
 from medssl.errors import UserError, one_line
 from medssl.progress import amount, say
 from medssl.training.card import CARD_VERSION, as_markdown
@@ -57,9 +58,21 @@ def save_model(folder: Path, modules: dict[str, nn.Module], card: dict) -> None:
 
 def read_card(folder: Path) -> dict:
     """The card of a model folder, or of a run folder that holds one. Raises UserError."""
-    folder = model_folder(folder)
+    given, folder = Path(folder), model_folder(folder)
+    if not given.exists():
+        raise UserError("CHECKPOINT", given, no_such_folder(given), OF_RUNS[1])
     try:
         card = json.loads((folder / "card.json").read_text())
+    except FileNotFoundError as error:
+        if folder == given and (folder / "config.json").exists():  # of a run, which has no model/
+            raise UserError(
+                "CHECKPOINT", folder, "is a run that has not written its model yet",
+                "let it come to its first checkpoint (fit.every): its own command goes on with it",
+            ) from error  # fmt: skip
+        raise UserError(
+            "CHECKPOINT", folder, "holds no card.json, as a model does",
+            "give the folder of a run that has finished, or of a model",
+        ) from error  # fmt: skip
     except (OSError, ValueError) as error:
         raise UserError(
             "CHECKPOINT", folder, f"holds no readable card.json ({one_line(error)})",

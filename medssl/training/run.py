@@ -10,8 +10,17 @@ from pydantic import BaseModel, ConfigDict
 from medssl.data.recipe import Recipe
 from medssl.evaluation.headline import headline_among
 from medssl.evaluation.intervals import too_few
+from medssl.training.card import nothing_learnt
 
-GRAVE = ("ALARM", "validation seen", "overlap allowed", "test seen", "look-alikes", "other weights")
+GRAVE = (
+    "ALARM",
+    "learnt nothing",
+    "validation seen",
+    "overlap allowed",
+    "test seen",
+    "look-alikes",
+    "other weights",
+)
 
 
 class _Read(BaseModel):
@@ -57,6 +66,7 @@ class Card(_Read):
     patients: dict[str, list[str]]
     scans: dict[str, list[str]]
     validation: float | None = None
+    chance: float | None = None
     alarm: str = ""
     start: str = ""
     trained_on: int = 0
@@ -202,6 +212,7 @@ class Run:
         said = {"damaged": "; ".join(self.faults)}
         if self.card:
             said["ALARM"] = self.card.alarm
+            said["learnt nothing"] = nothing_learnt(self.card.validation, self.card.chance)
             patients = {part: set(who) for part, who in self.card.patients.items()}
             both = patients.get("pretrain", set()) & patients.get("validation", set())
             if both:

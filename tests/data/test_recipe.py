@@ -32,3 +32,9 @@ def test_levels_are_quarter_units_unless_there_would_be_too_few_or_too_many():
     assert levels(-175, 250) == 425 * 4 and levels(-1024, 3071) == 4095 * 4
     assert levels(0, 1) == 1024 and levels(-30000, 30000) == 60000
     assert Recipe(intensity="zscore").levels == 8192
+
+
+@pytest.mark.parametrize("given", [{"spacing": 3}, {"size": "3"}])
+def test_one_number_for_all_axes_is_refused_with_what_to_write(given):
+    with pytest.raises(ValidationError, match="each axis: give 3,3,3, or 3,3 for films"):
+        Recipe(**given)

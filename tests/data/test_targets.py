@@ -5,6 +5,7 @@ import pytest
 from medssl.data.targets import (
     answers,
     mask_classes,
+    mask_remarks,
     read_targets,
     target_classes,
     target_numbers,
@@ -95,3 +96,17 @@ def test_columns_that_do_not_answer_are_refused():
         answers("class", items[1:2].assign(label_word="none"), ["label_word"], {0: "none"})
     with pytest.raises(UserError, match="2 columns, this task answers one"):
         answers("class", items, ["label_word", "label_age"], {})
+
+
+def test_values_that_are_no_class_are_remarked_unless_they_are_expected():
+    class Shelf:
+        def foreground(self, item):
+            return np.array([[1, 0, 0], [4, 0, 1]] if item == "a" else []).reshape(-1, 3)
+
+    items = pd.DataFrame(index=["a", "b"])
+    empty = "1 of 2 masks are empty: all background (b)"
+    said = mask_remarks(Shelf(), items, {1: "liver"}, strict=False)
+    assert said[0] == empty and "1 of 2 masks hold [4], which are no class" in said[1]
+    assert mask_remarks(Shelf(), items, {1: "liver"}, strict=False, expected=True) == [empty]
+    with pytest.raises(UserError, match="holds"):
+        mask_remarks(Shelf(), items, {1: "liver"}, strict=True)

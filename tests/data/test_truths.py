@@ -62,6 +62,9 @@ def test_classes_can_be_chosen_if_others_are_left_out_knowingly():
     truths.read(truths.classes(Shelf().items))
     assert truths.targets["a"].tolist() == [[2, 2, 9, 9, 5, 0]]
     assert "left out: 1 boxes of mass" in truths.remarks(truths.labelled(), {}, True)
+    said = BoxLists(Shelf(), names={5: "cyst"}, others=True, expected=True)
+    said.read({5: "cyst"})
+    assert not any("mass" in words for words in said.remarks(said.labelled(), {}, True))
     assert truths.gaps(truths.labelled().loc[["c"]], truths.labelled()) == []  # left out on purpose
 
 

@@ -1,5 +1,7 @@
 """E4 and E5: bad configs of every verb are refused before any data is looked at."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,8 @@ from medssl.stages import call
 from medssl.stages.plan import PLANS
 from tests.faults import good
 
-# Row: verb and words, and what the message must hold. Folders that are named do not exist.
+# Row: verb and words, and what the message must hold. Of the folders that are named only r exists, and
+# is empty.
 CASES = {
     # E4: keys that no stage knows, with the nearest one that it does
     "E4-index": ("index SCANS labls=x", "labls", "'labels'"),
@@ -32,7 +35,7 @@ CASES = {
     "E4-augment": ("finetune segmentation augment.nois=1", "augment.nois", "'augment.noise'"),
     "E4-evaluate": ("evaluate r resample=100", "resample", "'resamples'"),
     "E4-compare": ("compare r s baselin=r", "baselin", "'baseline'"),
-    "E4-study": ("study store=s methods=mae drawz=2", "drawz", "'draws'"),
+    "E4-study": ("study methods=mae drawz=2", "drawz", "'draws'"),
     "E4-runs": ("runs ls r tsk=detection", "tsk", "'task'"),
     "E5-what": ("runs list", "what", "'show'"),
     "E4-plan": ("plan outt=p.json pretrain mae", "outt", "'out'"),
@@ -56,7 +59,7 @@ CASES = {
     "E4-methods": ("methods stepz=3", "stepz", "'steps'"),
     "E4-presets": ("presets verbb=pretrain", "verbb", "'verb'"),
     "E4-demo": ("demo outt=o", "outt", "'out'"),
-    "E4-preset": ("pretrain maee store=s", "maee", "mae"),
+    "E4-preset": ("pretrain maee", "maee", "mae"),
     "E4-method-name": ("pretrain mae method.name=moe", "method.name=moe", "'mae'"),
     "E4-backbone-name": ("pretrain mae backbone.name=vitt", "backbone.name=vitt", "'vit'"),
     "E4-task-name": ("finetune segmentation task=segment", "task.name=segment", "'segmentation'"),
@@ -134,13 +137,14 @@ def no_data_is_read(monkeypatch):
 @pytest.mark.parametrize("row", CASES)
 def test_row(row, tmp_path, monkeypatch, no_data_is_read):
     monkeypatch.chdir(tmp_path)
+    Path("r").mkdir()  # the run that is named; what is not there at all is told before this
     line, key, told = CASES[row]
     verb, *words = line.split()
     with pytest.raises(UserError) as error:
         execute(verb, words)
     assert error.value.code == "CONFIG"
     assert key in error.value.where and told in str(error.value), error.value
-    assert not list(tmp_path.iterdir()), "something was written"
+    assert [*tmp_path.rglob("*")] == [tmp_path / "r"], "something was written"
 
 
 def test_every_verb_has_a_row():
@@ -151,6 +155,7 @@ def test_every_verb_has_a_row():
 @pytest.mark.parametrize("row", [r for r, (line, *_) in CASES.items() if line.split()[0] in PLANS])
 def test_a_plan_says_the_same(row, tmp_path, monkeypatch, no_data_is_read):
     monkeypatch.chdir(tmp_path)
+    Path("r").mkdir()
     verb, *words = CASES[row][0].split()
     errors = []
     for first, *others in ([verb, *words], ["plan", verb, *words]):

@@ -51,3 +51,13 @@ def test_a_small_clean_cohort_has_no_empty_figure(tmp_path):
 
 def test_splits_in_their_usual_order():
     assert cohort.by_split(table(6))["split"].tolist() == ["train", "test", "none"]
+
+
+def test_what_is_the_same_throughout_is_said_and_not_drawn(tmp_path):
+    alike = table(6).assign(spacing="1.5x1.5x3.0", shape="20x9x8", patient=[*"abcdef", "g"])
+    page = cohort.write(tmp_path / "qc.html", alike, EMPTY, []).read_text()
+    assert "<img" not in page and "all values are alike" not in page
+    assert "The same throughout: in-plane voxel size, mm: 1.5; largest voxel size, mm: 3;" in page
+    mixed = alike.assign(shape=[f"{20 + i}x9x8" for i in range(7)])
+    page = cohort.write(tmp_path / "qc.html", mixed, EMPTY, []).read_text()
+    assert page.count("<img") == 1 and "largest side, voxels: " not in page

@@ -5,8 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
+from medssl.data.store import Store
 from medssl.errors import UserError
-from medssl.stages import call
+from medssl.stages import call, evaluate
+from medssl.stages.finetune import load_task
+from medssl.tasks.segmentation import Segmentation
 from tests.stages.conftest import FIT, TINY
 
 
@@ -201,3 +204,24 @@ def test_lesions_are_of_masks(cohort, tmp_path):
          task={"size": [16, 16, 16]}, fit=FIT, out=tmp_path / "r")  # fmt: skip
     with pytest.raises(UserError, match="lesions=true: counts parts of masks"):
         call("evaluate", run=tmp_path / "r", lesions=True)
+
+
+def test_a_scan_that_is_drawn_has_been_predicted_once_and_is_drawn_as_it_was_scored(
+    cohort, tmp_path, monkeypatch
+):
+    store = Store.read_from(cohort / "out/store")
+    run = call(
+        "finetune", "segmentation", store=store.folder, arch=TINY, labelled=2,
+        task={"size": [16, 16, 16], "width": 4}, fit={**FIT, "steps": 1, "every": 1},
+        out=tmp_path / "r",
+    )  # fmt: skip
+    predicted, drawn = [], []
+    predict, examples = Segmentation.predict, evaluate._examples
+    monkeypatch.setattr(Segmentation, "predict", lambda *a: predicted.append(1) or predict(*a))
+    monkeypatch.setattr(evaluate, "_examples", lambda *a: drawn.extend(examples(*a)) or drawn)
+    call("evaluate", run=run, resamples=100)
+    assert len(predicted) == len(drawn) == 2
+    task, _ = load_task(run)
+    for each in drawn:
+        again = task.labels(predict(task, store.read(each["id"])))
+        assert np.array_equal(each["prediction"], again) and each["prediction"].dtype == again.dtype

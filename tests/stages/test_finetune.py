@@ -6,6 +6,9 @@ import pytest
 
 from medssl.errors import UserError
 from medssl.stages import call
+from medssl.stages.finetune import truths_of
+from medssl.tasks.segmentation import Segmentation
+from medssl.training import registry
 from medssl.training.checkpoint import load_state, read_card
 from tests.stages.conftest import FIT, TINY
 
@@ -158,3 +161,29 @@ def test_what_cannot_be_is_told_by_its_key(segmented, tmp_path, asked, told):
     with pytest.raises(UserError, match=told):
         call("finetune", "classification", **{"task": {"size": [16, 16, 16]}, **asked}, arch=TINY,
              store=segmented / "store", fit=FIT, out=tmp_path / "no")  # fmt: skip
+
+
+def test_little_that_was_learnt_is_remarked_and_kept_and_validation_is_announced(
+    cohort, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(Segmentation, "chance", 1.0)
+    run = call(
+        "finetune", "segmentation", store=cohort / "out/store", arch=TINY, labelled=2,
+        task={"size": [16, 16, 16], "width": 4}, fit={**FIT, "steps": 1, "every": 1},
+        out=tmp_path / "r",
+    )  # fmt: skip
+    said = capsys.readouterr().err
+    assert said.index("step 1: validate 2 scans") < said.index("step 1: validation 0.")
+    assert "remark: next to nothing has been learnt" in said and read_card(run)["chance"] == 1.0
+    assert registry.read(run).marks == ["learnt nothing"]
+
+
+def test_values_that_are_no_class_are_expected_where_that_was_said():
+    def expected(scored=False, **settings):
+        found = truths_of(Segmentation, None, [], {1: "ball"}, settings, scored)
+        return found.others, found.expected
+
+    assert expected(classes={1: "ball"}, others=True) == (True, True)
+    assert expected(classes={1: "ball"}, others=True, scored=True) == (True, True)
+    assert expected(classes={1: "ball"}, others=False, scored=True) == (True, False)
+    assert expected(classes={}, others=True) == (True, False)  # all that training holds are classes

@@ -125,3 +125,23 @@ def test_slices_of_a_case_are_averaged_and_codes_mix(answer, target):
     assert answer.scores(logits) == pytest.approx(each, abs=1e-6)
     half = 0.5 * code + 0.5 * code.roll(-1, 0)
     assert torch.isfinite(answer.loss(logits, half, 0.1))
+
+
+def test_the_score_of_no_learning_is_that_of_one_answer_for_all_cases():
+    def scored(answer, logits, targets):
+        score = answer.fit([torch.tensor([each]) for each in logits], targets)
+        return score, answer.chance
+
+    same = [[0.3, 0.1]] * 4
+    score, chance = scored(Classes(["a", "b"]), same, [0, 1, 0, 1])
+    assert score == chance == 0.5
+    score, chance = scored(Labels(["a", "b"]), same, [np.array(t) for t in ([0, 1], [1, 0]) * 2])
+    assert score == chance == 0.5
+    score, chance = scored(Grades(["a", "b", "c"]), same, [0, 1, 2, 1])
+    assert score == chance == 0
+    number = Number(["n"])
+    number.learn([1.0, 3.0], balanced=False)
+    score, chance = scored(number, [[0.0]] * 2, [2.0, 5.0])
+    assert score == chance == -1.5
+    assert scored(number, [[0.0], [2.0]], [2.0, 5.0])[0] > chance
+    assert scored(Classes(["a", "b"]), same, [0, 0, 0, 0])[1] is None  # of one class: no AUROC

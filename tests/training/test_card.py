@@ -11,6 +11,7 @@ from medssl.training.card import (
     card,
     counts,
     limits,
+    nothing_learnt,
     passed_on,
     planned,
 )
@@ -101,3 +102,12 @@ def test_limits_follow_from_the_card():
     assert any("w.pt" in line and "guard" in line for line in limits(foreign))
     assert any("10.0% of its weights" in line for line in limits(foreign))
     assert planned(whole) == 10 and planned({"config": {}}) == 0
+
+
+def test_a_score_that_is_no_better_than_without_learning_is_said():
+    assert "best validation score is 0.0080, and without any learning it is up to 0.05" in (
+        nothing_learnt(0.008, 0.05)
+    )
+    assert nothing_learnt(0.5, 0.5) and nothing_learnt(-2.0, -1.5)
+    assert not nothing_learnt(0.3, 0.05) and not nothing_learnt(-1.0, -1.5)
+    assert not nothing_learnt(None, 0.05) and not nothing_learnt(0.0, None)

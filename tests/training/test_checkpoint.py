@@ -195,3 +195,18 @@ def test_one_that_was_being_replaced_is_found(tmp_path):
     still_good(tmp_path, 2)
     shutil.copytree(tmp_path / "step-00000002", tmp_path / ".step-00000002.old")
     still_good(tmp_path, 2)
+
+
+def test_what_is_no_model_is_told_by_what_is_wrong_with_it(tmp_path):
+    (tmp_path / "spark").mkdir()
+    with pytest.raises(UserError, match="there is no such folder; did you mean .*/spark\\? Fix"):
+        checkpoint.read_card(tmp_path / "sparc")
+    with pytest.raises(UserError, match="holds no card.json, as a model does"):
+        checkpoint.read_card(tmp_path / "spark")
+    (tmp_path / "spark/config.json").write_text("{}")
+    with pytest.raises(UserError, match="is a run that has not written its model yet"):
+        checkpoint.read_card(tmp_path / "spark")
+    (tmp_path / "spark/model").mkdir()
+    (tmp_path / "spark/model/card.json").write_text("{")
+    with pytest.raises(UserError, match="holds no readable card.json"):
+        checkpoint.read_card(tmp_path / "spark")

@@ -85,5 +85,5 @@ def test_what_does_not_fit_is_said(made, tmp_path):
         Embedder(model, store.folder).fit_transform(["nobody"])
     with pytest.raises(UserError, match="asked for no scan"):
         Embedder(model, store.folder).fit_transform([])
-    with pytest.raises(UserError, match="holds no readable card.json"):
+    with pytest.raises(UserError, match="there is no such folder"):
         Embedder(tmp_path / "nothing", store.folder).fit()

@@ -167,6 +167,10 @@ def test_what_changes_the_meaning_of_figures_is_said(tmp_path):
     assert run.marks == [
         "ALARM", "validation seen", "overlap allowed", "test seen", "look-alikes", "other weights"
     ]  # fmt: skip
+    little = registry.read(made(tmp_path / "s", card={**CARD, "validation": 0.01, "chance": 0.05}))
+    assert (
+        little.marks == ["learnt nothing"] and "more fit.steps" in little.warnings[little.marks[0]]
+    )
     words = " ".join(run.warnings.values())
     for each in ("collapsed to a point", "1 patients", "2 in train", "3 scored scans", "4 patients",
                  "all were called no", "whose 1 scored"):  # fmt: skip
