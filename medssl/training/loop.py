@@ -144,14 +144,14 @@ def _train(
     keeper = Keeper(
         folder, fit, stop, log, trainable, trained, optimizer, average, fabric.strategy.precision
     )  # fmt: skip
+    in_precision = fabric.strategy.precision.convert_input if fit.precision == "64-true" else same
     if due:
         (batch,) = batches(first * fit.accumulate - 1, first * fit.accumulate)
-        yield from keeper.moment(first, fabric.to_device(batch))
+        yield from keeper.moment(first, in_precision(fabric.to_device(batch)))
     stream = speed.on_device(batches(first * fit.accumulate, fit.steps * fit.accumulate), fabric)
     before, seen = log.spent()
     began = time.monotonic() - before
     copies = capture.Copies()
-    in_precision = fabric.strategy.precision.convert_input if fit.precision == "64-true" else same
     latest: dict[str, float] = {}  # read by the line that shows progress
     left = range(first, fit.steps)
     for step in track(
@@ -161,10 +161,10 @@ def _train(
         rate = optim.set_rates(optimizer, step, fit.steps, optimisation, branch)
         logs = {}
         for _ in range(fit.accumulate):
-            batch = next(stream)
+            batch = in_precision(next(stream))
             start = capture.Start(trained, step, batch, fit, names, copies)
             with fabric.autocast():  # which Fabric itself enters for `forward` alone
-                out = model.training_step(in_precision(batch), step)
+                out = model.training_step(batch, step)
             lap("forward")
             _check_finite(out.loss, "the loss is", start, folder)
             fabric.backward(out.loss / fit.accumulate)
