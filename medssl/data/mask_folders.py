@@ -34,11 +34,16 @@ def from_folder(manifest: Manifest, source: Path, masks: dict[str, Path]) -> Fou
         images.setdefault(CHANNEL_ENDING.sub("", name), []).extend(rows)
     found = Found("masks", masks=dict.fromkeys(masks))
     owner: dict[int, str] = {}
+    matched = {
+        full: (told[full], False) if full in told else _scans_of(path, source, manifest, images)
+        for full, path in masks.items()
+    }
+    exact = {row for rows, guessed in matched.values() if not guessed for row in rows}
     for full, path in masks.items():
-        rows, guessed = (told[full], False) if full in told else _scans_of(
-            path, source, manifest, images
-        )  # fmt: skip
+        rows, guessed = matched[full]
         for row in rows:
+            if guessed and row in exact:  # of another scan, say, that is not here
+                continue
             if row in owner:
                 cause = f"{manifest.table.at[row, 'path']} has two masks, this and {owner[row]}"
                 fix = "leave one of them, or give a CSV with path and mask columns instead"

@@ -150,3 +150,12 @@ def test_masks_of_equal_names_are_told_apart_by_folder_whatever_their_ending(tmp
         volume(tmp_path / name)
     manifest = attach(indexed(tmp_path / "i"), tmp_path / "m")
     assert manifest.table["label_mask"].tolist() == ["../m/p1/t1_seg.nii", "../m/p2/t1_x.nii"]
+
+
+def test_a_mask_called_exactly_like_a_scan_goes_before_one_that_begins_so(tmp_path):
+    volume(tmp_path / "images/a.nii")
+    for name in ("a.nii", "a_2.nii"):  # a_2 is the mask of a scan that is not here
+        volume(tmp_path / "masks" / name)
+    manifest = attach(indexed(tmp_path / "images"), tmp_path / "masks")
+    assert of_scans(manifest) == {"a.nii": "../masks/a.nii"}
+    assert manifest.notes[-1].endswith("1 masks without a scan: a_2.nii")
