@@ -32,8 +32,8 @@ def section(study: Efficiency, cards: dict[str, dict], whole: bool) -> list[Sect
     """
     rows = [
         {
-            "found by": source, "what": finding, "here": here, "figure, 95 % interval": with_interval(told),
-            "on these data": verdict(told),
+            "finding": f"{source}: {finding}", "beside it, of this study": here,
+            "figure": with_interval(told), "the data": verdict(told),
         }
         for source, finding, here, make in _rows(study, cards, whole) for told in [study.told(make)]
     ]  # fmt: skip
@@ -41,7 +41,7 @@ def section(study: Efficiency, cards: dict[str, dict], whole: bool) -> list[Sect
         return []
     text = (
         "Findings of others, each beside a figure of this study that is above 0 where the data agree. "
-        "An interval that holds 0 shows neither. Their data, networks and training were other ones."
+        "Intervals are 95 % ones. Their data, networks and training were other ones."
     )
     caption = "Findings of the field, and what these data say of them."
     return [Section("What the field has found", text, tables=[(pd.DataFrame(rows), caption)])]
@@ -49,8 +49,8 @@ def section(study: Efficiency, cards: dict[str, dict], whole: bool) -> list[Sect
 
 def verdict(told: dict[str, float]) -> str:
     if told["low"] > 0:
-        return "agrees"
-    return "does not agree" if told["high"] < 0 else "not shown"
+        return "agree"
+    return "do not agree" if told["high"] < 0 else "show neither"
 
 
 def _rows(study: Efficiency, cards: dict[str, dict], whole: bool) -> Iterator[Row]:

@@ -41,22 +41,26 @@ def cards_of(study):
 
 def told(study, whole=True):
     found = section(study, cards_of(study), whole)
-    return found[0].tables[0][0] if found else pd.DataFrame(columns=["found by"])
+    return found[0].tables[0][0] if found else pd.DataFrame(columns=["finding"])
+
+
+def found_by(table):
+    return table["finding"].str.partition(":")[0]
 
 
 def test_each_finding_stands_beside_the_figure_that_speaks_of_it():
-    table = told(study_of(MEANS)).set_index("here")
-    figure = table["figure, 95 % interval"].str.split(" ").str[0].str.replace("\N{MINUS SIGN}", "-")
-    figure, agrees = figure.astype(float), table["on these data"]
+    table = told(study_of(MEANS)).set_index("beside it, of this study")
+    figure = table["figure"].str.split(" ").str[0].str.replace("\N{MINUS SIGN}", "-")
+    figure, agrees = figure.astype(float), table["the data"]
     robust = "loss of views from 8 to 2 labels, less that of masked"
-    assert figure[robust] == pytest.approx(0.3, abs=0.02) and agrees[robust] == "agrees"
+    assert figure[robust] == pytest.approx(0.3, abs=0.02) and agrees[robust] == "agree"
     full = "share that {} with 2 labels reaches of from scratch with 8, less 0.92"
     assert figure[full.format("masked")] == pytest.approx(0.7 / 0.8 - 0.92, abs=0.02)
-    assert set(agrees[[full.format(arm) for arm in CARDS]]) == {"does not agree"}
+    assert set(agrees[[full.format(arm) for arm in CARDS]]) == {"do not agree"}
     reduced = "gain of fewer scans over views, mean of 2 numbers of labels"
-    assert figure[reduced] == pytest.approx(0.075, abs=0.02) and agrees[reduced] == "agrees"
+    assert figure[reduced] == pytest.approx(0.075, abs=0.02) and agrees[reduced] == "agree"
     # fewer scans, of views too, lose less than views: SparK is set beside both, reduction beside one.
-    assert table["found by"].value_counts().to_dict() == {
+    assert found_by(table).value_counts().to_dict() == {
         "Wolf 2023": 2, "Chaitanya 2020": 3, "Wolf 2024": 1,
     }  # fmt: skip
 
@@ -66,7 +70,7 @@ def test_an_interval_that_holds_0_shows_nothing():
     tables = {(arm, n): runs for arm, runs in alike.items() for n in (4, 8)}
     against = dict.fromkeys(["masked", "views"], "from scratch")
     table = told(efficiency(tables, against, {DICE: 1}, n=1000)[DICE])
-    assert table["on these data"].tolist() == ["not shown"]
+    assert table["the data"].tolist() == ["show neither"]
 
 
 def test_of_errors_a_smaller_rise_is_more_robust():
@@ -75,15 +79,15 @@ def test_of_errors_a_smaller_rise_is_more_robust():
               for n, mean in zip((2, 8), rising[arm], strict=True)}  # fmt: skip
     tables |= {("from scratch", n): [scored(0.9, 9)] for n in (2, 8)}
     study = efficiency(tables, dict.fromkeys(CARDS, "from scratch"), {DICE: -1}, n=1000)[DICE]
-    table = told(study).set_index("here")
+    table = told(study).set_index("beside it, of this study")
     robust = "loss of views from 8 to 2 labels, less that of masked"
-    assert table["on these data"][robust] == "agrees"
-    assert not (table["found by"] == "Chaitanya 2020").any()  # an error has no share
+    assert table["the data"][robust] == "agree"
+    assert not (found_by(table) == "Chaitanya 2020").any()  # an error has no share
 
 
 def test_of_all_labels_only_a_study_speaks_that_went_to_them():
     study = study_of(["from scratch", "views"])
-    assert told(study)["found by"].tolist() == ["Chaitanya 2020"]
+    assert found_by(told(study)).tolist() == ["Chaitanya 2020"]
     assert told(study, whole=False).empty
 
 
