@@ -116,6 +116,12 @@ class Efficiency:
             rows.append({"arm": arm, "from": most[1], "to": few[1], **told})
         return pd.DataFrame(rows)
 
+    def falling(self) -> list[str]:
+        """Baselines that reach less with their most labels than with their fewest: what they were trained
+        for was too short to use labels, and nothing can be read off their curves."""
+        losses = self.losses().set_index("arm")["high"]
+        return [arm for arm in dict.fromkeys(self.baselines.values()) if losses[arm] < 0]
+
     def told(self, make: Callable[[dict[Cell, Any]], Any]) -> dict[str, float]:
         """What `make` computes of the scores by cell, with its interval; all cells are paired."""
         return self._interval(make(self.estimates), make(self.samples))

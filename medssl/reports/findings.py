@@ -29,7 +29,11 @@ def section(study: Efficiency, cards: dict[str, dict], whole: bool) -> list[Sect
 
     cards  of pretrained arms
     whole  its most labels are all that there are
+
+    Curves that fall with more labels (`Efficiency.falling`) are set beside nothing.
     """
+    if study.falling():
+        return []
     rows = [
         {
             "finding": f"{source}: {finding}", "beside it, of this study": here,

@@ -150,7 +150,12 @@ def _short(told: Told, curve: bytes) -> Section:
     words = f"{title(told.main)} over the number of labelled scans, and the gain over {SCRATCH}."
     table = _wide(study.curve(), with_interval)
     caption = "Scores with 95 % intervals, by number of labelled scans."
-    cautions = " ".join(filter(None, [*told.cautions, too_few(study.n_patients)]))
+    short = [
+        f"Training {arm} reaches less with most labels than with fewest: so few steps do not use them, and "
+        "labels saved, shares and losses below say little. Give finetune.fit.steps more."
+        for arm in study.falling()
+    ]
+    cautions = " ".join(filter(None, [*told.cautions, *short, too_few(study.n_patients)]))
     return Section(
         "In short", text, cautions, facts, [(table, caption)],
         figures=[(curve, words, "label-efficiency curves")],

@@ -77,6 +77,15 @@ def test_shares_and_losses(study):
     assert losses.loc["good", ["from", "to"]].tolist() == [8, 1]
 
 
+def test_a_baseline_that_falls_with_more_labels_is_named(study):
+    found, tables = study
+    assert found.falling() == []
+    fewer = {cell: tables[cell[0], {1: 8, 8: 1}.get(cell[1], cell[1])] for cell in tables}
+    against = {"good": "scratch", "same": "scratch"}
+    assert efficiency(fewer, against, {DICE: 1}, n=1000)[DICE].falling() == ["scratch"]
+    assert efficiency(tables, against, {DICE: -1}, n=1000)[DICE].falling() == ["scratch"]
+
+
 def test_of_errors_less_is_better():
     def told(off):
         truth = np.arange(PATIENTS, dtype=float)

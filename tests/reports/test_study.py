@@ -71,6 +71,15 @@ def test_a_single_run_with_all_labels_is_told(tmp_path, about):
     )
 
 
+def test_it_is_said_where_more_labels_did_not_help_training_from_scratch(tmp_path, about):
+    words = "Training from scratch reaches less with most labels than with fewest"
+    assert words not in page.write(tmp_path, about).read_text()
+    tables = {(arm, n): [told(0.6 - 0.02 * n, 0)]
+              for arm in ("from scratch", "ahead") for n in (2, 8)}  # fmt: skip
+    found = efficiency(tables, {"ahead": "from scratch"}, {DICE: 1}, n=1000)
+    assert words in page.write(tmp_path, replace(about, figures=found)).read_text()
+
+
 def test_labels_beyond_the_curve_are_told_by_its_ends(about):
     (table, _), = page._labels_saved(about.study).tables  # fmt: skip
     ahead, behind = (
