@@ -39,6 +39,11 @@ class Keys(BaseModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
+    @classmethod
+    def beneath(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """What the values that are given, not yet checked, are laid on, in place of the defaults."""
+        return {}
+
     @model_validator(mode="before")
     @classmethod
     def _as_declared(cls, values):
@@ -65,11 +70,6 @@ class Config(Keys):
     positional: ClassVar[tuple[str, ...]] = ()
     rest: ClassVar[str] = ""
     examples: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def beneath(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """What the values that are given, not yet checked, are laid on, in place of the defaults."""
-        return {}
 
 
 class Part(BaseModel):

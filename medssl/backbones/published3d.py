@@ -64,7 +64,7 @@ class SegResNet(nn.Module):
         self.recompute = True
 
     def units(self) -> list[nn.Module]:
-        return [level["blocks"] for level in self.encoder.layers]
+        return [block for level in self.encoder.layers for block in level["blocks"]]
 
     def layer_of(self, parameter: str) -> int:
         """0 the first convolution, then every block; what halves goes with the block before it."""
