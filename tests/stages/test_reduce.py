@@ -333,8 +333,8 @@ BAD = {
     "a target for a threshold": ({"target": "x"}, "target: keep=first has none"),
     "a network for hashes": ({"backbone": {"name": "res_unet"}}, "backbone: is only asked by"),
     "two networks": (
-        {"signature": "embedding", "model": "x", "backbone": {"name": "res_unet"}},
-        "backbone: x brings its own",
+        {"signature": "embedding", "model": ".", "backbone": {"name": "res_unet"}},
+        r"backbone: \. brings its own",
     ),
     "more bits than there are": (
         {"threshold": 65},
