@@ -23,6 +23,16 @@ def too_few(n_patients: int) -> str:
     return f"The split has {patients}; intervals from fewer than {FEW} patients are too narrow."
 
 
+def of_unknown_patients(n_scans: int) -> str:
+    """What to say of intervals where nobody knows whose so many scans are; "" for none."""
+    if not n_scans:
+        return ""
+    return (
+        f"Whose {n_scans} scan{'s' * (n_scans > 1)} are is not known: each counts as a patient of its own. "
+        "If some are of one person, the intervals are too narrow and the splits may share patients."
+    )
+
+
 def without_spread(figures: "dict[str, Interval]") -> list[str]:
     """What to say of figures that came out the same in every resample, as a perfect score does."""
     names = [

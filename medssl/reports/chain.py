@@ -7,7 +7,7 @@ import pandas as pd
 
 from medssl.data.recipe import Recipe
 from medssl.evaluation.detection import Boxes
-from medssl.evaluation.intervals import too_few
+from medssl.evaluation.intervals import of_unknown_patients, too_few
 from medssl.evaluation.titles import title
 from medssl.reports import answers, boxes, charts, figures, method_figures
 from medssl.reports.cohort import by_split
@@ -114,12 +114,7 @@ def _caution(result: dict) -> str:
             "copies, the scores are too high."
         )
     said += filter(None, [too_few(result["n_patients"])])
-    if unknown := result["n_cases_of_unknown_patients"]:
-        said.append(
-            f"Whose {_count(unknown, 'scan')} are is not known: each counts as a patient of its "
-            "own. If some are of one person, the intervals are too narrow and the splits may share "
-            "patients."
-        )
+    said += filter(None, [of_unknown_patients(result["n_cases_of_unknown_patients"])])
     said += [f"{remark[:1].upper()}{remark[1:]}." for remark in result.get("remarks", [])]
     return " ".join(said)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from medssl.evaluation.efficiency import Efficiency
+from medssl.evaluation.efficiency import Cell, Efficiency
 from medssl.evaluation.intervals import too_few
 from medssl.evaluation.titles import title
 from medssl.reports import answers, chain, charts, findings
@@ -39,6 +39,7 @@ class Told:
     whole        the most labels are all that there are
     pictures     (PNG, caption, alternative text) of single cases
     cautions     what a reader must not miss
+    idle         cells of which a run has learnt next to nothing
     card         of one fine-tuning
     """
 
@@ -54,6 +55,7 @@ class Told:
     whole: bool
     pictures: list[tuple[bytes, str, str]]
     cautions: list[str]
+    idle: set[Cell]
     cohort: pd.DataFrame
     card: dict
     commands: list[str]
@@ -119,6 +121,7 @@ def efficiency_curves(study: Efficiency, label: str) -> Figure:
                       label=arm)  # fmt: skip
         axis.set_xscale("log", base=2)
         axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_xlim(counts[0] / 1.5, counts[-1] * 1.5)  # a single one stands in the middle
         axis.set_xticks(counts, [str(n) for n in counts])
         axis.set_xlabel("labelled scans")
     left.set_ylabel(label)
@@ -131,20 +134,23 @@ SCRATCH = "training from scratch"
 
 
 def _short(told: Told, curve: bytes) -> Section:
-    study, gains = told.study, told.study.differences()
-    said = [_verdict(arm, gains[gains["arm"] == arm]) for arm in study.baselines]
+    study, said = told.study, verdicts(told)
     runs = max(len(r) for r in study.runs.values())
     text = " ".join(said)
     fewest = min(len(r) for r in study.runs.values())
     but = f" (with all of them: {fewest})" if fewest < runs else ""
-    text += (
-        f"\n\nEvery point is the mean of {runs} fine-tuning{'s' if runs != 1 else ''} on different labelled "
-        f"scans{but}, the same in every arm, for the same number of steps. Intervals are 95 % percentile "
-        "bootstrap intervals over patients, paired between arms; they speak of other patients. How far "
-        "single draws lie apart is in the tables."
-    )
+    point, apart = "one fine-tuning", "How far single draws lie apart is in the tables."
+    if runs > 1:
+        point = f"the mean of {runs} fine-tunings on different labelled scans{but}"
     if runs < ENOUGH:
-        text += f" {runs} for each number of labels are few: others may lie elsewhere."
+        apart = (
+            "Other labelled scans may give others: draws=3 and more tell how far they lie apart."
+        )
+    text += (
+        f"\n\nEvery point is {point}; scans are the same in every arm, as is the number of steps. Intervals "
+        "are 95 % percentile bootstrap intervals over patients, paired between arms; they speak of other "
+        f"patients. {apart}"
+    )
     facts = {"figure": title(told.main), "test patients": study.n_patients,
              "fine-tunings scored": sum(len(r) for r in study.runs.values())}  # fmt: skip
     words = f"{title(told.main)} over the number of labelled scans, and the gain over {SCRATCH}."
@@ -160,6 +166,17 @@ def _short(told: Told, curve: bytes) -> Section:
         "In short", text, cautions, facts, [(table, caption)],
         figures=[(curve, words, "label-efficiency curves")],
     )  # fmt: skip
+
+
+def verdicts(told: Told) -> list[str]:
+    """What is shown of every arm, in a sentence; nothing by runs that have learnt nothing."""
+    study, gains = told.study, told.study.differences()
+    idle = [
+        {(arm, count), (study.baselines[arm], count)} & told.idle
+        for arm, count in zip(gains["arm"], gains["labelled"], strict=True)
+    ]
+    gains = gains[[not some for some in idle]]
+    return [_verdict(arm, gains[gains["arm"] == arm]) for arm in study.baselines]
 
 
 def _verdict(arm: str, gains: pd.DataFrame) -> str:

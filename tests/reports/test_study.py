@@ -42,7 +42,7 @@ def about(found):
         subgroups=pd.DataFrame(), validations={("ahead", 2): {0: 0.5, 1: 0.7}},
         trials=([{"optim": {"lr": 1}}, {"optim": {"lr": 2}}], [{}, {"optim": {"lr": 3}}]),
         cases={"ahead": told(0.6, 1)}, pretrained={}, cards={}, whole=True, pictures=[],
-        cautions=["Mind <this>."],
+        cautions=["Mind <this>."], idle=set(),
         cohort=pd.DataFrame({"id": ["a"], "patient": ["p"], "split": ["train"], "modality": ["MR"],
                              "verdict": ["used"]}),
         card=CARD, commands=["medssl study"], facts={"seed": 0},
@@ -61,14 +61,20 @@ def test_the_page_says_who_gains_who_loses_and_of_whom_nothing_is_shown(tmp_path
     ))  # fmt: skip
 
 
+def test_runs_that_have_learnt_nothing_show_no_gain(about):
+    assert (
+        "ahead gains with 4 and 8 labelled" in page.verdicts(replace(about, idle={("ahead", 2)}))[0]
+    )
+    idle = {("from scratch", n) for n in (2, 4, 8)}
+    assert "Of ahead no gain and no loss is shown" in page.verdicts(replace(about, idle=idle))[0]
+
+
 def test_a_single_run_with_all_labels_is_told(tmp_path, about):
     tables = {(arm, n): [told(0.5, k) for k in range(3 if n < 8 else 1)]
               for arm in ("from scratch", "ahead") for n in (2, 8)}  # fmt: skip
     found = efficiency(tables, {"ahead": "from scratch"}, {DICE: 1}, n=1000)
     text = page.write(tmp_path, replace(about, figures=found)).read_text()
-    assert (
-        "the mean of 3 fine-tunings on different labelled scans (with all of them: 1), the" in text
-    )
+    assert "the mean of 3 fine-tunings on different labelled scans (with all of them: 1);" in text
 
 
 def test_it_is_said_where_more_labels_did_not_help_training_from_scratch(tmp_path, about):

@@ -80,6 +80,16 @@ def test_of_all_labels_there_is_one_draw():
     assert [(cell.labelled, cell.draw, cell.seed) for cell in found] == four + every
 
 
+def test_who_has_learnt_next_to_nothing_is_named_first(done, monkeypatch, tmp_path, capsys):
+    out = shutil.copytree(done, tmp_path / "study")
+    monkeypatch.setattr("medssl.stages.study.cells.nothing_learnt", lambda score, chance: "nothing")
+    (out / "report.html").unlink()
+    page = call("study", **json.loads((out / "config.json").read_text()) | {"out": out}).read_text()
+    said = page.partition("fine-tunings have learnt next to nothing (")[2].partition(")")[0]
+    assert {"voco with 2 labels", "mae with 4 labels"} < set(said.split(", "))
+    assert "Of voco no gain and no loss is shown" in capsys.readouterr().err
+
+
 def test_validation_scans_choose_the_trial_and_no_other_is_scored(done):
     table = pd.read_csv(done / "table.csv")
     for (arm, count), rows in table.groupby(["arm", "labelled"]):
@@ -210,7 +220,7 @@ def test_arms_of_a_preset_may_stay_out(keys, tmp_path):
     assert set(pd.read_csv(tmp_path / "study/table.csv")["arm"]) == {"from scratch", "mae"}
     page = report.read_text()  # of one number of labels there is no curve to go along
     assert "Labels saved" not in page and "When labels are few" not in page
-    assert "1 for each number of labels are few" in page
+    assert "Every point is one fine-tuning;" in page and "draws=3 and more" in page
 
 
 @pytest.mark.parametrize(
@@ -227,6 +237,7 @@ def test_arms_of_a_preset_may_stay_out(keys, tmp_path):
         ({"labelled": [2, 99]}, "99 scans were asked for, 6 are labelled"),
         ({"split": "validation"}, "there are test, train, val"),
         ({"figure": "dices"}, "is no figure"),
+        ({"finetune": {"classes": {99: "none"}}}, r"LABELS .*as finetune\.KEY"),
         ({"by": ["age"]}, "found 'age'"),
         ({"only": ["spark"]}, "the arms are voco, mae"),
         ({"arms": {"a": {"backbone": "run"}}}, "every arm comes with a backbone"),

@@ -115,6 +115,8 @@ def run(config: Config) -> Path:
         if mine:  # else another of the same study is writing it
             told = tell(config, starts, baselines, chains, chosen, validations)
             report.write(config.out, told)
+            for line in report.verdicts(told):
+                say(line)
     return config.out / "report.html"
 
 

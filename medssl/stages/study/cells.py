@@ -17,6 +17,7 @@ from medssl.data.subset import of_splits
 from medssl.errors import UserError, one_line
 from medssl.stages import evaluate, finetune
 from medssl.stages.study.arms import Start, folder_name
+from medssl.training.card import nothing_learnt
 from medssl.training.checkpoint import read_card
 from medssl.training.energy import metered
 from medssl.training.log import minutes_of
@@ -62,6 +63,12 @@ class Cell:
     def told(self) -> dict:
         """What training left: validation, labelled, minutes, kwh."""
         return self.read("trained.json", lambda path: json.loads(path.read_text()))
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has learnt next to nothing."""
+        card = read_card(self.folder)
+        return bool(nothing_learnt(card.get("validation"), card.get("chance")))
 
     @property
     def cases(self) -> pd.DataFrame:
@@ -139,7 +146,14 @@ def check_labels(every: Sequence[Cell], manifest: Manifest, split: str, on_trial
     """Raise UserError where a fine-tuning would not have its labels, a trial its validation scans, or the
     split its cases or their files, before anything is trained."""
     for cell in {cell.labelled: cell for cell in every}.values():
-        truths, _, validation = finetune.scans_of(cell.settings())
+        truths, train, validation = finetune.scans_of(cell.settings())
+        try:
+            classes = truths.classes(train)
+            for items in (train, validation):
+                truths.remarks(items, classes, strict=True)
+        except UserError as error:
+            fix = f"{error.fix} (in a study as finetune.KEY=...)"
+            raise UserError(error.code, error.where, error.cause, fix) from error
     if on_trial and validation.empty:
         raise UserError(
             "EMPTY", cell.keys["store"], "no validation scan can choose among the trials",

@@ -12,6 +12,7 @@ from medssl.describe import words
 from medssl.errors import UserError
 from medssl.evaluation.efficiency import efficiency, gains_by_group
 from medssl.evaluation.headline import headline, higher_is_better
+from medssl.evaluation.intervals import of_unknown_patients
 from medssl.evaluation.summary import figure_names
 from medssl.reports.study import Told
 from medssl.stages import pretrain
@@ -85,14 +86,16 @@ def tell(
         pretrained=pretrained, cards={arm: read_card(path) for arm, path in pretrained.items()},
         whole=0 in config.labelled,
         pictures=[picture for cell in first for picture in _pictures(cell)],
-        cautions=_cautions(chosen), cohort=manifest.table, card=read_card(first[0].folder),
+        cautions=_cautions(chosen), idle={(c.arm, c.told["labelled"]) for c in chosen if c.idle},
+        cohort=manifest.table, card=read_card(first[0].folder),
         commands=_commands(config, chains),
         facts={"seed": config.seed, "resamples": config.resamples},
     )  # fmt: skip
 
 
 def _cautions(chosen: list[Cell]) -> list[str]:
-    """What a reader must not miss: patients that had been trained on, scans that look alike."""
+    """What a reader must not miss: nothing learnt, patients that had been trained on or are not known,
+    scans that look alike."""
     leaked, alike = set(), set()
     for cell in chosen:
         found = cell.metrics
@@ -101,6 +104,12 @@ def _cautions(chosen: list[Cell]) -> list[str]:
         if found["n_look_alikes_of_training_scans"]:
             alike.add(cell.arm)
     said = []
+    if idle := [f"{cell.arm} with {cell.told['labelled']} labels" for cell in chosen if cell.idle]:
+        said.append(
+            f"{len(idle)} of {len(chosen)} fine-tunings have learnt next to nothing "
+            f"({', '.join(dict.fromkeys(idle))}): what is compared with them says nothing of pretraining. "
+            "Give finetune.fit.steps more."
+        )
     if leaked:
         named = ", ".join(sorted(leaked))
         said.append(f"Test patients had been trained on ({named}): these scores are too high.")
@@ -110,6 +119,7 @@ def _cautions(chosen: list[Cell]) -> list[str]:
             f"Test cases resemble scans that were trained on ({named}): look_alikes.csv of a fine-tuning's "
             "evaluation names them; if they are copies, these scores are too high."
         )
+    said += filter(None, [of_unknown_patients(chosen[0].metrics["n_cases_of_unknown_patients"])])
     return said
 
 
