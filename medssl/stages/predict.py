@@ -36,6 +36,7 @@ from medssl.privacy import scrub_names
 from medssl.progress import say, track
 from medssl.stages.finetune import check_fits, load_task
 from medssl.tasks.ensemble import Ensemble
+from medssl.training.card import nothing_learnt
 from medssl.training.checkpoint import read_card
 from medssl.training.hardware import Hardware
 
@@ -80,6 +81,8 @@ class Config(Base, Hardware):
 
 def run(config: Config) -> Path:
     task, about = _models(config)
+    if words := nothing_learnt(about.get("validation"), about.get("chance")):
+        say(f"remark: of this model {words}")
     recipe, weights = Recipe(**about["recipe"]), weights_of(config)
     rows, names, done = scans_of(config, weights)
     used = [r for r in rows if r.verdict == "used"]

@@ -176,6 +176,9 @@ def test_little_that_was_learnt_is_remarked_and_kept_and_validation_is_announced
     assert said.index("step 1: validate 2 scans") < said.index("step 1: validation 0.")
     assert "remark: next to nothing has been learnt" in said and read_card(run)["chance"] == 1.0
     assert registry.read(run).marks == ["learnt nothing"]
+    scan = cohort / "images/case_1.nii.gz"
+    call("predict", run=run, scans=scan, modality="MR", out=tmp_path / "predicted")
+    assert "remark: of this model next to nothing has been learnt" in capsys.readouterr().err
 
 
 def test_values_that_are_no_class_are_expected_where_that_was_said():
