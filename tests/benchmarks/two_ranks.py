@@ -28,14 +28,22 @@ NETWORKS = (("res_unet", 3), ("timm resnet", 2), ("vit", 3))  # instance, batch 
 STEPS, BATCH = 3, 4
 OPTIONS = [word for word in sys.argv if word == "--shard"]
 LIMIT = 1e-5
+DIFFERS = {  # and why
+    ("voco_omni", "timm resnet"): "a rank without a labelled scan passes a crop that does not count, which "
+    "batch norm sees",
+}  # fmt: skip
 
 
-def main(names: list[str]) -> None:
-    print("method       network      loss     weights")
+def main(names: list[str]) -> int:
+    failed = 0
+    print("method            network      loss     weights")
     for method in names or METHODS:
         for (name, network), (loss, weight) in compared([method]).items():
-            good = "" if max(loss, weight) <= LIMIT else "FAILED"
-            print(f"{name:12} {network:12} {loss:.1e}  {weight:.1e}  {good}", flush=True)
+            good = max(loss, weight) <= LIMIT
+            told = "" if good else DIFFERS.get((name, network), "FAILED")
+            failed += told == "FAILED"
+            print(f"{name:17} {network:12} {loss:.1e}  {weight:.1e}  {told}", flush=True)
+    return failed
 
 
 def compared(names: list[str]) -> dict[tuple[str, str], tuple[float, float]]:
@@ -105,4 +113,4 @@ if __name__ == "__main__":
         join(Fit(device="cpu"))
         train(Path(given[1]), given[2:])
     else:
-        main(given)
+        sys.exit(min(main(given), 1))
