@@ -77,6 +77,8 @@ def units(trainable: nn.Module) -> list[nn.Module]:
 
 def is_part(x: object) -> bool:
     """Whether it is a tensor of which each rank has a part."""
+    if ranks.world() == 1:
+        return False  # without the import, which takes most of a second
     from torch.distributed.tensor import DTensor
 
     return isinstance(x, DTensor)

@@ -145,15 +145,17 @@ def train(cell: Cell) -> None:
 def check_labels(every: Sequence[Cell], manifest: Manifest, split: str, on_trial: bool) -> None:
     """Raise UserError where a fine-tuning would not have its labels, a trial its validation scans, or the
     split its cases or their files, before anything is trained."""
+    most = pd.DataFrame()  # labels: fewer are part of them, and are not read again
     for cell in {cell.labelled: cell for cell in every}.values():
         truths, train, validation = finetune.scans_of(cell.settings())
-        try:
-            classes = truths.classes(train)
-            for items in (train, validation):
-                truths.remarks(items, classes, strict=True)
-        except UserError as error:
-            fix = f"{error.fix} (in a study as finetune.KEY=...)"
-            raise UserError(error.code, error.where, error.cause, fix) from error
+        most = max(most, train, key=len)
+    try:
+        classes = truths.classes(most)
+        for items in (most, validation):
+            truths.remarks(items, classes, strict=True)
+    except UserError as error:
+        fix = f"{error.fix} (in a study as finetune.KEY=...)"
+        raise UserError(error.code, error.where, error.cause, fix) from error
     if on_trial and validation.empty:
         raise UserError(
             "EMPTY", cell.keys["store"], "no validation scan can choose among the trials",

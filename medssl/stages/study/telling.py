@@ -75,6 +75,7 @@ def tell(
         ]
     ).to_parquet(config.out / "cases.parquet", index=False)
 
+    idle = [(cell.arm, cell.told["labelled"]) for cell in chosen if cell.idle]
     few = min(count for _, count in tables)
     first = [cell for cell in chosen if cell.first and cell.told["labelled"] == few]
     ready = {s.name: s.backbone for s in starts if not s.from_scratch}
@@ -86,14 +87,14 @@ def tell(
         pretrained=pretrained, cards={arm: read_card(path) for arm, path in pretrained.items()},
         whole=0 in config.labelled,
         pictures=[picture for cell in first for picture in _pictures(cell)],
-        cautions=_cautions(chosen), idle={(c.arm, c.told["labelled"]) for c in chosen if c.idle},
+        cautions=_cautions(chosen, idle), idle=set(idle),
         cohort=manifest.table, card=read_card(first[0].folder),
         commands=_commands(config, chains),
         facts={"seed": config.seed, "resamples": config.resamples},
     )  # fmt: skip
 
 
-def _cautions(chosen: list[Cell]) -> list[str]:
+def _cautions(chosen: list[Cell], idle: list[tuple[str, int]]) -> list[str]:
     """What a reader must not miss: nothing learnt, patients that had been trained on or are not known,
     scans that look alike."""
     leaked, alike = set(), set()
@@ -104,10 +105,11 @@ def _cautions(chosen: list[Cell]) -> list[str]:
         if found["n_look_alikes_of_training_scans"]:
             alike.add(cell.arm)
     said = []
-    if idle := [f"{cell.arm} with {cell.told['labelled']} labels" for cell in chosen if cell.idle]:
+    if idle:
+        named = ", ".join(f"{arm} with {count} labels" for arm, count in dict.fromkeys(idle))
         said.append(
             f"{len(idle)} of {len(chosen)} fine-tunings have learnt next to nothing "
-            f"({', '.join(dict.fromkeys(idle))}): what is compared with them says nothing of pretraining. "
+            f"({named}): what is compared with them says nothing of pretraining. "
             "Give finetune.fit.steps more."
         )
     if leaked:
