@@ -81,13 +81,18 @@ def gallery(images: Sequence[np.ndarray], captions: Sequence[str], columns: int 
     """Films, or the axial middle of volumes, side by side, each with its own grey scale."""
     columns = max(1, min(columns, len(images)))
     lines = max(1, -(-len(images) // columns))
-    figure = Figure(figsize=(1.75 * columns, 1.98 * lines), layout="constrained")
+    drawn = [planes(np.asarray(image))[0] for image in images]
+    tallest = max((len(picture) / picture.shape[1] for picture in drawn), default=1.0)
+    line = 1.75 * min(tallest, 1.0) + 0.23  # of pictures that are wide a lower one
+    figure = Figure(figsize=(1.75 * columns, line * lines), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
-    panels = zip(images, captions, strict=True)
-    for axis, (image, caption) in zip(axes, panels, strict=False):  # the last line may be part full
-        show(axis, planes(np.asarray(image))[0], np.asarray(image), 1.0)
+    panels = zip(drawn, images, captions, strict=True)
+    for axis, (picture, image, caption) in zip(
+        axes, panels, strict=False
+    ):  # the last line may be part full
+        show(axis, picture, np.asarray(image), 1.0)
         axis.set_title(caption, fontsize=8)
     return figure
 
