@@ -105,6 +105,8 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
 
 def _caution(result: dict) -> str:
     said = []
+    if unlearnt := result.get("learnt_nothing"):
+        said.append(f"Of this model {unlearnt}.")
     if leaked := result["trained_on_held_out_patients"]:
         parts = ", ".join(f"{n} in {part}" for part, n in leaked.items())
         said.append(f"Held-out patients had been trained on ({parts}): the scores are too high.")

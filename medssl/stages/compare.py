@@ -146,6 +146,8 @@ def _cautions(given: dict, table, resamples: int) -> list[str]:
             found.append(f"{alike} scored scans look like one that {name} was trained on.")
         if run and run.state != "finished":
             found.append(f"{name} is {run.state}, at step {run.steps} of {run.asked}.")
+        if run and (unlearnt := run.warnings.get("learnt nothing")):
+            found.append(f"Of {name} {unlearnt}.")
         if run and run.card and run.card.alarm:
             found.append(f"{name} was found collapsed: {run.card.alarm}.")
     if words := cannot_show(table, resamples):
@@ -164,7 +166,9 @@ def _say(table, base: str) -> None:
     main = table[table["main"]]
     for row in main.to_dict("records"):
         words = f"{row['figure']}, {row['run']}: {Figure(**row)}"
-        if row["run"] != base:
+        if row["run"] == base:
+            words += ", the baseline"
+        else:
             words += (
                 f"; difference to {base} {row['difference']:+z.3f} ({row['difference low']:+z.3f} to "
                 f"{row['difference high']:+z.3f}), p {probability(row['p'])}, corrected "

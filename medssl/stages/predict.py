@@ -140,7 +140,8 @@ def run(config: Config) -> Path:
     write_csv(config.out / "refused.csv", refusals)
     for remark, ids in remarks.items():
         say(f"remark on {len(ids)} scans ({', '.join(ids[:3])}): {remark}")
-    say(f"predicted {len(rows) - len(refused)} scans, refused {len(refused)}")
+    made = len(rows) - len(refused) - len(done)
+    say(f"predicted {made} scan{'s' * (made != 1)}, refused {len(refused)}")
     if len(refused) == len(rows):
         raise UserError(
             "EMPTY", config.scans, f"no scan could be predicted (of {len(rows)} files)",

@@ -43,6 +43,7 @@ def test_the_table_holds_what_the_evaluations_say(compared, segmented):
     # One patient shows nothing, whatever the difference.
     assert (table.xs("tuned", level="run")["p"].dropna() == 1).all()
     assert "dice, mean of classes, tuned" in said and "difference to scratch" in said
+    assert said.count(", the baseline\n") == 1
     assert "The split has 1 patient" in said
 
 
@@ -151,11 +152,14 @@ def test_other_questions_are_refused_with_the_reason(tmp_path):
 def test_runs_of_one_name_are_told_apart_and_cautions_are_said(tmp_path, capsys):
     scored(tmp_path / "x/run", 0.5, trained_on_held_out_patients={"train": 2})
     scored(tmp_path / "y/run", 0.6, card={"alarm": "collapsed to a point"})
-    call("compare", runs=[tmp_path / "x/run", tmp_path / "y/run"], out=tmp_path / "c")
-    assert set(pd.read_csv(tmp_path / "c/compare.csv")["run"]) == {"x/run", "y/run"}
+    scored(tmp_path / "z/run", 0.1, card={"validation": 0.01, "chance": 0.05})
+    runs = [tmp_path / f"{name}/run" for name in "xyz"]
+    call("compare", runs=runs, out=tmp_path / "c")
+    assert set(pd.read_csv(tmp_path / "c/compare.csv")["run"]) == {"x/run", "y/run", "z/run"}
     page, said = (tmp_path / "c/report.html").read_text(), capsys.readouterr().err
     for words in (
         "x/run had been trained on patients that it was scored on (2 in train)",
         "y/run was found collapsed: collapsed to a point", "The split has 3 patients",
+        "Of z/run next to nothing has been learnt",
     ):  # fmt: skip
         assert words in page and words in said, words

@@ -7,7 +7,8 @@ import torch
 
 from medssl.data.store import Store
 from medssl.errors import UserError
-from medssl.stages import call, evaluate
+from medssl.stages import call
+from medssl.stages.evaluate.scoring import Scoring
 from medssl.stages.finetune import load_task
 from medssl.tasks.segmentation import Segmentation
 from tests.stages.conftest import FIT, TINY
@@ -216,9 +217,9 @@ def test_a_scan_that_is_drawn_has_been_predicted_once_and_is_drawn_as_it_was_sco
         out=tmp_path / "r",
     )  # fmt: skip
     predicted, drawn = [], []
-    predict, examples = Segmentation.predict, evaluate._examples
+    predict, examples = Segmentation.predict, Scoring.examples
     monkeypatch.setattr(Segmentation, "predict", lambda *a: predicted.append(1) or predict(*a))
-    monkeypatch.setattr(evaluate, "_examples", lambda *a: drawn.extend(examples(*a)) or drawn)
+    monkeypatch.setattr(Scoring, "examples", lambda *a: drawn.extend(examples(*a)) or drawn)
     call("evaluate", run=run, resamples=100)
     assert len(predicted) == len(drawn) == 2
     task, _ = load_task(run)

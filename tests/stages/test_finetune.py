@@ -179,6 +179,12 @@ def test_little_that_was_learnt_is_remarked_and_kept_and_validation_is_announced
     scan = cohort / "images/case_1.nii.gz"
     call("predict", run=run, scans=scan, modality="MR", out=tmp_path / "predicted")
     assert "remark: of this model next to nothing has been learnt" in capsys.readouterr().err
+    call("predict", run=run, scans=scan, modality="MR", out=tmp_path / "predicted")
+    assert "predicted 0 scans, refused 0" in capsys.readouterr().err
+    call("evaluate", run=run, resamples=100)
+    assert "remark: of this model next to nothing has been learnt" in capsys.readouterr().err
+    page = (run / "evaluation/report.html").read_text()
+    assert page.count("Of this model next to nothing has been learnt") == 1
 
 
 def test_values_that_are_no_class_are_expected_where_that_was_said():

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -21,28 +20,25 @@ from medssl.config import Config as Base
 from medssl.data.files import write_csv
 from medssl.data.folds import resplit
 from medssl.data.leakage import look_alikes, overlap, refuse_overlap
-from medssl.data.located import as_in_files, moved
 from medssl.data.manifest import Manifest
-from medssl.data.packed import pack, unpack
-from medssl.data.preprocess import restore
 from medssl.data.store import Store
 from medssl.data.subset import of_splits
-from medssl.data.truths import Answers, BoxLists, Masks, Truths
+from medssl.data.truths import Masks, Truths
 from medssl.describe import words
 from medssl.errors import UserError
 from medssl.evaluation.baseline import Baseline
-from medssl.evaluation.detection import Boxes, as_boxes, hits
 from medssl.evaluation.intervals import without_spread
-from medssl.evaluation.metrics import segmentation_scores
 from medssl.evaluation.subgroups import by_group, grouped
 from medssl.evaluation.summary import differences, summary
 from medssl.evaluation.titles import title
 from medssl.privacy import scrub
-from medssl.progress import say, track
+from medssl.progress import say
 from medssl.reports import chain
 from medssl.stages import finetune, pretrain
+from medssl.stages.evaluate.scoring import SCORING
 from medssl.stages.finetune import load_task, truths_of
 from medssl.training import run_folder
+from medssl.training.card import nothing_learnt
 from medssl.training.hardware import Hardware
 
 ACQUIRED = ("modality", "format", "spacing", "orientation", "shape")
@@ -86,7 +82,6 @@ def run(config: Config) -> Path:
     of_run = run_folder.read_config(config.run)
     manifest, truths, asked, items = scans_of(config, task, about, of_run)
     check_files(manifest, truths, items)
-    store = truths.store
     remarks = truths.remarks(items, task.classes, strict=False)
     labelled = truths.labelled()
     remarks += [
@@ -107,15 +102,11 @@ def run(config: Config) -> Path:
         baseline.check(set(items.index), task.classes, config.tolerance)
     out.mkdir(parents=True, exist_ok=True)
 
-    shown = []
-    if isinstance(truths, Answers):
-        cases = _whole_scans(task, store, items, truths.targets)
-    elif isinstance(truths, BoxLists):
-        cases, found = _detections(task, store, items, truths, config)
-        shown = _found_examples(task, store, _drawable(cases, items), found, truths, config)
-    else:
-        cases, found = _segmentation(task, store, manifest, items, config)
-        shown = _examples(task, store, _drawable(cases, items), found, config.examples_shown)
+    scoring = SCORING[task.learns](
+        task, truths, manifest, items, config.tolerance, config.iou, config.lesions,
+        config.examples_shown,
+    )  # fmt: skip
+    cases = scoring.cases()
     of_classes = "truth" in cases and "usual" not in cases
     if of_classes and cases["predicted"].nunique() < cases["truth"].nunique():
         named = " or ".join(sorted(cases["predicted"].unique()))
@@ -141,6 +132,7 @@ def run(config: Config) -> Path:
         "seed": config.seed,
         "tolerance_mm": config.tolerance if isinstance(truths, Masks) else None,
         "remarks": remarks,
+        "learnt_nothing": nothing_learnt(about.get("validation"), about.get("chance")),
         "trained_on_held_out_patients": {part: len(who) for part, who in seen.items()},
         "n_look_alikes_of_training_scans": int(alike["scan"].nunique()),
         "metrics": {name: asdict(interval) for name, interval in metrics.items()},
@@ -155,6 +147,8 @@ def run(config: Config) -> Path:
         "difference_to_baseline": {name: asdict(interval) for name, interval in compared.items()},
     }
     (out / "metrics.json").write_text(json.dumps(result, indent=1))
+    if result["learnt_nothing"]:
+        say(f"remark: of this model {result['learnt_nothing']}")
     for remark in remarks:
         say(f"remark: {remark}")
     if result["n_unlabelled"]:
@@ -167,6 +161,7 @@ def run(config: Config) -> Path:
     if about.get("parent"):
         pretrained = {Path(of_run["backbone"]): about["parent"]["steps"], **pretrained}
     commands = _commands(config, of_run, pretrained)
+    shown = scoring.examples(cases)
     report = chain.write(
         out, config.run, about, result, cases, manifest.table, shown, pretrained, commands
     )
@@ -256,133 +251,3 @@ def _commands(config: Config, of_run: dict, pretrained: Iterable[Path]) -> list[
                 lines.append(" ".join(["medssl", verb, *words(kind, values)]))
     asked = words(Config, config.model_dump(mode="json"))
     return [*lines, " ".join(["medssl evaluate", *asked])]
-
-
-def _segmentation(
-    task, store: Store, manifest: Manifest, items: pd.DataFrame, config: Config
-) -> tuple[pd.DataFrame, dict[str, bytes]]:
-    """Dice and surface distances of every case and class on the scan's own grid, and the labels that were
-    found as prepared, if some are to be shown: which ones is known when all have been scored."""
-    rows, kept = [], {}
-    for item in track(list(items.index), "evaluate", unit="scans"):
-        store.check_unchanged(manifest, item)
-        scan = manifest.volume(item)
-        truth = manifest.mask(item, scan)
-        scores = task.predict(store.read(item))
-        if config.examples_shown:
-            labels = task.winners(scores)
-            kept[item] = pack(labels[None].astype(np.min_scalar_type(labels.max())))
-        found = restore(
-            scores, store.grid(item), store.recipe.orientation, scan, task.winners, task.clean
-        )
-        each = segmentation_scores(
-            found.array[0], truth.array[0].astype(np.int64), task.classes, scan.spacing,
-            config.tolerance, config.lesions,
-        )  # fmt: skip
-        about = {"id": item, "patient": items.at[item, "patient"]}
-        rows += [{**about, **row} for row in each]
-    return pd.DataFrame(rows), kept
-
-
-def _drawable(cases: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """Cases that a report may show: a name written into the pixels would be passed on with it."""
-    marked = set(items.index[items.get("burned_in", pd.Series(False, index=items.index))])
-    if marked:
-        say(f"remark: {len(marked)} scans with text in their pixels are scored, and not drawn")
-    return cases[~cases["id"].isin(marked)]
-
-
-def _examples(
-    task, store: Store, cases: pd.DataFrame, found: dict[str, bytes], n: int
-) -> list[dict]:
-    """Best, middle and worst case: the prepared image, its truth and the prediction."""
-    ranked = cases.groupby("id")["dice"].mean().dropna().sort_values(ascending=False)
-    return [
-        {
-            "id": item,
-            "caption": f"mean Dice {ranked[item]:z.3f}. Truth solid, prediction dashed.",
-            "image": store.read(item)[0],
-            "truth": store.read_mask(item)[0],
-            "prediction": task.clean(unpack(found[item])[0].astype(np.int64)),
-            "classes": task.classes,
-            "spacing": store.spacing(item),
-        }
-        for item in _spread(list(ranked.index), n)
-    ]
-
-
-def _detections(
-    task, store: Store, items: pd.DataFrame, truths: BoxLists, config: Config
-) -> tuple[pd.DataFrame, dict[str, Boxes]]:
-    """A row a true and a found box, in voxels of the scan as it was, and the found ones as prepared."""
-    rows, found = [], {}
-    least = task.least_iou if config.iou is None else config.iou
-    for item in track(list(items.index), "evaluate", unit="scans"):
-        found[item] = task.predict(store.read(item))
-        to_scan = np.linalg.inv(store.affine(item, of_scan=True)) @ store.affine(item)
-        about = {"id": item, "patient": items.at[item, "patient"]}
-        truth = as_boxes(truths.targets[item])
-        told = {"truth": truth, "found": found[item], "ignored": truth.ignored}
-        rows += [
-            {**about, "box": kind, **row, "iou": least}
-            for kind, boxes in told.items()
-            for row in boxes.rows(task.classes, as_in_files(moved(boxes.box, to_scan)))
-        ]
-        if not any(len(boxes.box) for boxes in told.values()):
-            rows.append({**about, "box": "empty", "class": "", "iou": least})
-    return pd.DataFrame(rows), found
-
-
-def _found_examples(
-    task,
-    store: Store,
-    cases: pd.DataFrame,
-    found: dict[str, Boxes],
-    truths: BoxLists,
-    config: Config,
-) -> list[dict]:
-    """Best, middle and worst case with a true box, by the F1 of what is called in it."""
-    least, rows = float(cases["iou"].iloc[0]) if len(cases) else 0.0, []
-    for item in cases.loc[cases["box"] == "truth", "id"].unique():
-        truth, called = as_boxes(truths.targets[item]), found[item].above(float(task.threshold))
-        counted = np.concatenate([hits(called, truth, label, least)[1] for label in task.classes])
-        right, false = int(counted.sum()), int((~counted).sum())
-        f1 = 2 * right / (len(counted) + len(truth.box))
-        beside = len(called.box) - len(counted)
-        words = f"{right} of {len(truth.box)} found, {false} false"
-        words += f", {beside} where it is to be ignored" * bool(beside)
-        rows.append((f1, right, item, words, truth, called))
-    ranked = sorted(rows, key=lambda row: (-row[0], -row[1], row[2]))
-    return [
-        {
-            "id": item,
-            "caption": f"{words}. Truth solid, what was called dashed, with its score.",
-            "image": store.read(item)[0],
-            "truth": truth,
-            "prediction": called,
-            "classes": task.classes,
-            "spacing": store.spacing(item),
-        }
-        for *_, item, words, truth, called in _spread(ranked, config.examples_shown)
-    ]
-
-
-def _spread(ranked: list, n: int) -> list:
-    """`n` of them, from first to last."""
-    places = np.unique(np.linspace(0, len(ranked) - 1, min(n, len(ranked))).round().astype(int))
-    return [ranked[place] for place in places]
-
-
-def _whole_scans(
-    task, store: Store, items: pd.DataFrame, truths: dict[str, object]
-) -> pd.DataFrame:
-    """Truth, prediction and scores of every case."""
-    rows = []
-    for item in track(list(items.index), "evaluate", unit="scans"):
-        logits = task.logits(store.read(item))
-        told = task.answer.row(task.answer.scores(logits))
-        if hasattr(task.answer, "before"):
-            told |= task.answer.before(logits)
-        about = {"id": item, "patient": items.at[item, "patient"]}
-        rows.append({**about, **task.answer.truth(truths[item]), **told})
-    return pd.DataFrame(rows)
