@@ -17,7 +17,7 @@ from medssl.data.files import write_atomically, write_csv
 from medssl.data.index import Row, identify, image2d_labels, read
 from medssl.data.index.ids import neutral_id
 from medssl.data.index.row import relative, stamp
-from medssl.data.manifest_checks import check_table, checked_about
+from medssl.data.manifest_checks import LARGEST_LABEL, check_table, checked_about
 from medssl.data.patients import pseudonym
 from medssl.data.seals import check_parquet, sealed_parquet
 from medssl.data.volume import Volume, differences, reorient, same_grid
@@ -25,7 +25,6 @@ from medssl.errors import UserError, one_line
 
 SCHEMA = 1
 NAME = "manifest.parquet"
-LARGEST_LABEL = 65535
 COLUMNS = (
     "id", "patient", "study", "path", "files", "frames", "format", "modality", "shape", "spacing",
     "orientation", "split", "label_mask", "boxes", "remarks", "verdict", "code", "reason", "stamp",
@@ -36,11 +35,23 @@ class Manifest:
     """A table of scans; paths in it are relative to `root`, and all columns but labels are text.
 
     `label_<name>` columns hold what label tables say of a scan; `notes` what was found while
-    labelling. The files that a row needs are in `files`, a JSON list in slice order.
+    labelling. The files that a row needs are in `files`, a JSON list in slice order. `recode` holds
+    mask values that count as another one.
     """
 
-    def __init__(self, root: Path, table: pd.DataFrame, notes: Iterable[str] = ()):
+    def __init__(
+        self,
+        root: Path,
+        table: pd.DataFrame,
+        notes: Iterable[str] = (),
+        recode: dict[int, int] | None = None,
+    ):
         self.root, self.table, self.notes = Path(os.path.realpath(root)), table, list(notes)
+        self.recode = recode or {}
+
+    def part(self, table: pd.DataFrame) -> "Manifest":
+        """The same of some rows."""
+        return Manifest(self.root, table, self.notes, self.recode)
 
     @classmethod
     def from_rows(cls, root: Path, rows: list[Row]) -> "Manifest":
@@ -55,7 +66,8 @@ class Manifest:
         root, about = _root(path, table.schema)
         table = table.to_pandas()
         check_table(table, COLUMNS, path)
-        return cls(root, table, about["notes"])
+        recode = {int(value): code for value, code in about.get("recode", {}).items()}
+        return cls(root, table, about["notes"], recode)
 
     @classmethod
     def root_of(cls, path: Path) -> Path:
@@ -70,7 +82,7 @@ class Manifest:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         root = os.path.relpath(self.root, os.path.realpath(folder))
-        about = {"schema": SCHEMA, "root": root, "notes": self.notes}
+        about = {"schema": SCHEMA, "root": root, "notes": self.notes, "recode": self.recode}
         table = pyarrow.Table.from_pandas(self.table, preserve_index=False)
         metadata = {**(table.schema.metadata or {}), b"medssl": json.dumps(about).encode()}
         table = table.replace_schema_metadata(metadata)
@@ -147,8 +159,9 @@ class Manifest:
 
         `scan` spares reading the scan again. Axes in another order or direction are turned to the
         scan's, as of a NIfTI mask beside a DICOM series. A film's mask needs the same rows and columns only,
-        its palette indices count as labels, and 255 as the only label becomes 1. Raises UserError
-        GEOMETRY if the grids differ and LABELS if the mask holds no whole numbers.
+        its palette indices count as labels, and 255 as the only label becomes 1. Values in `recode` are
+        replaced, all at once. Raises UserError GEOMETRY if the grids differ and LABELS if the mask holds no
+        whole numbers.
         """
         name = self.row(id)["label_mask"]
         if not name:
@@ -164,7 +177,7 @@ class Manifest:
         if not same_grid(scan, mask):
             cause = f"its mask lies on another grid than the scan: {differences(scan, mask)}"
             raise UserError("GEOMETRY", id, cause, "resample the mask onto the scan's grid")
-        return mask.with_array(_labels(mask.array, film, path))
+        return mask.with_array(_recoded(_labels(mask.array, film, path), self.recode))
 
     def summary(self) -> str:
         """A few lines for people: what is used, how it is split and labelled, what is refused."""
@@ -234,3 +247,11 @@ def _labels(array: np.ndarray, film: bool, path: Path) -> np.ndarray:
     if film and array.max() == 255 and np.isin(array, (0, 255)).all():
         array = array // 255
     return array
+
+
+def _recoded(array: np.ndarray, codes: dict[int, int]) -> np.ndarray:
+    if not codes:
+        return array
+    now = np.arange(max(int(array.max()), *codes) + 1)
+    now[list(codes)] = list(codes.values())
+    return now.astype(np.result_type(array.dtype, np.min_scalar_type(now.max())))[array]

@@ -11,6 +11,7 @@ from medssl.data.paths import listed
 from medssl.errors import UserError
 
 SPLITS = ("train", "val", "test")
+LARGEST_LABEL = 65535
 ID = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,249}"  # ids become names of files
 FORMS = {
     "files": r'(?s)\[".*"\]',
@@ -22,7 +23,7 @@ UPWARDS = re.compile(r'"/|\.\.[/"]|\\')
 
 
 def checked_about(content: bytes, schema: int, path: Path) -> dict:
-    """What a manifest says of itself: root and notes. Raises UserError MANIFEST."""
+    """What a manifest says of itself: root, notes and recoded values. Raises UserError MANIFEST."""
     fix = "make it anew with `medssl index`"
     try:
         about = json.loads(content)
@@ -36,6 +37,10 @@ def checked_about(content: bytes, schema: int, path: Path) -> dict:
     whole = isinstance(root, str) and "\0" not in root and isinstance(notes, list)
     if not whole or not all(isinstance(note, str) for note in notes):
         raise UserError("MANIFEST", path, "its root or its notes are damaged", fix)
+    recode = about.get("recode", {})
+    numbers = [*map(str, recode), *map(str, recode.values())] if isinstance(recode, dict) else ["-"]
+    if not all(re.fullmatch(r"\d{1,5}", n, re.ASCII) and int(n) <= LARGEST_LABEL for n in numbers):
+        raise UserError("MANIFEST", path, "its recoded values are damaged", fix)
     return about
 
 

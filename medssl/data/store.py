@@ -56,6 +56,8 @@ def key_of(manifest: Manifest, item: str, recipe: Recipe) -> tuple[str, str]:
     if frames := manifest.frames(item):  # two scans of one file are no copies of each other
         source = _digest(f"{source}|{json.dumps(frames)}")
     masks = [fingerprint([manifest.root / mask])] if mask else []
+    if mask and manifest.recode:
+        masks.append(json.dumps(sorted(manifest.recode.items())))
     return entry_key([source, *masks], recipe), source
 
 
@@ -137,7 +139,7 @@ class Store:
         """Raise UserError STALE if the files of an item are not those it was prepared from."""
         if key_of(manifest, item, self.recipe)[0] != self.items.at[item, "key"]:
             raise UserError(
-                "STALE", item, "its files have changed since it was prepared",
+                "STALE", item, "its files, or recoded values, have changed since it was prepared",
                 "index and prepare again",
             )  # fmt: skip
 

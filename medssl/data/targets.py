@@ -51,7 +51,8 @@ def mask_classes(
     if 0 in names or len(set(names.values())) < len(names):
         raise UserError(
             "CONFIG", "classes", "names the background, or two values alike",
-            "give every value above 0 a name of its own",
+            "give every value above 0 a name of its own; that several become one, such as both sides of an "
+            "organ, is said when scans are indexed: `medssl index ... recode={48: 47}`",
         )  # fmt: skip
     strange = sorted(set(found) - set(names))
     if strange and not others:

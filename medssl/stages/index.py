@@ -16,6 +16,7 @@ from medssl.data.files import write_csv
 from medssl.data.index import IDS, scan
 from medssl.data.labels import attach
 from medssl.data.manifest import Manifest
+from medssl.data.manifest_checks import LARGEST_LABEL
 from medssl.data.outliers import mask_remark
 from medssl.data.patients import pseudonym
 from medssl.errors import UserError, check_bad
@@ -39,6 +40,11 @@ class Config(config.Config):
         [],
         description="folders of masks called like their scans (T1.nii's: T1.nii, T1_seg.nii), CSV "
         "tables, COCO JSON files",
+    )
+    recode: dict[int, int] = Field(
+        {},
+        description="mask values that count as another, so that {48: 47} makes one class of the two; 0: "
+        "background",
     )
     ids: IDS = Field(
         "auto",
@@ -76,6 +82,7 @@ def run(config: Config) -> Path:
     if pattern:
         _name_patients(manifest, pattern)
     attach(manifest, config.labels, config.outside)
+    manifest.recode = _recode(manifest, config.recode)
     if config.splits:
         splits.attach_splits(manifest, config.splits)
     if config.shares:
@@ -115,6 +122,19 @@ def _pattern(text: str) -> re.Pattern | None:
         cause = "has no group in parentheses"
         raise UserError("CONFIG", f"patient_pattern={text}", cause, "for example '(p[0-9]+)_'")
     return pattern
+
+
+def _recode(manifest: Manifest, codes: dict[int, int]) -> dict[int, int]:
+    cause = ""
+    if codes and (min(codes) < 1 or min(codes.values()) < 0):
+        cause, fix = "values are numbered from 1 up, and become another one or 0", "correct it"
+    elif max([*codes, *codes.values()], default=0) > LARGEST_LABEL:
+        cause, fix = f"values up to {LARGEST_LABEL} are kept", "choose smaller ones"
+    elif codes and not (manifest.used["label_mask"] != "").any():
+        cause, fix = "no scan has a mask", "name masks in labels=, or leave it out"
+    if cause:
+        raise UserError("CONFIG", "recode", cause, fix)
+    return codes
 
 
 def _name_patients(manifest: Manifest, pattern: re.Pattern) -> None:

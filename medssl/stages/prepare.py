@@ -121,7 +121,7 @@ def _prepare_all(manifest: Manifest, store: Store, config: Config) -> list[dict]
     forecast = Forecast(store.folder, scans, store.recipe, config.workers)
     say(forecast.limit())
     # A scan's own row is all a worker needs; the whole table would be sent with every scan.
-    ones = (Manifest(manifest.root, scans.iloc[i : i + 1]) for i in range(len(scans)))
+    ones = (manifest.part(scans.iloc[i : i + 1]) for i in range(len(scans)))
     work = partial(_prepare, store)
     rows = []
     with closing(_until_full(each(work, ones, config.workers, "torch"), forecast)) as outcomes:

@@ -92,6 +92,18 @@ def test_masks_must_lie_on_the_scans_grid(manifest, tmp_path):
             manifest.mask("a")
 
 
+def test_recoded_values_are_replaced_all_at_once_also_after_reading_it_again(manifest, tmp_path):
+    labels = (ARRAY % 5).astype(np.uint8)
+    put(tmp_path / "labels" / "a.nii.gz", labels)
+    manifest.table.loc[0, "label_mask"] = "../labels/a.nii.gz"
+    manifest.recode = {2: 1, 1: 300, 4: 0, 900: 3}
+    again = Manifest.read(manifest.write(tmp_path / "m"))
+    assert again.recode == manifest.recode == again.part(again.table.head(1)).recode
+    expected = np.array([0, 300, 1, 3, 0])[labels]
+    for one in (manifest, again):
+        assert np.array_equal(one.mask("a").array[0], expected)
+
+
 @pytest.mark.parametrize("codes", ["LPS", "PIR", "SAL"])
 def test_masks_with_axes_in_another_order_are_turned_to_the_scans(manifest, tmp_path, codes):
     manifest.table.loc[0, "label_mask"] = "../labels/a.nii.gz"

@@ -53,7 +53,9 @@ def test_bad_tables_are_refused(tmp_path, values, code):
     "content",
     [b"{", b"[]", b'{"schema": 2}', b'{"schema": 1}', b'{"schema": 1, "root": 7, "notes": []}',
      b'{"schema": 1, "root": "a\\u0000", "notes": []}', b'{"schema": 1, "root": ".", "notes": [7]}',
-     b"[" * 9999],
+     b'{"schema": 1, "root": ".", "notes": [], "recode": {"1": "b"}}',
+     b'{"schema": 1, "root": ".", "notes": [], "recode": {"1": 123456789}}',
+     b'{"schema": 1, "root": ".", "notes": [], "recode": [1]}', b"[" * 9999],
 )  # fmt: skip
 def test_damaged_metadata_is_refused(tmp_path, content):
     assert (

@@ -7,6 +7,7 @@ from medssl import stages
 from medssl.config import load
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
+from medssl.data.store import Store
 from medssl.errors import TooManyBad, UserError
 from medssl.stages.index import Config
 
@@ -71,6 +72,25 @@ def test_labels_and_splits(scans, tmp_path):
     assert not (tmp_path / "m2").exists()
 
 
+def test_values_of_masks_are_recoded_and_the_store_follows(cohort, tmp_path):
+    m, s = tmp_path / "m", tmp_path / "s"
+    words = [cohort / "images", f"labels={cohort / 'labels'}", "modality=MR", f"out={m}"]
+
+    def prepared() -> Store:
+        return Store.read_from(stages.call("prepare", "mr_crop", manifest=m, out=s))
+
+    start(*words)
+    store = prepared()
+    before = {item: store.read_mask(item) for item in store.items.index}
+    manifest = start(*words, "recode={1: 7}")
+    with pytest.raises(UserError, match="recoded values, have changed"):
+        store.check_unchanged(manifest, "case_0")
+    store = prepared()
+    for item, mask in before.items():
+        assert mask.any() and np.array_equal(store.read_mask(item), 7 * mask)
+        store.check_unchanged(manifest, item)
+
+
 def test_bad_words_are_refused(scans, tmp_path):
     out = f"out={tmp_path / 'm'}"
     for words in (
@@ -79,6 +99,9 @@ def test_bad_words_are_refused(scans, tmp_path):
         [scans, out, "patient_pattern=sub"],
         [tmp_path / "nothing", out],
         [scans, out, f"labels={tmp_path / 'nothing'}"],
+        [scans, out, "recode={2: 1}"],  # no masks
+        [scans, out, "recode={0: 1}"],
+        [scans, out, "recode={2: 70000}"],
     ):
         with pytest.raises(UserError):
             start(*words)

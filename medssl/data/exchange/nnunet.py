@@ -151,7 +151,8 @@ def _labels(manifest: Manifest, rows: list[dict], how: Writing) -> dict[str, int
     if values != list(range(len(values))):
         found = listed(list(map(str, values)), 20)
         cause = f"masks hold labels {found}; nnU-Net wants 0, 1, 2 and so on"
-        raise UserError("LABELS", "manifest", cause, "number the labels without gaps")
+        fix = "number them without gaps, with `medssl index ... recode={...}`"
+        raise UserError("LABELS", "manifest", cause, fix)
     check_classes(how.classes, values)
     names = {v: "background" if v == 0 else how.classes.get(v, f"label_{v}") for v in values}
     return {name: value for value, name in names.items()}

@@ -86,12 +86,13 @@ def place_scan(
 def place_mask(
     manifest: Manifest, row: dict, target: Path, rule: Rule, how: Writing, tree: Path
 ) -> str:
-    """The same for a scan's mask; a film's mask is always written anew, as labels from 0 up."""
+    """The same for a scan's mask; a film's, and one with recoded values, is always written anew."""
     path = manifest.root / row["label_mask"]
     target.parent.mkdir(parents=True, exist_ok=True)
     suffix = next((s for s in IMAGE_SUFFIXES if path.name.lower().endswith(s)), "")
     alone = suffix not in (".hdr", ".img", ".mhd", ".nhdr", "")
-    if not is_film(row) and alone and (rule.volumes is None or suffix in rule.volumes):
+    as_it_is = not is_film(row) and not manifest.recode and alone
+    if as_it_is and (rule.volumes is None or suffix in rule.volumes):
         target = target.with_name(target.name + suffix)
         put(path, target, how)
     else:

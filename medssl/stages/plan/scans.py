@@ -44,7 +44,7 @@ def prepare(config: Config, folder: Path) -> Plan:
     forecast = Forecast(config.out, left, config.recipe)
     sizes = [a + b for a, b in zip(forecast.source, forecast.prepared, strict=True)]
     chosen = spread(sizes, max(enough(sizes, PREPARED), 3 * config.workers))
-    some = Manifest(manifest.root, left.iloc[chosen].reset_index(drop=True), manifest.notes)
+    some = manifest.part(left.iloc[chosen].reset_index(drop=True))
     few = {"manifest": some.write(folder / "manifest"), "out": folder / "out", "max_bad": 1.0}
     found = _rehearsed("prepare", config, folder, few, chosen, left)
     # Those that were tried come first, then those of which is foretold.

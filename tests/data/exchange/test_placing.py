@@ -1,5 +1,6 @@
 import os
 
+import numpy as np
 import pytest
 
 from medssl.data.exchange import format_of
@@ -95,3 +96,14 @@ def test_scans_that_share_a_file_get_one_each(tmp_path, passed_on, format, files
     manifest = Manifest.from_rows(tmp_path / "scans", scan(tmp_path / "scans"))
     after, _ = passed_on(manifest, format, files)
     assert len(after.used) == 2 and differences(manifest, after) == []
+
+
+@pytest.mark.parametrize("format", ["nnunet", "datalist"])
+def test_masks_with_recoded_values_are_written_anew(volumes, passed_on, format):
+    recoded = Manifest(volumes.root, volumes.table, recode={5: 1})
+    after, _ = passed_on(recoded, format)
+    for id in volumes.used["id"]:
+        mask = volumes.mask(id).array
+        assert (mask == 5).any()
+        assert np.array_equal(after.mask(id).array, np.where(mask == 5, 1, mask))
+    assert differences(recoded, after) == []
