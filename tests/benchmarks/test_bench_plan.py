@@ -26,6 +26,9 @@ CASES = {
     "voco": f"pretrain voco_small store=store {FIT} fit.steps=60 out=real/voco",
     "mae": f"pretrain mae_small store=store {FIT} fit.steps=60 out=real/mae",
     "finetune": f"finetune segmentation_small store=store {FIT} fit.steps=40 out=real/head",
+    "study": "study store=store methods=mae_small labelled=2,4 draws=1 pretrain.fit.steps=20 "
+    "pretrain.fit.threads=1 finetune.preset=segmentation_small finetune.fit.steps=20 "
+    "finetune.fit.every=20 finetune.fit.threads=1 resamples=1000 out=real/study",
     "evaluate": "evaluate head split=train allow_overlap=true threads=1 out=real/evaluation",
     "predict": "predict head scans/ct/images modality=CT threads=1 out=real/predictions",
 }

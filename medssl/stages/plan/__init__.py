@@ -8,6 +8,7 @@ off, what is left is said. Keys of plan itself stand before the verb: medssl pla
 
 import importlib
 import json
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,6 +35,7 @@ PLANS = {
     "finetune": "medssl.stages.plan.training:finetune",
     "evaluate": "medssl.stages.plan.scans:evaluate",
     "predict": "medssl.stages.plan.scans:predict",
+    "study": "medssl.stages.plan.studies:study",
 }
 STAGES = "it calls other verbs, each on what the one before has written: plan those"
 LIGHT = "it reads headers, tables or text, and shows its progress"
@@ -41,7 +43,6 @@ REASONS = {
     "run": STAGES,
     "demo": STAGES,
     "qc": "it reads every scan once: plan prepare, which does more",
-    "study": "it fine-tunes and evaluates many times: plan finetune with the keys of one",
 }
 
 
@@ -62,9 +63,9 @@ def run(config: Config) -> Path | None:
     _check(config.verb)
     given = asked(config.verb, config.command)
     plan = _planned(config.verb, given)
-    stated = words(type(given), given.model_dump(mode="json"))
-    print(" ".join(["medssl", config.verb, *stated]), plan, sep="\n")
+    print(shlex.join(["medssl", config.verb, *config.command]), plan, sep="\n")
     if config.out:
+        stated = words(type(given), given.model_dump(mode="json"))
         text = json.dumps({"command": [config.verb, *stated], **plan.record()}, indent=1)
         write_atomically(config.out, lambda path: path.write_text(text))
     return config.out

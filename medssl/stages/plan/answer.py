@@ -40,6 +40,7 @@ class Plan:
     disk     what it leaves in its folder, bytes, and what it needs beyond on the way
     parts    what the time is made of, by name
     busy     share of the time in which other work had the CPU when this was measured
+    loading  seconds of the time that a process spends once, on loading what it needs
     """
 
     verb: str
@@ -50,6 +51,7 @@ class Plan:
     batch: Batch | None = None
     parts: dict[str, float] = field(default_factory=dict)
     busy: float = 0.0
+    loading: float = 0.0
 
     @property
     def warnings(self) -> list[str]:

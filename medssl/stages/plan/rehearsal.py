@@ -61,6 +61,7 @@ class Rehearsal:
     memory, gpu  the most that was held, bytes; gpu 0: none was used
     gpu_room     what a GPU could have given to this process
     busy         share of the time that went by waiting for a CPU, which other work had
+    loaded       seconds until the process had begun and had loaded what it needs
     """
 
     loops: list[Loop]
@@ -69,6 +70,7 @@ class Rehearsal:
     gpu: int = 0
     gpu_room: int = 0
     busy: float = 0.0
+    loaded: float = 0.0
 
     def loop(self, what: str, number: int = 0) -> Loop:
         """The tracked work of that name; of several, the `number`-th."""
@@ -137,7 +139,7 @@ def perform() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
     seen = _Seen(request["began"], request["until"])
     stage = importlib.import_module(f"medssl.stages.{request['verb']}")
-    found = {}
+    loaded, found = time.monotonic() - request["began"], {}
     try:
         with watched(seen):
             stage.run(stage.Config(**request["values"]))
@@ -152,7 +154,7 @@ def perform() -> None:
         short = isinstance(error, MemoryError) or any(words in str(error) for words in SHORT)
         found = {"short": True} if short else {"fault": f"{type(error).__name__}: {error}"}
     if not found:
-        found = seen.told()
+        found = {**seen.told(), "loaded": loaded}
     Path(request["told"]).write_text(json.dumps(found))
 
 

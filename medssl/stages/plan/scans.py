@@ -152,7 +152,7 @@ def planned(
     return Plan(
         verb, Figure(seconds, f"{words}; {duration(start)} to start and to end"),
         Figure(found.memory, held, free), Figure(disk, words, free_disk(out)), gpu,
-        busy=found.busy,
+        busy=found.busy, loading=found.loaded,
     )  # fmt: skip
 
 

@@ -28,22 +28,27 @@ from medssl.training.loop import Fit
 LOOP, VALIDATION = "train", "validate"  # as the tracked work is called
 FEW = 3  # validation scans of a rehearsal
 FEWEST, MOST, SECONDS = 4, 40, 8.0  # steps up to a checkpoint of a rehearsal, and for how long
+ONCE = 8  # the same steps of one that is rehearsed once
 AHEAD = 2  # batches that each process which reads ahead has ready
 MEASURABLE = 1e6  # bytes a sample, below which memory does not tell batch sizes apart
 LOGS = ("metrics.jsonl", "timing.jsonl")
 
 
-def pretrain(config: Config, folder: Path) -> Plan:
+def pretrain(config: Config, folder: Path, batches: bool = True) -> Plan:
+    """`batches`: which sizes of a batch would fit is told too, which takes a second rehearsal."""
     kind = resolve(config.method.name, METHODS, "method")
     # The option that names the step from which on a step costs more, of a method that has one.
     option, few, done = getattr(kind, "later", ""), {}, 0
     if branch := branch_asked(config):  # a few steps are tried from its first one, at any rate
         cosine = config.optim.model_copy(update={"schedule": "cosine", "warmup": 0.0})
         few, done = {"start": branch.run, "branch": False, "optim": cosine}, branch.step
-    return _Training("pretrain", config, folder, few, option=option, begun=done).plan()
+    return _Training(
+        "pretrain", config, folder, few, option=option, begun=done, batches=batches
+    ).plan()
 
 
-def finetune(config: Config, folder: Path) -> Plan:
+def finetune(config: Config, folder: Path, batches: bool = True) -> Plan:
+    """The same of a fine-tuning."""
     truths, _, validation = scans_of(config)
     store, voxels = truths.store, scans.voxels(truths.store, validation.index)
     chosen = scans.spread(voxels, FEW)
@@ -51,7 +56,7 @@ def finetune(config: Config, folder: Path) -> Plan:
     splits = scans.write_splits(folder, store.items, store.items["split"].mask(left_out, ""))
     few = {"splits": splits, "fold": 0, "validation": 0, "patience": 0}
     more = sum(voxels) / sum(voxels[i] for i in chosen) if chosen else 1.0
-    plan = _Training("finetune", config, folder, few, more).plan()
+    plan = _Training("finetune", config, folder, few, more, batches=batches).plan()
     if config.patience:
         words = f"{plan.seconds.rests_on}; patience={config.patience} may end it before"
         plan = replace(plan, seconds=replace(plan.seconds, rests_on=words))
@@ -93,14 +98,16 @@ class _Training:
     few, more  keys with which less is validated, and how many times as much the whole of it is
     option     of its method, the one that names the step from which on a step costs more
     begun      steps that had been done where it begins
+    batches    two sizes of a batch are tried, and not only the one that is asked for
     """
 
     def __init__(
-        self, verb, config: Config, folder: Path, few=None, more: float = 1.0, option="", begun=0
+        self, verb, config: Config, folder: Path, few=None, more: float = 1.0, option="", begun=0,
+        batches=True,
     ):  # fmt: skip
         self.verb, self.config, self.folder, self.begun = verb, config, folder, begun
         self.few, self.more, self.option = few or {}, more, option
-        self.fit, self.free = config.fit, free_memory()
+        self.fit, self.free, self.batches = config.fit, free_memory(), batches
         changes = int(config.method.options.get(option) or 0) if option else 0
         self.changes = changes if 0 < changes < self.fit.steps else 0
 
@@ -111,7 +118,7 @@ class _Training:
         memory, gpu, batch = self._memory(timed, size)
         return Plan(
             self.verb, self._seconds(done, timed[size], parts), memory, self._disk(size, timed[size]),
-            gpu, batch, parts, timed[size].rehearsal.busy,
+            gpu, batch, parts, timed[size].rehearsal.busy, timed[size].rehearsal.loaded,
         )  # fmt: skip
 
     def short(self, size: int, every: int) -> Config:
@@ -144,6 +151,9 @@ class _Training:
     def _rehearsed(self) -> dict[int, _Timed]:
         """Figures by batch size: of the one that is asked for and of another, if they fit."""
         asked = self.fit.batch_size
+        if not self.batches:
+            with contextlib.suppress(NoMemory):
+                return {asked: self._try(asked, ONCE)}
         size, larger = sorted([asked, asked // 2 if asked >= FEWEST else 2 * asked])
         timed: dict[int, _Timed] = {}
         while not timed:

@@ -92,19 +92,16 @@ class Config(Base):
 
 
 def run(config: Config) -> Path:
-    arms = of_arms.named(config.methods, config.backbones, config.arms, config.only)
-    keys = merge({"store": str(config.store), "fit": {"seed": config.seed}}, config.pretrain)
-    folder = config.out / "pretrain"
-    chains = {n: of_arms.chain_of(n, a, keys, folder) for n, a in arms.items() if a.pretrain}
-    _check(config, arms, chains)
+    arms, chains = asked(config)
     config.out.mkdir(parents=True, exist_ok=True)
-    _hold(config)
+    if not (config.out / "config.json").exists():
+        write_json(config.out / "config.json", config.model_dump(mode="json"), private=True)
     with _others(config):
         _work("pretraining", {of_arms.mark_of(c): partial(of_arms.pretrained, c, config.minutes)
                               for c in chains.values()})  # fmt: skip
-        starts, baselines = of_arms.starts(arms, chains)
-        cells = _cells(config, starts)
-        tried = [cell for cell in cells if _on_trial(config, cell)]
+        starts, baselines = of_arms.starts(arms, chains, of_arms.networks(arms, chains))
+        cells = cells_of(config, starts)
+        tried = [cell for cell in cells if on_trial(config, cell)]
         _work("trial", {c.folder / "trained.json": partial(of_cells.train, c) for c in tried})
         validations = of_cells.validations(tried)
         best = {at: max(scores, key=scores.get) for at, scores in validations.items()}
@@ -120,6 +117,20 @@ def run(config: Config) -> Path:
     return config.out / "report.html"
 
 
+def asked(config: Config) -> tuple[dict[str, Arm], dict[str, of_arms.Chain]]:
+    """The arms and their pretrainings. Raises UserError for what no run would take, and for the folder of
+    another study."""
+    arms = of_arms.named(config.methods, config.backbones, config.arms, config.only)
+    keys = merge({"store": str(config.store), "fit": {"seed": config.seed}}, config.pretrain)
+    folder = config.out / "pretrain"
+    chains = {n: of_arms.chain_of(n, a, keys, folder) for n, a in arms.items() if a.pretrain}
+    _check(config, arms, chains)
+    if (config.out / "config.json").exists():
+        told = config.model_dump(mode="json")
+        run_folder.refuse_other(config.out, run_folder.read_config(config.out), told, FREE)
+    return arms, chains
+
+
 def _work(what: str, asked: dict[Path, Callable[[], None]]) -> None:
     """Do all of it, with others, saying how much is done."""
 
@@ -131,11 +142,13 @@ def _work(what: str, asked: dict[Path, Callable[[], None]]) -> None:
     work_off([Job(mark, partial(told, do, mark)) for mark, do in asked.items()])
 
 
-def _on_trial(config: Config, cell: Cell) -> bool:
+def on_trial(config: Config, cell: Cell) -> bool:
+    """Whether its score on validation scans helps to choose among the trials."""
     return len(config.trials) > 1 and cell.draw < config.trial_draws
 
 
-def _cells(config: Config, starts: list[Start]) -> list[Cell]:
+def cells_of(config: Config, starts: list[Start]) -> list[Cell]:
+    """Every fine-tuning of these arms that may be asked for."""
     trials = config.trials or [{}]
     keys = merge({"store": str(config.store)}, config.finetune)
     return of_cells.cells(
@@ -156,7 +169,7 @@ def _check(config: Config, arms: dict[str, Arm], chains: dict[str, of_arms.Chain
     for preset, keys in (part for chain in chains.values() for part in chain):
         of_arms.settings(preset, keys)
     anywhere = [Start(name, Path("run"), False, arm.finetune) for name, arm in arms.items()]
-    cells = _cells(config, [Start(SCRATCH, Path("run"), True, {}), *anywhere])
+    cells = cells_of(config, [Start(SCRATCH, Path("run"), True, {}), *anywhere])
     for cell in cells:
         cell.settings()
     if config.pretrain and not chains:
@@ -175,17 +188,8 @@ def _check(config: Config, arms: dict[str, Arm], chains: dict[str, of_arms.Chain
     store.check_current(manifest)
     for name in config.by:
         groups_of(manifest, store.items, name)
-    on_trial = any(_on_trial(config, cell) for cell in cells)
-    of_cells.check_labels(cells, manifest, config.split, on_trial)
-
-
-def _hold(config: Config) -> None:
-    """Keep the folder to this study. Raises UserError CONFIG if it is another's."""
-    told = config.model_dump(mode="json")
-    if (config.out / "config.json").exists():
-        run_folder.refuse_other(config.out, run_folder.read_config(config.out), told, FREE)
-    else:
-        write_json(config.out / "config.json", told, private=True)
+    tried = any(on_trial(config, cell) for cell in cells)
+    of_cells.check_labels(cells, manifest, config.split, tried)
 
 
 @contextmanager

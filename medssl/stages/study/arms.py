@@ -125,15 +125,29 @@ def _lasting(preset: str, keys: dict, minutes: float) -> dict:
     return merge(keys, {"fit": json.loads(told.read_text())})
 
 
-def starts(arms: dict[str, Arm], chains: dict[str, Chain]) -> tuple[list[Start], dict[str, str]]:
+def backbone_of(name: str, arm: Arm, chains: dict[str, Chain]) -> Path:
+    """The run that an arm's fine-tunings start from."""
+    return arm.backbone or mark_of(chains[name]).parent
+
+
+def networks(arms: dict[str, Arm], chains: dict[str, Chain]) -> dict[str, str]:
+    """By arm what its network is, once all are pretrained."""
+    cards = {name: read_card(backbone_of(name, arm, chains)) for name, arm in arms.items()}
+    return {name: described(card["backbone"]) for name, card in cards.items()}
+
+
+def described(backbone: dict) -> str:
+    """A card's description of a network as one text, the same for the same network."""
+    return json.dumps(backbone, sort_keys=True)
+
+
+def starts(
+    arms: dict[str, Arm], chains: dict[str, Chain], networks: dict[str, str]
+) -> tuple[list[Start], dict[str, str]]:
     """Every arm, those from scratch first, and by arm the one to compare it with: of its network."""
     found = {
-        name: Start(name, arm.backbone or mark_of(chains[name]).parent, False, arm.finetune)
+        name: Start(name, backbone_of(name, arm, chains), False, arm.finetune)
         for name, arm in arms.items()
-    }
-    networks = {
-        name: json.dumps(read_card(s.backbone)["backbone"], sort_keys=True)
-        for name, s in found.items()
     }
     several, scratch = len(set(networks.values())) > 1, {}
     for name, network in networks.items():
