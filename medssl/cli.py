@@ -1,6 +1,7 @@
 """`medssl <verb> [preset] key=value ...`: finds the stage, fills its Config, runs it."""
 
 import importlib
+import os
 import sys
 
 import typer
@@ -8,6 +9,7 @@ import typer
 from medssl import __version__, progress
 from medssl.errors import UserError, one_line, out_of_memory
 from medssl.privacy import error_report
+from medssl.training.leaving import hear_early
 
 VERBS = {
     "index": "list what is there, whose it is, how it was acquired, and what is broken and why",
@@ -64,6 +66,8 @@ def _command(verb: str):
         words = list(context.args)
         debug = "--debug" in words
         words = [w for w in words if w != "--debug"]
+        hear_early()
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what its parts in C++ remark on
         try:
             execute(verb, words)
         except UserError as error:
@@ -132,8 +136,9 @@ def help_text(verb: str, words: list[str]) -> str:
         word = name.upper() + (" ..." if config.takes_many(stage.Config, name) else "")
         usage.append(word if field.is_required() else f"[{word}]")
     about, rows = stage.__doc__, describe(stage.Config, values=values)
-    if hasattr(stage, "details"):
-        about, rows = stage.details(values) or (about, rows)
+    examples = stage.Config.examples
+    if hasattr(stage, "details") and (details := stage.details(values)):
+        (about, rows), examples = details, ()
     lines = [" ".join(filter(None, [*usage, "key=value ..."])), "", (about or "").strip(), ""]
     if known:
         lines += [f"Presets: {', '.join(known)}", ""]
@@ -149,7 +154,9 @@ def help_text(verb: str, words: list[str]) -> str:
     lines += [
         "  " + "  ".join([*(row[i].ljust(wide[i]) for i in range(3)), row[3]]) for row in rows
     ]
-    return "\n".join([*lines, "", "Examples:", *(f"  {e}" for e in stage.Config.examples)])
+    if examples:
+        lines += ["", "Examples:", *(f"  {e}" for e in examples)]
+    return "\n".join(lines)
 
 
 def main() -> None:

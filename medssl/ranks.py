@@ -91,9 +91,14 @@ def averaged(figures: dict[str, float]) -> dict[str, float]:
 
 def anywhere(true: bool) -> bool:
     """Whether it is so on any rank."""
+    return bool(largest(int(true)))
+
+
+def largest(number: int) -> int:
+    """The largest of a number of each rank."""
     if world() == 1:
-        return true
-    return bool(gathered(_placed(torch.tensor([true]))).any())
+        return number
+    return int(gathered(_placed(torch.tensor([number]))).max())
 
 
 def from_first(make: Callable[[], T]) -> T:

@@ -3,7 +3,7 @@
 What the notebooks start from. Scans are taken from SCANS/images if there is such a folder, masks from
 SCANS/labels, labels and splits from the tables SCANS/*.csv; where no table has splits, 60, 20 and 20 %
 of the patients are drawn. The modality that most scans have chooses the preset. Without scans=, phantom
-CT scans are made: expect ten seconds. A store that is there already is taken as it is.
+CT scans are made, which have splits: expect ten seconds. A store that is there already is taken as it is.
 """
 
 from pathlib import Path

@@ -53,6 +53,11 @@ def test_help_says_where_many_words_may_stand():
     assert "medssl runs [WHAT] [FOLDER] key=value" in medssl("runs", "--help").output
 
 
+def test_help_of_a_pipeline_is_its_own():
+    shown = medssl("run", "scans_to_store", "--help").output
+    assert "medssl run scans_to_store scans=SCANS out=cohort" in shown and "quickstart" not in shown
+
+
 def test_help_of_reduce_shows_the_options_of_the_signature_chosen():
     assert "signature.bins" in medssl("reduce", "signature=nmi", "--help").output
 

@@ -116,7 +116,7 @@ class _Readers:
             "DIED": "see whether memory ran out (SIGKILL) or shared memory (SIGBUS): lower fit.workers or "
             "fit.batch_size; otherwise try fit.workers=0",
         }
-        fix = f"{fixes[kind]}; the last checkpoint is good, and the same command goes on from it"
+        fix = f"{fixes[kind]}; what was saved before is good, and the same command goes on"
         return UserError("WORKER", f"loader process {at}", f"{cause}, {what}", fix)
 
 

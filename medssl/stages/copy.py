@@ -48,6 +48,7 @@ def run(config: Config) -> Path:
 
 
 def _find(source: str) -> Path:
+    source = source.removeprefix("run/")  # as `medssl presets` lists pipelines
     if source.endswith(".py") or source in shipped.pipelines():
         return shipped.pipeline(source.removesuffix(".py"))
     verb, slash, name = source.removesuffix(".yaml").partition("/")

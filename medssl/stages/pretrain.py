@@ -20,6 +20,7 @@ from medssl.backbones.decoder import UNetDecoder
 from medssl.config import Config as Base
 from medssl.config import Part, checked_parts
 from medssl.data.crops import Crops
+from medssl.data.files import write_atomically
 from medssl.data.leakage import record
 from medssl.data.selection import Selection
 from medssl.data.store import Store
@@ -167,7 +168,8 @@ def run(config: Config) -> Path:
             for i, picture in enumerate(drawn):
                 path = config.out / "pictures" / f"step-{at.step:08d}-{i}-{picture['kind']}.png"
                 path.parent.mkdir(exist_ok=True)
-                path.write_bytes(as_png(method_picture(picture)))
+                png = as_png(method_picture(picture))
+                write_atomically(path, lambda p, png=png: p.write_bytes(png))
             save_model(config.out / "model", kept, {**about, "steps": at.step, "alarm": alarm})
     return run_folder.finished(config.out)
 

@@ -113,9 +113,9 @@ class Classification(nn.Module):
         size, stack = self.crops.size, [image]
         if image.ndim > len(size) + 1:
             stack = [np.ascontiguousarray(image[..., z]) for z in range(image.shape[-1])]
-        device = next(self.parameters()).device
+        like = next(self.parameters())  # its device, and its precision
         fitted = (torch.from_numpy(resize(each, size, smooth=True))[None] for each in stack)
-        return torch.cat([self(each.to(device)).float() for each in fitted])
+        return torch.cat([self(each.to(like)).float() for each in fitted])
 
 
 class Multilabel(Classification):

@@ -136,7 +136,7 @@ class Detection(nn.Module):
                 "SHAPE", "scan", f"has {image.ndim - 1} axes, the model {self.backbone.ndim}",
                 "boxes in volumes need a model of volumes",
             )  # fmt: skip
-        given = torch.from_numpy(image)[None].to(next(self.parameters()).device)
+        given = torch.from_numpy(image)[None].to(next(self.parameters()))
         windows = any(n > s for n, s in zip(given.shape[2:], self.size, strict=True))
         given = self._padded(given, self.size if windows else None)
         found = self._detector().eval()(given, use_inferer=windows)[0]

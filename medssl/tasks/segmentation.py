@@ -105,7 +105,7 @@ class Segmentation(nn.Module):
         from monai.inferers import sliding_window_inference
 
         given, found = torch.from_numpy(image)[None], 0.0
-        given = given.to(next(self.parameters()).device)
+        given = given.to(next(self.parameters()))  # its device, and its precision
         for axes in self.mirrored:
             logits = sliding_window_inference(
                 given.flip(axes), self.size, 1, self, self.overlap,

@@ -17,7 +17,7 @@ from medssl.errors import UserError
 from medssl.progress import say
 from medssl.training.checkpoint import model_folder, read_state, sha256
 from medssl.training.optim import Optim
-from medssl.training.run_folder import begun, read_config
+from medssl.training.run_folder import begun, checkpoints, read_config, step_of
 
 ORIGIN = "checkpoints/origin"
 # Keys in which a branch is as the run that it came from: without them its state means something else.
@@ -105,14 +105,30 @@ def branch_of(start: Path, out: Path, settings: dict) -> Branch:
 
     Raises UserError where there is no checkpoint, or keys differ that must be the same.
     """
-    run, found = _run_and_checkpoints(_source(start, out))
+    source = _source(start, out)
+    try:
+        return _branch_of(source, settings)
+    except UserError as error:
+        if source == start or error.code == "CONFIG":
+            raise
+        (kept,) = checkpoints(source / "checkpoints")[:1] or [None]
+        if kept is None or step_of(kept) not in map(step_of, _run_and_checkpoints(start)[1]):
+            raise
+        say(f"remark: what was kept of {start} in {source} is damaged; {start} itself is read")
+        return _branch_of(start, settings, step_of(kept))
+
+
+def _branch_of(source: Path, settings: dict, at: int | None = None) -> Branch:
+    """Off the newest whole checkpoint of a run, or off that of one step."""
+    run, found = _run_and_checkpoints(source)
     there = read_config(run)
     if "method" not in there:
         cause = "is no pretraining run, whose state could be gone on with"
         raise UserError("RUN", run, cause, "give the folder of one that `medssl pretrain` wrote")
     there["optim"] = Optim(**there["optim"]).model_dump()  # of a run of before there were schedules
     _refuse_other(run, there, settings)
-    whole = ((checkpoint, state) for checkpoint in found if (state := read_state(checkpoint)))
+    asked = (checkpoint for checkpoint in found if at in (None, step_of(checkpoint)))
+    whole = ((checkpoint, state) for checkpoint in asked if (state := read_state(checkpoint)))
     checkpoint, state = next(whole, (None, None))
     if state is None:
         raise UserError(
@@ -162,9 +178,9 @@ def _tell_of_cosine(run: Path, step: int, steps: int, share: float) -> None:
 
 def _run_and_checkpoints(start: Path) -> tuple[Path, list[Path]]:
     """The run's folder, and the checkpoints that may be meant, the newest first."""
-    if start.name.startswith("step-"):
+    if start.parent.name == "checkpoints" and not (start / "config.json").exists():
         return start.parent.parent, [start]
-    return start, sorted((start / "checkpoints").glob("step-*"), reverse=True)
+    return start, checkpoints(start / "checkpoints")[::-1]
 
 
 def _refuse_other(run: Path, there: dict, now: dict) -> None:

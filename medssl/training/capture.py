@@ -72,8 +72,8 @@ class Start:
         scans = f" on scans {shown}" if shown else ""
         return UserError(
             "NONFINITE", f"step {self.step}", f"{cause}{scans}; {kept}",
-            "look at these scans; lower optim.lr, set optim.clip=1 or use fit.precision=32-true; the "
-            "last checkpoint is good",
+            "lower optim.lr, set optim.clip=1 or use fit.precision=32-true, and look at these scans; what "
+            "was saved before is good",
         )  # fmt: skip
 
     def save(self, folder: Path, loss: float) -> None:

@@ -25,6 +25,7 @@ from medssl.data.given import OF_RUNS, no_such_folder
 from medssl.errors import UserError, one_line
 from medssl.progress import amount, say
 from medssl.training.card import CARD_VERSION, as_markdown
+from medssl.training.run_folder import checkpoints
 
 KEPT = 2
 FILES = ("weights.safetensors", "trainer.pt")
@@ -137,7 +138,7 @@ def save_state(folder: Path, step: int, weights: dict[str, Tensor], trainer: dic
             torch.save({"step": step, **trainer}, file)
         sums[FILES[1]] = file.sha256
         (temporary / "complete.json").write_text(json.dumps(sums))
-    for old in sorted(folder.glob("step-*"))[:-KEPT]:
+    for old in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
     return final
 
@@ -158,7 +159,7 @@ def load_state(folder: Path) -> tuple[dict, dict] | None:
     are checkpoints, and not one is whole.
     """
     sweep(folder)
-    found = sorted(folder.glob("step-*"), reverse=True)
+    found = checkpoints(folder)[::-1]
     for candidate in found:
         if state := read_state(candidate):
             return state

@@ -20,7 +20,8 @@ from medssl import progress, ranks
 from medssl.errors import UserError, one_line
 from medssl.training import run_folder, speed
 from medssl.training.hardware import Hardware
-from medssl.training.pulse import watch_over
+from medssl.training.leaving import STOPPED
+from medssl.training.pulse import end_with_parent, watch_over
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -64,6 +65,8 @@ def join(fit: Hardware) -> None:
     world, local = started()
     if world == 1 or ranks.world() > 1:
         return
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with_parent()
     accelerator = "cuda" if fit.take().type == "cuda" else "cpu"
     try:
         _of_ranks(world, local, accelerator=accelerator).launch()
@@ -121,17 +124,25 @@ def launch(verb: str, config, devices: int) -> Path:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     with tempfile.TemporaryDirectory() as folder:  # only its owner may look into it
         asked = Path(folder) / "config.yaml"  # JSON is YAML
-        asked.write_text(json.dumps(config.model_dump(mode="json")))
+        # As it is: YAML knows no pairs of escapes, which JSON makes of a character beyond the first 65536.
+        told = json.dumps(config.model_dump(mode="json"), ensure_ascii=False)
+        asked.write_text(told, encoding="utf-8")
         settings = LaunchConfig(
             min_nodes=1, max_nodes=1, nproc_per_node=devices, max_restarts=0, monitor_interval=0.1,
             run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
             # What they print is the run's folder, which this process tells.
             logs_specs=DefaultLogsSpecs(log_dir=folder, redirects=Std.OUT),
         )  # fmt: skip
+
+        def passed_on(number: int, _frame) -> None:
+            raise SignalException("asked to end", signal.Signals(number))
+
+        former = signal.signal(signal.SIGUSR1, passed_on)  # which torch does not listen for
         try:
             elastic_launch(settings, sys.executable)("-m", "medssl", verb, str(asked))
         except SignalException as error:
-            raise SystemExit(128 + error.sigval) from error
+            code = 130 if error.sigval == signal.SIGINT else STOPPED
+            raise SystemExit(code) from error
         except ChildFailedError as error:
             number, failure = error.get_first_failure()
             if failure.exitcode > 0:  # it has said itself what is wrong
@@ -141,6 +152,8 @@ def launch(verb: str, config, devices: int) -> Path:
                 "the same command goes on from the last checkpoint; if nobody ended it, it may have been "
                 "short of memory (lower fit.batch_size)",
             ) from error  # fmt: skip
+        finally:
+            signal.signal(signal.SIGUSR1, former)
     return config.out
 
 

@@ -35,7 +35,8 @@ class MetricsLog:
     def spent(self) -> tuple[float, int]:
         """Seconds and samples of the run until now, over all its sittings."""
         rows = read_jsonl(self.timing) if self.timing.exists() else []
-        return (rows[-1]["seconds"], int(rows[-1]["samples"])) if rows else (0.0, 0)
+        last = rows[-1] if rows else {}
+        return last.get("seconds", 0.0), int(last.get("samples", 0))
 
     def rewind(self, step: int, due: bool = False, branch: bool = False) -> None:
         """Drop what came after `step`; if a Moment is `due`, also what it wrote of that step. What a
@@ -44,8 +45,8 @@ class MetricsLog:
             if path.exists():
                 lines = [line for line in read_jsonl(path) if line["step"] <= step]
                 if due and path == self.metrics:  # the loop's own line of a step is the first
-                    own = [line["step"] for line in lines].index(step) + 1 if lines else 0
-                    lines = lines[:own]
+                    own = (n for n, line in enumerate(lines, start=1) if line["step"] == step)
+                    lines = lines[: next(own, None)]
                 text = "".join(json.dumps(line) + "\n" for line in lines)
                 write_atomically(path, lambda p, text=text: p.write_text(text))
         last = max((row["step"] for row in self.rows()), default=0)
@@ -79,14 +80,14 @@ class MetricsLog:
 
 
 def read_jsonl(path: Path) -> list[dict]:
-    """The complete lines of a log; a line torn by a kill is left out."""
+    """The complete lines of a log, up to one that was torn by a kill or is none of a log."""
     rows = []
     for line in path.read_text(errors="replace").splitlines():
         try:
             row = json.loads(line)
         except ValueError:
             break  # the rest of the file was being written when the run was killed
-        if not isinstance(row, dict):
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             break
         rows.append(row)
     return rows

@@ -15,7 +15,7 @@ from medssl.progress import say, track
 from medssl.seeding import key
 from medssl.stopwatch import lap, turn
 from medssl.trainable import Trainable
-from medssl.training import capture, memory, optim, shards, signals, speed
+from medssl.training import capture, memory, optim, schedule, shards, signals, speed
 from medssl.training.average import Average
 from medssl.training.branch import Branch
 from medssl.training.hardware import Hardware
@@ -137,7 +137,9 @@ def _train(
     log.rewind(first, due, branch=branch is not None)
     if had != ranks.world():
         tell_of_ranks(had, fit, log, first)
-    if first:
+    for words in schedule.remarks(optimisation, fit.steps - (branch.step if branch else 0)):
+        say(f"remark: {words}")
+    if first and not (branch and first == branch.step):
         say(f"found a checkpoint: going on from step {first} of {fit.steps}")
     trained.train()
 

@@ -36,5 +36,5 @@ def told(batches: Sized, fit) -> Iterator[None]:
             f"memory ran out with {n} samples at once{size} (channels, then voxels) and "
             f"fit.precision={fit.precision}: {said}",
             "lower fit.batch_size and raise fit.accumulate as much, or lower method.size or task.size; "
-            "the last checkpoint is good, and `medssl plan` says how much a command takes",
+            "what was saved before is good, and `medssl plan` says how much a command takes",
         ) from error  # fmt: skip

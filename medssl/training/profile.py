@@ -69,20 +69,21 @@ def read_by(
 
 
 def table(watch: Stopwatch) -> list[dict]:
-    """Rows of part, where, milliseconds a step, and share of the step."""
+    """Rows of part, where, milliseconds a step, and share of the step; checkpoints are no part of one."""
     turns, total = _counted(watch), Counter()
     for turn in turns:
         total.update(turn)
-    own = sum(seconds for part, seconds in total.items() if not part.endswith(ELSEWHERE))
+    own = sum(total[part] for part in PARTS if part != "checkpoint")
     rows = []
     for where in ("", ELSEWHERE):
         for part in PARTS:
             if part + where in total:
                 seconds = total[part + where]
+                where_else = "workers" if where else "checkpoints" if part == "checkpoint" else ""
                 rows.append({
-                    "part": part, "where": "workers" if where else "step",
+                    "part": part, "where": where_else or "step",
                     "milliseconds": round(1000 * seconds / len(turns), 4),
-                    "share": "" if where else round(seconds / own, 4),
+                    "share": "" if where_else else round(seconds / own, 4),
                 })  # fmt: skip
     return rows
 
@@ -113,5 +114,7 @@ def _write(path: Path, rows: list[dict]) -> None:
 def _show(rows: list[dict], steps: int) -> None:
     say(f"where the time went, a step, over {steps} steps:")
     for row in rows:
-        share = "workers" if row["share"] == "" else f"{row['share']:7.1%}"
-        say(f"  {row['part']:<10} {row['milliseconds']:>10.2f} ms  {share}  {PARTS[row['part']]}")
+        share = row["where"] if row["share"] == "" else f"{row['share']:.1%}"
+        say(
+            f"  {row['part']:<10} {row['milliseconds']:>10.2f} ms  {share:>11}  {PARTS[row['part']]}"
+        )

@@ -5,6 +5,7 @@ network, or that hangs, is not: the others would wait for it for hours.
 """
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from torch import distributed
 
 from medssl import ranks
 from medssl.errors import UserError
+from medssl.training.leaving import STOPPED
 
 EVERY, DEAD = 5.0, 60.0  # seconds
 
@@ -32,8 +34,11 @@ class Pulse(threading.Thread):
     def run(self) -> None:
         mine, others = ranks.rank(), [r for r in range(ranks.world()) if r != ranks.rank()]
         heard = dict.fromkeys(others, (0, time.monotonic()))  # by rank: its last beat, and when
-        reached = time.monotonic()
+        reached = woke = time.monotonic()
         while not self.stopped.wait(EVERY):
+            slept, woke = time.monotonic() - woke, time.monotonic()
+            if slept > DEAD:  # this process rested, as a suspended job does, and maybe all did
+                heard = {r: (beat, woke) for r, (beat, _) in heard.items()}
             try:
                 self.store.add(f"pulse/{mine}", 1)
                 beats = {r: self.store.add(f"pulse/{r}", 0) for r in others}
@@ -41,7 +46,7 @@ class Pulse(threading.Thread):
                 if time.monotonic() - reached > DEAD:
                     self.end(_lost("the first node", str(error).splitlines()[0]))
                 continue
-            reached = time.monotonic()
+            reached = woke = time.monotonic()
             for r, beat in beats.items():
                 if beat != heard[r][0]:
                     heard[r] = (beat, reached)
@@ -58,6 +63,21 @@ def watch_over() -> Pulse | None:
     pulse = Pulse(store, leave)
     pulse.start()
     return pulse
+
+
+def end_with_parent() -> None:
+    """End this process, its step saved if it comes to that, once the process that started it is gone: nobody
+    else would."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(EVERY)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(DEAD)
+        os._exit(STOPPED)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def leave(error: UserError) -> None:

@@ -13,7 +13,7 @@ from medssl.errors import one_line
 from medssl.progress import say
 from medssl.training.log import read_jsonl, since_best
 from medssl.training.run import Card, Evaluation, Probe, Run, Settings
-from medssl.training.run_folder import NOT_KEPT, held
+from medssl.training.run_folder import NOT_KEPT, checkpoints, held, step_of
 
 # Parts of what medssl writes that hold no run, and may hold many files: by a file that tells what it is.
 PARTS = {
@@ -76,7 +76,8 @@ def read(folder: Path) -> Run:
         found["probe"] = _checked(read_as, probes, "probe/probe.json", faults) or {}
     try:
         found["logged"] = _last(folder / "metrics.jsonl")
-        found["saved"] = _newest(folder / "checkpoints")
+        steps = [step_of(path) for path in checkpoints(folder / "checkpoints")]
+        found["saved"] = max(steps, default=0)
         if config and config.patience and card:
             found["ended_early"] = _stalled(folder) >= config.patience
         run = Run(folder, config, values, card, **found)
@@ -125,12 +126,6 @@ def _checked(kind: type[Kind] | TypeAdapter, values: dict, name: str, faults: li
         others = f", and {len(more)} more" if more else ""
         faults.append(f"{name}: {key} {first['msg'][:1].lower()}{first['msg'][1:]}{others}")
         return None
-
-
-def _newest(checkpoints: Path) -> int:
-    """The step of the newest checkpoint; 0 for none."""
-    numbers = (p.name.removeprefix("step-") for p in checkpoints.glob("step-*"))
-    return max((int(n) for n in numbers if n.isdigit()), default=0)
 
 
 def _last(log: Path) -> int:

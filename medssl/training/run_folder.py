@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,9 @@ from medssl.progress import say
 
 # What may differ between a run and its continuation: of these only another number of threads, and
 # weights that are sharded or no longer so, can change bits of the result, which the loop then says.
+LOGS = ("metrics.jsonl", "timing.jsonl")
 NOT_KEPT = "model/weights.not-kept"  # stands for weights that were left out on purpose
+SHOWN = 5  # keys in an error
 FREE = {
     "out", "profile", "fit.workers", "fit.wait", "fit.threads", "fit.track", "fit.devices",
     "fit.other_ranks", "fit.shard",
@@ -35,16 +38,22 @@ def opened(folder: Path, config: dict, raised: Set[str] = frozenset()) -> Iterat
             # Not flock: a loader's worker would inherit it, and hold it on after a kill.
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise UserError(
-                "LOCKED", folder, "another process is writing to this run",
-                "wait for it, or choose another out=",
-            ) from error  # fmt: skip
+            if error.errno not in NO_LOCKS:
+                raise UserError(
+                    "LOCKED", folder, "another process is writing to this run",
+                    "wait for it, or choose another out=",
+                ) from error  # fmt: skip
+            say(f"remark: {folder} lies where files cannot be locked: see to it that one process alone "
+                "trains there")  # fmt: skip
         if begun(folder):
             before, now = read_config(folder), flat(config)
-            more = {key for key in raised if now[key] > flat(before).get(key, now[key])}
-            earlier = {"fit.steps": _earlier(folder, now)} if "fit.steps" in raised else {}
-            refuse_other(folder, before, config, FREE | more, earlier)
-        if not begun(folder) or more:  # what was asked before, if anything, has come to nothing
+            more = {key for key in raised if _more(now[key], flat(before).get(key))}
+            end = _earlier if "fit.steps" in raised else _later
+            refuse_other(folder, before, config, FREE | more, {"fit.steps": end(folder, now)})
+        else:  # what was asked before, if anything, has come to nothing
+            for log in LOGS:
+                (folder / log).unlink(missing_ok=True)
+        if not begun(folder) or more:
             write_json(folder / "config.json", config, private=True)
         try:
             yield
@@ -57,7 +66,21 @@ def opened(folder: Path, config: dict, raised: Set[str] = frozenset()) -> Iterat
 def begun(folder: Path) -> bool:
     """Whether there is anything in a run's folder that training has made."""
     folder = Path(folder)
-    return (folder / "model").exists() or any((folder / "checkpoints").glob("step-*"))
+    return (folder / "model").exists() or bool(checkpoints(folder / "checkpoints"))
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, from the first step to the last; other names, as of copies, are none."""
+    found = {
+        step: path for path in Path(folder).glob("step-*") if (step := step_of(path)) is not None
+    }
+    return [found[step] for step in sorted(found)]
+
+
+def step_of(checkpoint: Path) -> int | None:
+    """The step that a checkpoint's name tells; None for the name of something else."""
+    found = re.fullmatch(r"step-(\d{8,})", checkpoint.name, re.ASCII)
+    return int(found[1]) if found else None
 
 
 def held(folder: Path) -> bool:
@@ -79,9 +102,13 @@ def held(folder: Path) -> bool:
     return False
 
 
+def _more(now: object, before: object) -> bool:
+    return isinstance(before, int | float) and now > before
+
+
 def _earlier(folder: Path, asked: dict) -> str:
     """How to have an earlier end of a pretraining that goes on: by a branch; "" of another run."""
-    steps = [int(p.name.removeprefix("step-")) for p in (folder / "checkpoints").glob("step-*")]
+    steps = [step_of(path) for path in checkpoints(folder / "checkpoints")]
     if "method.name" not in asked or not steps:
         return ""
     # Of the checkpoints that are kept the last one before the asked end; failing that, the first.
@@ -90,6 +117,16 @@ def _earlier(folder: Path, asked: dict) -> str:
     return (
         f"a run is not shortened; to end it early, anneal a branch: start={folder}/checkpoints/"
         f"step-{step:08d} optim.schedule=anneal fit.steps={end}, in another out="
+    )
+
+
+def _later(folder: Path, asked: dict) -> str:
+    """How to have a pretraining go on whose schedule comes to its end; "" of another run."""
+    if "method.name" not in asked:
+        return ""
+    return (
+        f"its schedule ends where it was asked to; to train on, branch off it: start={folder} branch=true "
+        f"fit.steps={asked['fit.steps']}, in another out= (optim.schedule=infinite has no such end)"
     )
 
 
@@ -107,14 +144,13 @@ def read_config(folder: Path) -> dict:
     """The resolved config of a run. Raises UserError when the folder holds none."""
     path = Path(folder) / "config.json"
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("it holds no settings")
+        return found
     except (OSError, ValueError) as error:
-        raise UserError(
-            "RUN",
-            folder,
-            f"holds no readable config.json ({one_line(error)})",
-            "give the folder of a run",
-        ) from error
+        cause = f"holds no readable config.json ({one_line(error)})"
+        raise UserError("RUN", folder, cause, "give the folder of a run") from error
 
 
 def refuse_other(
@@ -128,11 +164,10 @@ def refuse_other(
     a, b = flat(old), flat(new)
     different = sorted(k for k in set(a) | set(b) if a.get(k) != b.get(k) and k not in free)
     if different:
-        k = different[0]
-        fix = (fixes or {}).get(k) if len(different) == 1 else ""
+        fix = (fixes or {}).get(different[0]) if len(different) == 1 else ""
+        told = [f"{k} (there {a.get(k)}, now {b.get(k)})" for k in different[:SHOWN]]
+        more = f" and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
         raise UserError(
-            "CONFIG", folder,
-            f"belongs to a run with other settings: {', '.join(different[:5])} "
-            f"(there {k}={a.get(k)}, now {k}={b.get(k)})",
+            "CONFIG", folder, f"belongs to a run with other settings: {', '.join(told)}{more}",
             fix or "choose another out=, or give the same settings to resume",
         )  # fmt: skip

@@ -50,3 +50,15 @@ def unfit(optim: "Optim") -> str:
             "schedule=infinite knows no last step: frozen and unfreeze are shares, leave them out"
         )
     return ""
+
+
+def remarks(optim: "Optim", steps: int) -> list[str]:
+    """What is odd about keys of a schedule of so many steps, in words."""
+    told = []
+    if optim.schedule != "anneal" and optim.warmup >= max(1, steps):
+        told.append(
+            f"optim.warmup={optim.warmup:g} and {steps} steps: the rate does not reach optim.lr"
+        )
+    if optim.schedule != "infinite" and optim.cooldown:
+        told.append(f"optim.cooldown does nothing in optim.schedule={optim.schedule}")
+    return told

@@ -4,21 +4,20 @@ SIGTERM and SIGUSR1, which Slurm sends before it takes a node away, leave with e
 which Ctrl-C and a notebook's stop button send, with 130. The same command goes on from there.
 """
 
-import os
-import shutil
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from medssl import ranks
-from medssl.errors import one_line
 from medssl.progress import say
+from medssl.training.leaving import STOPPED, requeued
 
-HEARD = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-STOPPED = 143  # 128 + SIGTERM, as a shell says it of a process that the signal ended
-PATIENCE = 20  # seconds for Slurm to answer, of the 30 it gives by default
+HEARD = (
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGINT,
+)  # the later one counts, where ranks hear several
 
 
 class Stop:
@@ -40,9 +39,9 @@ class Stop:
             self._raise()
 
     def anywhere(self) -> bool:
-        """Whether this rank or another was asked; then all of them are."""
-        if ranks.anywhere(self.asked is not None):
-            self.asked = self.asked or signal.SIGTERM
+        """Whether this rank or another was asked; then all of them are, by the same signal."""
+        heard = ranks.largest(1 + HEARD.index(self.asked) if self.asked else 0)
+        self.asked = HEARD[heard - 1] if heard else None
         return self.asked is not None
 
     @contextmanager
@@ -56,7 +55,7 @@ class Stop:
 
     def tell(self, step: int, steps: int) -> None:
         """Once the state is saved: say so, and have Slurm run the job again."""
-        queued = self.asked == signal.SIGUSR1 and ranks.rank() == 0 and _requeued()
+        queued = self.asked == signal.SIGUSR1 and ranks.rank() == 0 and requeued()
         say(
             f"stopped by {self.asked.name} at step {step} of {steps}, which is saved; the same command "
             "goes on from there" + (", and Slurm will give it" if queued else "")
@@ -91,19 +90,3 @@ def caught() -> Iterator[Stop]:
     finally:
         for number, handler in former.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-
-def _requeued() -> bool:
-    """Whether this is a job of Slurm, and Slurm has put it back into its queue."""
-    job, scontrol = os.environ.get("SLURM_JOB_ID"), shutil.which("scontrol")
-    if not job or not scontrol:
-        return False
-    try:
-        subprocess.run(
-            [scontrol, "requeue", job], check=True, capture_output=True, text=True, timeout=PATIENCE
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        words = getattr(error, "stderr", None) or one_line(error)
-        say(f"remark: Slurm has not put job {job} back into its queue ({words.strip()})")
-        return False
-    return True

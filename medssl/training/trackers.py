@@ -134,7 +134,7 @@ def tracking(name: str, folder: Path, config: dict) -> Iterator[Tracker | None]:
     if not _installed(package):
         raise UserError(
             "CONFIG", f"fit.track={name}", f"needs {package}, which is not installed",
-            "pip install 'medssl[track]', or leave fit.track out",
+            "pip install 'medssl[track]' (in a checkout '.[track]'), or leave fit.track out",
         )  # fmt: skip
     tracker = _Late(kind, Path(folder), config)
     try:

@@ -42,10 +42,10 @@ class Watch:
     @torch.no_grad()
     def look(self, backbone: nn.Module) -> dict[str, float]:
         """`health` of the pieces' features, k-NN on what is known, alignment and uniformity of views."""
-        device = next(backbone.parameters()).device
+        like = next(backbone.parameters())  # its device, and its precision
         features, views = [], ([], [])
         for first in range(0, len(self.image), BATCH):
-            image = self.image[first : first + BATCH].to(device)
+            image = self.image[first : first + BATCH].to(like)
             features.append(pool(backbone(image)).float().cpu())
             for view, kept in enumerate(views):
                 seeds = [key(0, "watch", view, first + i) for i in range(len(image))]

@@ -33,9 +33,10 @@ def test_preset_is_copied_to_a_name_or_a_folder(preset, tmp_path):
 
 
 def test_pipeline_is_copied():
-    name = shipped.pipelines()[0]
-    path = run(Config(source=f"{name}.py"))
-    assert path.read_bytes() == shipped.pipeline(name).read_bytes()
+    first, second = shipped.pipelines()[:2]
+    for name, source in ((first, f"{first}.py"), (second, f"run/{second}")):
+        path = run(Config(source=source))
+        assert path.read_bytes() == shipped.pipeline(name).read_bytes()
 
 
 def test_an_existing_file_is_left_as_it_is(preset, tmp_path):

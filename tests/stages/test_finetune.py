@@ -196,3 +196,18 @@ def test_values_that_are_no_class_are_expected_where_that_was_said():
     assert expected(classes={1: "ball"}, others=True, scored=True) == (True, True)
     assert expected(classes={1: "ball"}, others=False, scored=True) == (True, False)
     assert expected(classes={}, others=True) == (True, False)  # all that training holds are classes
+
+
+@pytest.mark.parametrize(
+    ("task", "more"),
+    [
+        ("segmentation", {"task": {"size": [16, 16, 16], "width": 4}}),
+        ("classification", {"task": {"size": [16, 16, 16]}, "target": ["odd"]}),
+        ("detection_3d", {"task": {"size": [16, 16, 16]}, "boxes_of_masks": True}),
+    ],
+)  # fmt: skip
+def test_in_double_precision_it_is_validated_too(cohort, tmp_path, task, more):
+    run = call("finetune", task, store=cohort / "out/store", arch=TINY, **more, out=tmp_path / "r",
+               fit={**FIT, "steps": 1, "every": 1, "precision": "64-true"})  # fmt: skip
+    assert read_card(run)["validation"] is not None
+    call("evaluate", run=run, resamples=100)

@@ -10,6 +10,7 @@ from medssl.errors import UserError
 from medssl.stages import call
 from medssl.training import trackers
 from medssl.training.checkpoint import load_state, read_card, sha256
+from medssl.training.log import read_jsonl
 from tests.stages.conftest import FIT, TINY
 
 
@@ -217,3 +218,10 @@ def test_a_run_starts_from_a_model_and_hands_its_decoder_over(segmented, tmp_pat
     with pytest.raises(UserError, match="weights of decoder missing"):
         call("finetune", "few_labels", **tune, backbone=segmented / "voco", decoder=True,
              out=tmp_path / "no")  # fmt: skip
+
+
+def test_in_double_precision_it_is_watched_too(cohort, tmp_path):
+    run = call("pretrain", "voco_small", store=cohort / "out/store", backbone=TINY, out=tmp_path / "r",
+               method={"size": [8, 8, 8], "width": 16},
+               fit={**FIT, "steps": 2, "every": 2, "precision": "64-true"})  # fmt: skip
+    assert any("spread" in row for row in read_jsonl(run / "metrics.jsonl") if row["step"] == 2)

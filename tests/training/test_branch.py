@@ -231,3 +231,24 @@ def test_a_branch_that_has_begun_keeps_the_keys_that_it_took(tmp_path):
     asked = settings(15, optim, out="new")
     over = keys_laid_over(branch_of(main, out, asked), asked)
     assert over == "fit.steps=15, optim.schedule=anneal"
+
+
+def test_what_a_branch_has_kept_and_lost_is_read_where_it_came_from(tmp_path, capsys):
+    main, anneal = tmp_path / "main", tmp_path / "anneal"
+    asked = {**INFINITE, "schedule": "anneal", "final": 0.01}
+    train(main, 20, INFINITE)
+    train(anneal, 30, asked, main)
+    (anneal / ORIGIN / "checkpoints/step-00000020/trainer.pt").write_bytes(b"")
+    again = branch_of(main, anneal, settings(30, asked))
+    assert (again.run, again.step) == (main, 20) and "is damaged" in capsys.readouterr().err
+    train(main, 25, INFINITE)  # the step is still there
+    assert branch_of(main, anneal, settings(30, asked)).step == 20
+    train(main, 30, INFINITE)  # and now it is not
+    with pytest.raises(UserError, match="CHECKPOINT .*origin"):
+        branch_of(main, anneal, settings(40, asked))
+
+
+def test_a_run_may_be_called_as_a_checkpoint_is(tmp_path):
+    run = tmp_path / "step-two"
+    train(run, 20, INFINITE)
+    assert branch_of(run, tmp_path / "b", settings(30, INFINITE)).step == 20

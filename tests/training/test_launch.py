@@ -9,8 +9,8 @@ import time
 import pytest
 
 from medssl.errors import UserError
-from medssl.stages import call
-from medssl.training.launch import started
+from medssl.stages import asked, call
+from medssl.training.launch import launch, started
 from medssl.training.log import read_jsonl
 from tests.data.test_store import make
 from tests.stages.conftest import TINY
@@ -84,19 +84,70 @@ def test_two_ranks_train_as_one_does_and_others_are_refused_unless_asked_for(sto
 @pytest.mark.slow
 def test_a_rank_that_is_killed_ends_all_and_is_named(store, tmp_path):
     run = start(words(store, tmp_path / "run", devices=2, steps=100000))
-    log = tmp_path / "run/metrics.jsonl"
-    deadline = time.monotonic() + 400
-    while not (log.exists() and len(read_jsonl(log)) > 4) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    children = subprocess.run(
-        ["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert len(children) == 2
-    os.kill(int(children[-1]), signal.SIGKILL)
+    children = begun(run, tmp_path / "run/metrics.jsonl")
+    os.kill(children[-1], signal.SIGKILL)
     began = time.monotonic()
     _, told = run.communicate(timeout=300)
     assert time.monotonic() - began < 90 and run.returncode == 2
     assert "RANKS rank 1: was ended by SIGKILL" in told
-    for child in children:
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(child), 0)
+    assert all(map(gone, children))
+
+
+def test_ranks_are_asked_for_what_was_asked_for(monkeypatch, tmp_path, store):
+    """Also where a folder's name holds characters that JSON writes as two."""
+    seen = []
+
+    def elastic_launch(settings, python):
+        return lambda *words: seen.append(asked(words[2], [words[3]]))
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", elastic_launch)
+    out = tmp_path / "\U0001f9e0 \U00020000"
+    config = asked("pretrain", words(store, out, devices=2)[1:])
+    assert launch("pretrain", config, 2) == out and seen == [config]
+
+
+def begun(run, log):
+    """The ranks of a run that trains."""
+    deadline = time.monotonic() + 400
+    while not (log.exists() and len(read_jsonl(log)) > 4) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    listed = subprocess.run(
+        ["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=True
+    )
+    children = [int(pid) for pid in listed.stdout.split()]
+    assert len(children) == 2
+    return children
+
+
+def gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return state.stdout.strip() in ("", "Z")  # nobody may be there to ask how it ended
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_process_that_starts_the_ranks_has_them_save_and_leave(
+    store, tmp_path, sent
+):
+    run = start(words(store, tmp_path / "run", devices=2, steps=100000))
+    children = begun(run, tmp_path / "run/metrics.jsonl")
+    run.send_signal(sent)
+    _, told = run.communicate(timeout=300)
+    assert run.returncode == (130 if sent == signal.SIGINT else 143), told
+    assert f"stopped by {sent.name} at step" in told and "which is saved" in told
+    assert all(map(gone, children))
+
+
+@pytest.mark.slow
+def test_ranks_do_not_outlive_the_process_that_started_them(store, tmp_path):
+    run = start(words(store, tmp_path / "run", devices=2, steps=100000))
+    children = begun(run, tmp_path / "run/metrics.jsonl")
+    run.kill()
+    deadline = time.monotonic() + 90
+    while not all(map(gone, children)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert all(map(gone, children))

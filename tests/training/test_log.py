@@ -65,3 +65,22 @@ def test_a_full_disk_is_told(tmp_path, name):
     ):
         log.write(1, loss=1.0)
         log.time(1, seconds=1.0)
+
+
+def test_a_moment_that_is_due_and_whose_step_is_lost_keeps_the_rest(tmp_path, capsys):
+    log = MetricsLog(tmp_path)
+    for step in (1, 2):
+        log.write(step, loss=1.0)
+    log.rewind(4, due=True)
+    assert [row["step"] for row in log.rows()] == [1, 2]
+    assert "ends at step 2: what it held until step 4 is lost" in capsys.readouterr().err
+
+
+def test_a_line_that_is_none_of_a_log_ends_it(tmp_path):
+    log = MetricsLog(tmp_path)
+    log.write(1, loss=1.0)
+    for path, line in ((log.metrics, '{"note": 1}'), (log.timing, '{"step": 2}')):
+        with open(path, "a") as stream:
+            stream.write(line + "\n")
+    log.rewind(1)
+    assert log.rows() == [{"step": 1, "loss": 1.0}] and log.spent() == (0.0, 0)

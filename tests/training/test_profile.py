@@ -30,6 +30,8 @@ def rows_of(folder, wanted=True, workers=0, steps=12, times=1, **options):
 def test_parts_of_the_steps_are_written_and_shown(tmp_path, capsys):
     rows = rows_of(tmp_path)
     assert {part for where, part in rows} == set(PARTS) - {"augment"}
+    apart = rows.pop(("checkpoints", "checkpoint"))  # which are no part of a step
+    assert apart["share"] == "" and float(apart["milliseconds"]) > 0
     assert {where for where, part in rows} == {"step"}
     assert sum(float(r["share"]) for r in rows.values()) == pytest.approx(1, abs=1e-3)
     # What the samples say of themselves: 4 us a batch each.

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import time
 
@@ -59,3 +61,43 @@ def test_a_first_node_that_cannot_be_reached_is_told(started):
 
 def test_one_process_has_nobody_to_listen_for():
     assert pulse.watch_over() is None
+
+
+def test_after_a_rest_of_this_process_the_others_get_their_time_again(started, monkeypatch):
+    """As all ranks rest when a job is suspended; the first to wake would take the others for dead."""
+    board, told, ended = started
+    clock, real = [0.0], time.monotonic
+    monkeypatch.setattr(pulse.time, "monotonic", lambda: real() + clock[0])
+    for _ in range(5):
+        board.add("pulse/1", 1)
+        time.sleep(0.05)
+    clock[0] = 1000.0
+    time.sleep(0.1)
+    board.add("pulse/1", 1)
+    time.sleep(0.1)
+    assert not told
+    assert ended.wait(20)  # now it is silent for good
+
+
+ORPHAN = """
+import os, sys, time
+from medssl.training import pulse
+pulse.EVERY = 0.1
+if os.fork():
+    time.sleep(1.5)
+    os._exit(0)
+pulse.end_with_parent()
+try:
+    print("waits", flush=True)
+    time.sleep(100)
+except SystemExit as stop:
+    print("left", stop.code, flush=True)
+"""
+
+
+def test_a_rank_ends_with_the_process_that_started_it():
+    script = "from medssl.training.leaving import hear_early\nhear_early()\n" + ORPHAN
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=90
+    )
+    assert found.stdout.split() == ["waits", "left", "143"]

@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 
 import pytest
@@ -13,11 +14,15 @@ def test_a_folder_that_holds_weights_belongs_to_one_config(tmp_path):
     with run_folder.opened(folder, {"fit": {"steps": 5, "workers": 2}, "out": "r"}):
         pass
     with (
-        pytest.raises(UserError, match="there fit.steps=5, now fit.steps=6"),
+        pytest.raises(UserError, match=r"fit.steps \(there 5, now 6\)"),
         run_folder.opened(folder, {"fit": {"steps": 6, "workers": 0}, "out": "r"}),
     ):
         pass
     assert run_folder.read_config(folder)["fit"]["steps"] == 5
+    config = {"fit": {"steps": 4, "workers": 0, "seed": 1}, "out": "r"}
+    words = r"fit.seed \(there None, now 1\), fit.steps \(there 5, now 4\)\. Fix"
+    with pytest.raises(UserError, match=words), run_folder.opened(folder, config):
+        pass
     with pytest.raises(UserError, match="config.json"):
         run_folder.read_config(tmp_path)
 
@@ -30,7 +35,7 @@ def test_a_key_may_be_raised_and_then_stands_in_the_folder(tmp_path):
 
     assert steps(5) == {"steps": 5, "workers": 5} and steps(8) == {"steps": 8, "workers": 8}
     for n, raised in ((7, {"fit.steps"}), (9, set())):
-        with pytest.raises(UserError, match=f"there fit.steps=8, now fit.steps={n}"):
+        with pytest.raises(UserError, match=rf"fit.steps \(there 8, now {n}\)"):
             steps(n, raised)
     assert steps(8)["steps"] == 8
 
@@ -46,13 +51,13 @@ def test_who_wants_an_earlier_end_is_told_of_a_branch(tmp_path, steps, branch):
                 (tmp_path / f"checkpoints/step-{step:08d}").mkdir(parents=True, exist_ok=True)
 
     opened(30)
-    with pytest.raises(UserError, match="there fit.steps=30, now") as error:
+    with pytest.raises(UserError, match=r"fit.steps \(there 30, now") as error:
         opened(steps)
     start, end = branch
     assert (
         f"checkpoints/step-000000{start} optim.schedule=anneal fit.steps={end}," in error.value.fix
     )
-    with pytest.raises(UserError, match="choose another out="):
+    with pytest.raises(UserError, match=f"start={tmp_path} branch=true fit.steps={steps}"):
         opened(steps, frozenset())  # of a schedule that knows its end
 
 
@@ -73,7 +78,10 @@ def test_a_folder_of_an_attempt_that_failed_takes_another_config(tmp_path):
     ):
         raise RuntimeError
     (tmp_path / "config.json").write_text("")  # as a kill in the midst of writing leaves it
+    for name in run_folder.LOGS:  # what it had logged is of another network
+        (tmp_path / name).write_text('{"step": 0}')
     with run_folder.opened(tmp_path, {"fit": {"device": "cpu"}}):
+        assert not any((tmp_path / name).exists() for name in run_folder.LOGS)
         assert run_folder.read_config(tmp_path) == {"fit": {"device": "cpu"}}
 
 
@@ -99,3 +107,45 @@ def test_two_processes_do_not_share_a_run(tmp_path):
         other.start()
         assert queue.get(timeout=120) == "LOCKED"
         other.join()
+
+
+def test_names_that_are_like_a_checkpoints_are_none(tmp_path):
+    folder = tmp_path / "checkpoints"
+    for name in ("step-00000020", "step-100000010", "step-00000003", "step-best", "step-7",
+                 "step-00000030.bak", "origin"):  # fmt: skip
+        (folder / name).mkdir(parents=True)
+    found = run_folder.checkpoints(folder)
+    assert [run_folder.step_of(path) for path in found] == [3, 20, 100000010]
+    assert run_folder.step_of(folder / "step-00000030.bak") is None and run_folder.begun(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", "{"])
+def test_a_config_that_holds_no_settings_is_told(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "model").mkdir()
+    with (
+        pytest.raises(UserError, match="RUN .*no readable config.json"),
+        run_folder.opened(tmp_path, {"fit": {"steps": 5}}),
+    ):
+        pass
+
+
+def test_a_number_that_was_taken_out_by_hand_is_told(tmp_path):
+    (tmp_path / "config.json").write_text('{"fit": {"steps": null}}')
+    (tmp_path / "model").mkdir()
+    with (
+        pytest.raises(UserError, match=r"fit.steps \(there None, now 5\)"),
+        run_folder.opened(tmp_path, {"fit": {"steps": 5}}, {"fit.steps"}),
+    ):
+        pass
+
+
+def test_where_files_cannot_be_locked_that_is_said_and_no_other_is_made_up(
+    tmp_path, monkeypatch, capsys
+):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", none)
+    with run_folder.opened(tmp_path, {}):
+        assert "remark:" in capsys.readouterr().err

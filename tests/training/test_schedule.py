@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from medssl.training.branch import Branch
 from medssl.training.optim import Optim
-from medssl.training.schedule import rate
+from medssl.training.schedule import rate, remarks
 
 INFINITE = Optim(schedule="infinite", warmup=10, cooldown=40, constant=0.3)
 
@@ -77,3 +77,18 @@ def test_keys_that_do_not_go_together_are_refused(keys, words):
 
 def test_a_constant_rate_of_1_needs_no_cool_down():
     assert rate(10**6, 1, Optim(schedule="infinite", warmup=0, constant=1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "steps", "words"),
+    [
+        ({"warmup": 100}, 4, "optim.warmup=100 and 4 steps"), ({"warmup": 3}, 4, None),
+        ({"warmup": 0.9}, 4, None), ({"cooldown": 9}, 40, "does nothing in optim.schedule=cosine"),
+        ({"schedule": "infinite", "warmup": 4, "cooldown": 9}, 4, "optim.warmup=4 and 4 steps"),
+        ({"schedule": "infinite", "warmup": 2, "cooldown": 9}, 4, None),
+        ({"schedule": "anneal", "warmup": 100}, 4, None),
+    ],
+)  # fmt: skip
+def test_keys_that_come_to_nothing_are_remarked_on(keys, steps, words):
+    told = remarks(Optim(**keys), steps)
+    assert [words in each for each in told] == ([True] if words else [])

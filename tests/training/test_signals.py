@@ -6,11 +6,13 @@ import threading
 import pytest
 import torch
 
+from medssl import ranks
 from medssl.trainable import StepOutput
 from medssl.training.checkpoint import load_state
 from medssl.training.log import MetricsLog
 from medssl.training.loop import Fit, fit
 from medssl.training.optim import Optim
+from medssl.training.signals import HEARD, Stop
 from tests.benchmarks.signals import Commands, good
 from tests.training.test_loop import Line, batches
 
@@ -164,3 +166,18 @@ def test_the_command_leaves_with_the_right_code_and_goes_on_to_the_same_bits(
 ):
     found = commands.tell(sent, workers, random.Random(1))
     assert found.code and good(found, sent), found
+
+
+@pytest.mark.parametrize(
+    ("own", "most", "all_hear"),
+    [(None, 0, None), (TERM, 1, TERM), (TERM, 2, USR1), (None, 2, USR1), (USR1, 2, USR1), (USR1, 3, INT)],
+)  # fmt: skip
+def test_ranks_that_hear_otherwise_do_the_same(monkeypatch, own, most, all_hear):
+    """As the ranks of a job do that Slurm signals one after the other."""
+    told = []
+    monkeypatch.setattr(ranks, "largest", lambda number: told.append(number) or most)
+    stop = Stop()
+    if own:
+        stop.hear(own)
+    assert stop.anywhere() == bool(most) and stop.asked == all_hear
+    assert told == [0 if own is None else 1 + HEARD.index(own)]

@@ -24,6 +24,7 @@ from medssl.stages.plan.room import free_disk, free_memory, size_of
 from medssl.stages.pretrain import branch_asked
 from medssl.training.checkpoint import KEPT
 from medssl.training.loop import Fit
+from medssl.training.run_folder import LOGS, checkpoints
 
 LOOP, VALIDATION = "train", "validate"  # as the tracked work is called
 FEW = 3  # validation scans of a rehearsal
@@ -31,7 +32,6 @@ FEWEST, MOST, SECONDS = 4, 40, 8.0  # steps up to a checkpoint of a rehearsal, a
 ONCE = 8  # the same steps of one that is rehearsed once
 AHEAD = 2  # batches that each process which reads ahead has ready
 MEASURABLE = 1e6  # bytes a sample, below which memory does not tell batch sizes apart
-LOGS = ("metrics.jsonl", "timing.jsonl")
 
 
 def pretrain(config: Config, folder: Path, batches: bool = True) -> Plan:
@@ -136,7 +136,7 @@ class _Training:
     def _done(self) -> int:
         """Steps that the run in `out` has made. Raises what the stage says of another run's folder."""
         out, mirror = self.config.out, self.folder / "resumed"
-        found = sorted((out / "checkpoints").glob("step-*"))
+        found = checkpoints(out / "checkpoints")
         if not found and not (out / "model").exists():
             return self.begun
         for folder in (out / "model", *found):
@@ -228,7 +228,7 @@ class _Training:
         """Checkpoints and one more while it is written, the model, and what grows with the run."""
         out, fit, there = self._out(size), self.fit, self.config.out
         n = ceil(fit.steps / fit.every)
-        checkpoint = max(size_of(folder) for folder in (out / "checkpoints").glob("step-*"))
+        checkpoint = max(map(size_of, checkpoints(out / "checkpoints")))
         model, pictures = size_of(out / "model"), size_of(out / "pictures") * n / 2
         more = pictures + sum((out / name).stat().st_size for name in LOGS) * fit.steps / one.steps
         words = (

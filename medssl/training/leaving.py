@@ -1,0 +1,48 @@
+"""Signals that end a process, and Slurm's queue. Loads nothing, so that it hears from the start."""
+
+import os
+import shutil
+import signal
+import subprocess
+from types import FrameType
+
+from medssl.errors import one_line
+from medssl.progress import say
+
+STOPPED = 143  # 128 + SIGTERM, as a shell says it of a process that the signal ended
+PATIENCE = 20  # seconds for Slurm to answer, of the 30 it gives by default
+
+
+def hear_early() -> None:
+    """Leave in words, and with the code that training leaves with, where SIGTERM or SIGUSR1 comes before
+    training listens for itself. What is ignored stays so; in a thread nothing is changed."""
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _leave)
+
+
+def requeued() -> bool:
+    """Whether this is a job of Slurm, and Slurm has put it back into its queue."""
+    job, scontrol = os.environ.get("SLURM_JOB_ID"), shutil.which("scontrol")
+    if not job or not scontrol:
+        return False
+    try:
+        subprocess.run(
+            [scontrol, "requeue", job], check=True, capture_output=True, text=True, timeout=PATIENCE
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        words = getattr(error, "stderr", None) or one_line(error)
+        say(f"remark: Slurm has not put job {job} back into its queue ({words.strip()})")
+        return False
+    return True
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    first = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) == 0
+    if first:
+        queued = number == signal.SIGUSR1 and requeued()
+        say(
+            f"stopped by {signal.Signals(number).name}; the same command does what is left"
+            + (", and Slurm will give it" if queued else "")
+        )
+    raise SystemExit(STOPPED)
