@@ -16,6 +16,7 @@ from medssl.progress import say
 # weights that are sharded or no longer so, can change bits of the result, which the loop then says.
 LOGS = ("metrics.jsonl", "timing.jsonl")
 NOT_KEPT = "model/weights.not-kept"  # stands for weights that were left out on purpose
+_mine: set[Path] = set()  # folders that this process holds
 SHOWN = 5  # keys in an error
 FREE = {
     "out", "profile", "fit.workers", "fit.wait", "fit.threads", "fit.track", "fit.devices",
@@ -55,12 +56,15 @@ def opened(folder: Path, config: dict, raised: Set[str] = frozenset()) -> Iterat
                 (folder / log).unlink(missing_ok=True)
         if not begun(folder) or more:
             write_json(folder / "config.json", config, private=True)
+        _mine.add(folder.resolve())
         try:
             yield
         except KeyboardInterrupt as stop:
             if not stop.args:  # otherwise the loop has saved its step, and said so
                 say("stopped; the same command goes on from the last checkpoint")
             raise
+        finally:
+            _mine.discard(folder.resolve())
 
 
 def begun(folder: Path) -> bool:
@@ -88,7 +92,8 @@ def held(folder: Path) -> bool:
     import fcntl
 
     path = Path(folder) / ".lock"
-    if not path.exists():
+    # Whoever closes a file loses all locks that the process has of it.
+    if not path.exists() or Path(folder).resolve() in _mine:
         return False
     with open(path) as lock:
         try:

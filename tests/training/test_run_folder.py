@@ -103,6 +103,7 @@ def test_two_processes_do_not_share_a_run(tmp_path):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     with run_folder.opened(tmp_path, {}):
+        assert not run_folder.held(tmp_path)  # and asking does not let go of it
         other = context.Process(target=_try, args=(tmp_path, queue))
         other.start()
         assert queue.get(timeout=120) == "LOCKED"
