@@ -58,7 +58,7 @@ def test_a_step_that_went_wrong_can_be_done_again(tmp_path, loss, accumulate, pr
     number = 7 * accumulate + (0 if loss else accumulate - 1)
     names = ", ".join(NAMES[i % 3] for i in (number, number + 1))
     assert error.code == "NONFINITE" and MESSAGE.fullmatch(str(error))
-    assert f"on scans {names}; {where} keeps" in str(error) and "checkpoint is good" in error.fix
+    assert f"on scans {names}; {where} keeps" in str(error) and "saved before is good" in error.fix
     about = json.loads((where / "about.json").read_text())
     assert about["step"] == 7 and about["items"] == names.split(", ") and about["seed"] == 0
     assert torch.equal(
