@@ -241,7 +241,8 @@ def _labels_saved(study: Efficiency) -> Section:
                 return f"\N{LESS-THAN OR EQUAL TO} {least[row['arm']]}"
             return f"{value:.3g}"
 
-        return f"{one(row['estimate'])} ({one(row['low'])} to {one(row['high'])})"
+        told = [one(row[name]) for name in ("estimate", "low", "high")]
+        return told[0] if len(set(told)) == 1 else f"{told[0]} ({told[1]} to {told[2]})"
 
     text = (
         "How many labelled scans training from scratch needs for the score that an arm reaches with fewer, "

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # Rank 0 alone validates and draws; the others wait for it that long before they take it for dead.
 PATIENCE = timedelta(hours=2)
+LEAVING = 600  # seconds that ranks which are told to leave may take
 SHOWN = 200  # characters of what a backend says
 LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe", "socket")
 
@@ -122,6 +123,8 @@ def launch(verb: str, config, devices: int) -> Path:
     # What torch tells of its processes is told below in one line, and a mask token may rest for a step.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # Ranks that are told to leave end their step and save. Older versions of torch give them 30 s.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(LEAVING))
     with tempfile.TemporaryDirectory() as folder:  # only its owner may look into it
         asked = Path(folder) / "config.yaml"  # JSON is YAML
         # As it is: YAML knows no pairs of escapes, which JSON makes of a character beyond the first 65536.
