@@ -49,7 +49,9 @@ def attach_splits(manifest: Manifest, source: Path) -> Manifest:
     manifest.mark_table(source)
     known = sum(manifest.table["verdict"].eq("used") & manifest.table["split"].ne(""))
     lost = sum(not rows for rows in matched)
-    manifest.notes.append(f"{source.name}: {known} used scans have a split, {lost} lines no scan")
+    manifest.notes.append(
+        f"{source.name}: {known} used scans have a split, {lost} lines are of no scan here"
+    )
     return manifest
 
 

@@ -43,7 +43,7 @@ class Config(config.Config):
     )
     recode: dict[int, int] = Field(
         {},
-        description="mask values that count as another, so that {48: 47} makes one class of the two; 0: "
+        description="mask values that count as another, so that '{48: 47}' makes one class of the two; 0: "
         "background",
     )
     ids: IDS = Field(
@@ -134,6 +134,9 @@ def _recode(manifest: Manifest, codes: dict[int, int]) -> dict[int, int]:
         cause, fix = "no scan has a mask", "name masks in labels=, or leave it out"
     if cause:
         raise UserError("CONFIG", "recode", cause, fix)
+    if codes:
+        told = ", ".join(f"{value} counts as {code}" for value, code in codes.items())
+        manifest.notes.append(f"in masks {told}")
     return codes
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import ClassVar
 
@@ -110,7 +111,9 @@ def _write_store(manifest: Manifest, config: Config) -> Path:
             f"remark: {len(odd)} scans hold a few whole numbers only, as label masks do "
             f"({', '.join(odd[:3])}); masks belong into a folder given as labels= to `medssl index`"
         )
-    say(f"prepared {len(good)} scans, refused {len(refused)} (listed in {refused_csv})")
+    say(
+        f"prepared {len(good)} scans, refused {len(refused)} (listed in {refused_csv}){_shapes(store)}"
+    )
     check_bad(len(refused), len(results), config.max_bad, refused_csv)
     return config.out
 
@@ -178,6 +181,13 @@ def _prepare(store: Store, one: Manifest) -> Outcome:
         cause = scrub_names(f"{type(error).__name__}: {one_line(error)}", _names(row))
         fix = "look at its shape and spacing, or prepare it with another recipe"
         return _refusal(row, "PREPARE", cause, fix)
+
+
+def _shapes(store: Store) -> str:
+    """How large prepared scans are, in words: what sizes of crops are chosen by."""
+    shapes = sorted({store.shape(item) for item in store.items.index}, key=prod)
+    first, last = ("x".join(map(str, shape)) for shape in (shapes[0], shapes[-1]))
+    return f"; each of {first} voxels" if first == last else f"; of {first} to {last} voxels"
 
 
 def _none_prepared(refused: pd.DataFrame, manifest: Path, listed: Path) -> UserError:

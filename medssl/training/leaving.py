@@ -42,7 +42,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
     if first:
         queued = number == signal.SIGUSR1 and requeued()
         say(
-            f"stopped by {signal.Signals(number).name}; the same command does what is left"
-            + (", and Slurm will give it" if queued else "")
+            f"stopped by {signal.Signals(number).name} before the end: the same command is to be given again"
+            + (", and Slurm will do so" if queued else "")
         )
     raise SystemExit(STOPPED)

@@ -71,7 +71,7 @@ def test_attach_splits(tmp_path):
     (tmp_path / "s.csv").write_text("id,split\na,training\nb,test\nz,val\n")
     attach_splits(manifest, tmp_path / "s.csv")
     assert manifest.table["split"].tolist() == ["train", "test", ""]
-    assert manifest.notes == ["s.csv: 2 used scans have a split, 1 lines no scan"]
+    assert manifest.notes == ["s.csv: 2 used scans have a split, 1 lines are of no scan here"]
     (tmp_path / "s.csv").write_text("id,fold\na,1\n")
     with pytest.raises(UserError, match="no column `split`"):
         attach_splits(manifest, tmp_path / "s.csv")

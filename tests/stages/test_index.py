@@ -83,6 +83,7 @@ def test_values_of_masks_are_recoded_and_the_store_follows(cohort, tmp_path):
     store = prepared()
     before = {item: store.read_mask(item) for item in store.items.index}
     manifest = start(*words, "recode={1: 7}")
+    assert "in masks 1 counts as 7" in manifest.notes
     with pytest.raises(UserError, match="recoded values, have changed"):
         store.check_unchanged(manifest, "case_0")
     store = prepared()

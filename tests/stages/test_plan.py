@@ -252,7 +252,7 @@ def fitting(monkeypatch, tmp_path):
             if size >= fails_from:
                 raise NoMemory
             tried.append(config)
-            (config.out / "checkpoints/step-1").mkdir(parents=True)
+            (config.out / "checkpoints/step-00000001").mkdir(parents=True)
             for name in training.LOGS:
                 (config.out / name).write_text("")
             slow = 3 if config.method.options.get("pseudo_from") == every else 1

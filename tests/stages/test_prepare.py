@@ -1,4 +1,5 @@
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -65,7 +66,9 @@ def test_preparing_again_reads_no_voxel_and_changes_no_file(cohort, monkeypatch)
 def test_scans_that_look_like_masks_are_told(cohort, tmp_path, capsys):
     call("index", scans=cohort / "labels", modality="MR", out=tmp_path / "m")
     call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "store")
-    assert "10 scans hold a few whole numbers only" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "10 scans hold a few whole numbers only" in said
+    assert re.search(r"prepared 10 scans, .*; of \d+x\d+x\d+ to \d+x\d+x\d+ voxels\n", said)
 
 
 def test_a_manifest_edited_by_hand_is_checked(cohort, tmp_path):

@@ -30,8 +30,8 @@ def told(number, *words, **env):
 def test_it_leaves_in_words_and_with_the_code_of_a_run_that_is_stopped(number):
     found = told(number)
     assert found.returncode == 143 and found.stdout == ""
-    words = "the same command does what is left"
-    assert found.stderr == f"stopped by {number.name}; {words}\n"
+    words = "before the end: the same command is to be given again"
+    assert found.stderr == f"stopped by {number.name} {words}\n"
 
 
 def test_of_several_ranks_one_speaks_and_what_is_ignored_stays_so():
@@ -47,7 +47,7 @@ def test_slurm_runs_a_job_again_that_had_not_begun(tmp_path):
     env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "SLURM_JOB_ID": "12"}
     assert "stopped by SIGTERM" in told(signal.SIGTERM, **env).stderr
     assert not (tmp_path / "asked").exists()
-    assert "and Slurm will give it" in told(signal.SIGUSR1, **env).stderr
+    assert "and Slurm will do so" in told(signal.SIGUSR1, **env).stderr
     assert (tmp_path / "asked").read_text() == "requeue 12\n"
 
 

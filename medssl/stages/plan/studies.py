@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medssl.config import Part
 from medssl.data.store import Store
-from medssl.progress import say
+from medssl.progress import duration, say
 from medssl.stages import evaluate
 from medssl.stages import study as studying
 from medssl.stages.plan import scans, training
@@ -69,6 +69,7 @@ def _pretrainings(name: str, chain: Chain, minutes: float, folder: Path) -> Plan
         if minutes:
             told = Figure(60 * minutes / len(chain) + plan.loading, "as asked")
             plan = replace(plan, seconds=told)
+        say(f"{called}: {duration(plan.seconds.amount)}")
         found[called] = 1, plan
     return found
 
@@ -98,6 +99,7 @@ def _one(
     scoring = folder / "scoring"
     scoring.mkdir(parents=True)
     one = training.finetune(asked, folder, batches=False)
+    say(f"fine-tuning: {duration(one.seconds.amount)}, of one")
     say("scoring")
     run = next(folder.glob("batch-*/model")).parent
     scored = evaluate.Config(
