@@ -20,7 +20,7 @@ from medssl import progress, ranks
 from medssl.errors import UserError, one_line
 from medssl.training import run_folder, speed
 from medssl.training.hardware import Hardware
-from medssl.training.leaving import STOPPED
+from medssl.training.leaving import STOPPED, heard
 from medssl.training.pulse import end_with_parent, watch_over
 
 if TYPE_CHECKING:
@@ -140,9 +140,9 @@ def launch(verb: str, config, devices: int) -> Path:
         def passed_on(number: int, _frame) -> None:
             raise SignalException("asked to end", signal.Signals(number))
 
-        former = signal.signal(signal.SIGUSR1, passed_on)  # which torch does not listen for
         try:
-            elastic_launch(settings, sys.executable)("-m", "medssl", verb, str(asked))
+            with heard(signal.SIGUSR1, passed_on):  # which torch does not listen for
+                elastic_launch(settings, sys.executable)("-m", "medssl", verb, str(asked))
         except SignalException as error:
             code = 130 if error.sigval == signal.SIGINT else STOPPED
             raise SystemExit(code) from error
@@ -155,8 +155,6 @@ def launch(verb: str, config, devices: int) -> Path:
                 "the same command goes on from the last checkpoint; if nobody ended it, it may have been "
                 "short of memory (lower fit.batch_size)",
             ) from error  # fmt: skip
-        finally:
-            signal.signal(signal.SIGUSR1, former)
     return config.out
 
 

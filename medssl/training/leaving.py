@@ -4,6 +4,9 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from medssl.errors import one_line
@@ -16,9 +19,23 @@ PATIENCE = 20  # seconds for Slurm to answer, of the 30 it gives by default
 def hear_early() -> None:
     """Leave in words, and with the code that training leaves with, where SIGTERM or SIGUSR1 comes before
     training listens for itself. What is ignored stays so; in a thread nothing is changed."""
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+    main = threading.current_thread() is threading.main_thread()
+    for number in (signal.SIGTERM, signal.SIGUSR1) if main else ():
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _leave)
+
+
+@contextmanager
+def heard(number: int, handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Within the block a signal goes to the handler; in a thread, which hears none, nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, signal.SIG_DFL if former is None else former)
 
 
 def requeued() -> bool:

@@ -5,13 +5,12 @@ which Ctrl-C and a notebook's stop button send, with 130. The same command goes 
 """
 
 import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from medssl import ranks
 from medssl.progress import say
-from medssl.training.leaving import STOPPED, requeued
+from medssl.training.leaving import STOPPED, heard, requeued
 
 HEARD = (
     signal.SIGTERM,
@@ -81,12 +80,9 @@ def caught() -> Iterator[Stop]:
     Signals that the process ignores, as `nohup` and a shell's background jobs do with some, stay
     ignored. In a thread other than the main one, as some notebooks have, nothing is changed.
     """
-    stop, former = Stop(), {}
-    if threading.current_thread() is threading.main_thread():
-        asked = [n for n in HEARD if signal.getsignal(n) != signal.SIG_IGN]
-        former = {number: signal.signal(number, stop.hear) for number in asked}
-    try:
+    stop = Stop()
+    with ExitStack() as listening:
+        for number in HEARD:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                listening.enter_context(heard(number, stop.hear))
         yield stop
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
