@@ -46,7 +46,7 @@ def opened(folder: Path, config: dict, raised: Set[str] = frozenset()) -> Iterat
                 ) from error  # fmt: skip
             say(f"remark: {folder} lies where files cannot be locked: see to it that one process alone "
                 "trains there")  # fmt: skip
-        if begun(folder):
+        if had := begun(folder):
             before, now = read_config(folder), flat(config)
             more = {key for key in raised if _more(now[key], flat(before).get(key))}
             end = _earlier if "fit.steps" in raised else _later
@@ -54,7 +54,7 @@ def opened(folder: Path, config: dict, raised: Set[str] = frozenset()) -> Iterat
         else:  # what was asked before, if anything, has come to nothing
             for log in LOGS:
                 (folder / log).unlink(missing_ok=True)
-        if not begun(folder) or more:
+        if not had or more:
             write_json(folder / "config.json", config, private=True)
         _mine.add(folder.resolve())
         try:

@@ -59,11 +59,12 @@ class Scoring:
     def examples(self, cases: pd.DataFrame) -> list[dict]:
         """Best, middle and worst of the cases, as `reports.chain` draws them. A scan with text in its pixels
         is none: a name would be passed on with it."""
-        burned = self.items.get("burned_in", pd.Series(False, index=self.items.index))
-        marked = set(self.items.index[burned])
-        if marked and self.shown:
-            say(f"remark: {len(marked)} scans with text in their pixels are scored, and not drawn")
-        ranked = self.ranked(cases[~cases["id"].isin(marked)])
+        if not self.shown:
+            return []
+        burned, every = self.store.burned_in, self.ranked(cases)
+        ranked = [row for row in every if not burned[row[0]]]
+        if marked := len(every) - len(ranked):
+            say(f"remark: {marked} scans with text in their pixels are scored, and not drawn")
         n = min(self.shown, len(ranked))
         places = np.unique(np.linspace(0, len(ranked) - 1, n).round().astype(int))
         return [self._drawn(*ranked[place]) for place in places]
