@@ -137,20 +137,28 @@ def devices() -> list[Row]:
     rows = [("cpu", f"{cores} cores", memory)]
     try:
         import torch
+
+        from medssl.training.speed import has_bfloat16
     except (ImportError, OSError) as error:
         return [*rows, ("accelerator", "unknown", one_line(error))]
+    bfloat16 = has_bfloat16()
+    if bfloat16 is not None:
+        advice = (
+            "fit.precision=bf16-mixed is faster" if bfloat16 else "leave fit.precision as it is"
+        )
+        rows.append(("cpu, bfloat16", "yes" if bfloat16 else "no", advice))
+    accelerators = []
     for i in range(torch.cuda.device_count()):
         try:
             free, total = torch.cuda.mem_get_info(i)
             remark = f"{_gib(total)}, {_gib(free)} free"
         except RuntimeError as error:
             remark = f"cannot be used: {one_line(error)}"
-        rows.append((f"cuda:{i}", torch.cuda.get_device_name(i), remark))
+        accelerators.append((f"cuda:{i}", torch.cuda.get_device_name(i), remark))
     if torch.backends.mps.is_available():
-        rows.append(("mps", "Apple GPU", "shares the memory of the machine"))
-    if len(rows) == 1:
-        rows.append(("accelerator", "none", f"torch {torch.__version__} sees no GPU"))
-    return rows
+        accelerators.append(("mps", "Apple GPU", "shares the memory of the machine"))
+    none = ("accelerator", "none", f"torch {torch.__version__} sees no GPU")
+    return [*rows, *(accelerators or [none])]
 
 
 def threads() -> list[Row]:

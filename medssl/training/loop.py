@@ -39,7 +39,9 @@ class Fit(Hardware):
         0.0, description="decay of averaged weights, kept in the end; 0: off", ge=0, lt=1
     )
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
-        "auto", description="auto: bf16-mixed on a GPU, 32-true on a CPU"
+        "auto",
+        description="auto: bf16-mixed on a GPU, 32-true on a CPU, where bf16-mixed is faster if "
+        "the CPU has bfloat16 arithmetic (medssl doctor)",
     )
     tf32: bool = Field(True, description="a GPU multiplies float32 in TF32: faster, less exact")
     compile: bool = Field(
@@ -118,6 +120,7 @@ def _train(
     if fit.shard and not sharded:
         say("remark: there is one rank, and nothing for fit.shard to share out")
     fabric = start_fabric(fit, precision_of(fit), sharded)
+    speed.warn_of_bfloat16(fabric.device, fit.precision)
     folder.mkdir(parents=True, exist_ok=True)
     log = MetricsLog(folder, tracker, writes=ranks.rank() == 0)
     model = fabric.setup_module(ranks.synchronise(trainable))

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from medssl.errors import UserError
+from medssl.progress import say
 from medssl.stopwatch import lap
 
 if TYPE_CHECKING:
@@ -28,6 +29,19 @@ def prepare(backbone: nn.Module, fit: "Fit", device: torch.device) -> None:
 def allow_tf32(allowed: bool) -> None:
     """Whether a GPU multiplies float32 matrices in TF32: 10 bits of mantissa, several times as fast."""
     torch.set_float32_matmul_precision("high" if allowed else "highest")
+
+
+def has_bfloat16() -> bool | None:
+    """Whether this CPU multiplies bfloat16 itself, which makes bf16-mixed the faster precision on it;
+    None where torch does not tell."""
+    tell = getattr(torch.cpu, "get_capabilities", None)
+    return tell and any(there for name, there in tell().items() if name.endswith("bf16"))
+
+
+def warn_of_bfloat16(device: torch.device, precision: str) -> None:
+    """A CPU without it works bfloat16 out in float32: right, and many times slower."""
+    if device.type == "cpu" and precision == "bf16-mixed" and has_bfloat16() is False:
+        say("remark: this CPU has no bfloat16 arithmetic: fit.precision=32-true is faster here")
 
 
 def fused(device: torch.device, precision: str) -> bool:

@@ -2,6 +2,7 @@ import shlex
 import sys
 
 import pytest
+import torch
 from packaging.requirements import Requirement
 
 from medssl.errors import UserError
@@ -93,3 +94,12 @@ def test_syntax_without_a_decoder_is_told(monkeypatch):
     assert rows["JPEG 2000 Image Compression"][1] == "no"
     assert rows["RLE Lossless"][1] == "yes"
     assert not any("MPEG2" in name for name in rows)
+
+
+@pytest.mark.parametrize(
+    "found, word", [({"bf16": True}, "bf16-mixed is faster"), ({"bf16": False}, "leave")]
+)
+def test_whether_the_cpu_has_bfloat16_is_told(found, word, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    told = {name: remark for name, _, remark in doctor.devices()}
+    assert word in told["cpu, bfloat16"]

@@ -132,3 +132,14 @@ def test_tf32_is_for_gpus_and_can_be_turned_off(monkeypatch):
         assert torch.get_float32_matmul_precision() == "highest"
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize(
+    "found, remark", [({"avx2": True, "avx512_bf16": False}, True), ({"amx_bf16": True}, False)]
+)
+def test_bfloat16_on_a_cpu_without_it_is_remarked_on(found, remark, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    train(tmp_path / "auto")
+    assert "bfloat16" not in capsys.readouterr().err
+    train(tmp_path / "asked", precision="bf16-mixed")
+    assert ("no bfloat16 arithmetic" in capsys.readouterr().err) is remark
