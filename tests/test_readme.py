@@ -8,6 +8,7 @@ import pytest
 
 from medssl import config
 from medssl.cli import VERBS, execute
+from medssl.stages import study
 from medssl.training.log import read_jsonl
 from tests.data.test_store import make
 
@@ -23,6 +24,12 @@ def test_every_command_is_understood(command):
     assert verb in VERBS
     stage = __import__(f"medssl.stages.{verb}", fromlist=["Config"])
     config.load(stage.Config, verb, words)
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", SHOWN, re.DOTALL))
+def test_every_study_is_understood(text, tmp_path):
+    (tmp_path / "study.yaml").write_text(text)
+    assert config.load(study.Config, "study", [str(tmp_path / "study.yaml")]).arms
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
