@@ -300,17 +300,17 @@ def _names_preset(verb: str, word: str, may_be_positional: bool) -> bool:
 
 
 def merge(base: dict, over: dict) -> dict:
-    """`over` laid on `base`, mapping by mapping; a part given by another name drops old options."""
+    """`over` laid on `base`, mapping by mapping; a part given by another name drops old options, and a
+    mapping of numbers, such as names of mask values, is one value that takes the old one's place."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
         if isinstance(value, str) and isinstance(old, dict) and "name" in old:
             value = {"name": value}
         if isinstance(value, dict) and isinstance(old, dict):
-            if "name" in value and value["name"] != old.get("name"):
-                merged[key] = value
-            else:
-                merged[key] = merge(old, value)
+            another = "name" in value and value["name"] != old.get("name")
+            numbered = value and all(str(k).isdigit() for k in value)
+            merged[key] = value if another or numbered else merge(old, value)
         else:
             merged[key] = value
     return merged

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -145,6 +146,15 @@ def command(
         if flat({**again, "out": None}) == flat({**asked, "out": None}):
             return preset, said
     return None
+
+
+def script(verb: str, config: Config) -> list[str]:
+    """Shell lines that write a config to a file, folders by their last name, and start the verb from it:
+    for configs whose keys no words can be, such as arms by name."""
+    values = shareable(type(config), config.model_dump(mode="json", exclude_defaults=True))
+    text = yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100)
+    file = f"{verb}.yaml"
+    return [f"cat > {file} <<'KEYS'", text.rstrip(), "KEYS", f"medssl {verb} {file}"]
 
 
 def _unquoted(word: str) -> str:

@@ -76,6 +76,8 @@ def test_part_options_are_checked_and_converted():
 
 
 def test_part_by_name_drops_the_options_of_another():
+    names = {"classes": {1: "liver", 2: "spleen"}}
+    assert config.merge(names, {"classes": {"7": "lung"}}) == {"classes": {"7": "lung"}}
     merged = config.merge({"part": {"name": "a", "x": 1}}, {"part": "b"})
     assert merged == {"part": {"name": "b"}}
     kept = config.merge({"part": {"name": "a", "x": 1}}, {"part": {"y": 2}})

@@ -2,11 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from medssl.data.manifest import Manifest
+from medssl.data.tables import read_table
 from medssl.data.volume import Volume
+from medssl.errors import UserError
 
 SLAB = 16  # planes at a time, to spare memory
 
@@ -77,3 +83,38 @@ def contradictions(ids: list[str], used: pd.DataFrame) -> list[str]:
         for c in told
         if rows[c].astype("object").nunique(False) > 1
     ]
+
+
+def as_one_patient(manifest: Manifest, source: Path) -> None:
+    """Let copies of a scan, as `medssl reduce copies` lists them, count as of one patient, whoever they are
+    said to be of: drawn splits then keep them together, and intervals count them once.
+
+    source  its folder, or copies.csv. Raises UserError COPIES where it names none of the scans.
+    """
+    file = source / "copies.csv" if source.is_dir() else Path(source)
+    table = read_table(file)
+    if not {"scan", "copy"} <= set(table):
+        cause = f"has no columns scan and copy (found {', '.join(table.columns)})"
+        raise UserError("COPIES", file, cause, "give the folder that `medssl reduce copies` wrote")
+    used = manifest.used
+    pairs = table[table["scan"].isin(used["id"]) & table["copy"].isin(used["id"])]
+    if len(table) and pairs.empty:
+        cause = f"names none of these {len(used)} scans"
+        raise UserError(
+            "COPIES", file, cause, "search for copies in a store of the same scans, ids alike"
+        )
+    patient = used.set_index("id")["patient"]
+    names = sorted(patient.unique())
+    place = {name: i for i, name in enumerate(names)}
+    one, other = (pairs[c].map(patient).map(place).to_numpy(int) for c in ("scan", "copy"))
+    links = coo_array((np.ones(len(pairs)), (one, other)), shape=(len(names), len(names)))
+    n, group = connected_components(links, directed=False)
+    guessed = {patient[id] for id in manifest.guessed_patients}
+    first: dict[int, str] = {}  # whoever is known speaks for all
+    for name in sorted(names, key=lambda name: name in guessed):
+        first.setdefault(group[place[name]], name)
+    told = patient.map(lambda name: first[group[place[name]]])
+    manifest.table.loc[used.index, "patient"] = told.to_numpy()
+    manifest.notes.append(
+        f"{file.name}: {len(pairs)} pairs of copies make {n} patients of {len(names)}"
+    )

@@ -40,13 +40,11 @@ def without_spread(figures: "dict[str, Interval]") -> list[str]:
     ]
     if not names:
         return []
-    n, more = figures[names[0]].n_patients, "; ..." if len(names) > 2 else ""
-    shown = "; ".join(map(title, names[:2])) + more
+    shown = "; ".join(map(title, names[:2])) + "; ..." * (len(names) > 2)
     figures_have = "1 figure has" if len(names) == 1 else f"{len(names)} figures have"
     return [
-        f"{figures_have} an interval of no width ({shown}), since it comes out the same whichever of the "
-        f"{n} patients are drawn. That does not make it certain: what none of {n} patients shows may "
-        f"still be so in up to {1 - 0.05 ** (1 / n):.0%} of all patients (95 % confidence)"
+        f"{figures_have} an interval of no width ({shown}), since it comes out the same whichever patients "
+        "are drawn. That does not make it certain: what none of few patients shows, others may"
     ]
 
 

@@ -1,26 +1,18 @@
 """The page of a study: how a score grows with labels, what every arm gains, and what it cost."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from medssl.evaluation.efficiency import Cell, Efficiency
 from medssl.evaluation.intervals import too_few
 from medssl.evaluation.titles import title
-from medssl.reports import answers, chain, charts, findings
+from medssl.reports import answers, chain, efficiency, findings
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
-from medssl.reports.scores import between, probability, with_interval
-from medssl.reports.style import LINES, SOFT, as_png, styled
-
-GAINS = [
-    "arm", "labelled", "gain", "95 % interval", "p", "p, corrected", "lowest run", "highest run"
-]  # fmt: skip
-
+from medssl.reports.scores import with_interval
+from medssl.reports.style import as_png
 
 ENOUGH = 3  # draws, under which it is said that they are few
 
@@ -69,12 +61,16 @@ class Told:
 def write(folder: Path, told: Told) -> Path:
     """Compose folder/report.html, and its first figure apart as folder/curve.png."""
     study = told.study
-    curve = as_png(efficiency_curves(study, title(told.main)))
+    curve = as_png(efficiency.curves(study, title(told.main), told.idle))
     (folder / "curve.png").write_bytes(curve)
     sections = [
         _short(told, curve),
-        _gains(told),
-        *([_labels_saved(study), _shrinking(study)] if _several(study) else []),
+        efficiency.gains_section(study, told.main, told.idle),
+        *(
+            [efficiency.labels_saved(study, told.idle), efficiency.shrinking(study, told.idle)]
+            if efficiency.several(study)
+            else []
+        ),
         *findings.section(study, told.cards, told.whole),
         *([_subgroups(told)] if len(told.subgroups) else []),
         _other_figures(told),
@@ -98,43 +94,8 @@ def write(folder: Path, told: Told) -> Path:
 _OF_CASES = "The best, the middle and the worst test case of the first draw with fewest labels."
 
 
-@styled
-def efficiency_curves(study: Efficiency, label: str) -> Figure:
-    """Scores over the number of labels with their intervals, and beside them what every arm gains."""
-    curve, gains = study.curve(), study.differences()
-    figure = Figure(figsize=(7.6, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    counts = sorted(curve["labelled"].unique())
-    scratch = [a for a in study.arms if a not in study.baselines]
-    colours = dict(zip(study.baselines, LINES, strict=False))
-    right.axhline(0, color=SOFT, linewidth=1.2, linestyle=(0, (4, 3)))
-    for axis, table in ((left, curve), (right, gains)):
-        arms = list(dict.fromkeys(table["arm"]))
-        for i, arm in enumerate(arms):
-            rows = table[table["arm"] == arm].sort_values("labelled")
-            # Side by side, so that intervals at the same number of labels can be told apart.
-            x = rows["labelled"] * 2.0 ** (0.09 * (i - (len(arms) - 1) / 2))
-            plain = arm in scratch
-            colour, line = (SOFT, (0, (4, 3))) if plain else (colours[arm], "solid")
-            axis.vlines(x, rows["low"], rows["high"], color=colour, linewidth=1.3, alpha=0.55)
-            axis.plot(x, rows["estimate"], color=colour, linestyle=line, marker="o", markersize=4,
-                      label=arm)  # fmt: skip
-        axis.set_xscale("log", base=2)
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_xlim(counts[0] / 1.5, counts[-1] * 1.5)  # a single one stands in the middle
-        axis.set_xticks(counts, [str(n) for n in counts])
-        axis.set_xlabel("labelled scans")
-    left.set_ylabel(label)
-    right.set_ylabel(f"gain over {SCRATCH if len(scratch) == 1 else 'its network from scratch'}")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
-
-
-SCRATCH = "training from scratch"
-
-
 def _short(told: Told, curve: bytes) -> Section:
-    study, said = told.study, verdicts(told)
+    study, said = told.study, efficiency.verdicts(told.study, told.idle)
     runs = max(len(r) for r in study.runs.values())
     text = " ".join(said)
     fewest = min(len(r) for r in study.runs.values())
@@ -153,123 +114,22 @@ def _short(told: Told, curve: bytes) -> Section:
     )
     facts = {"figure": title(told.main), "test patients": study.n_patients,
              "fine-tunings scored": sum(len(r) for r in study.runs.values())}  # fmt: skip
-    words = f"{title(told.main)} over the number of labelled scans, and the gain over {SCRATCH}."
-    table = _wide(study.curve(), with_interval)
-    caption = "Scores with 95 % intervals, by number of labelled scans."
-    short = [
-        f"Training {arm} reaches less with most labels than with fewest: so few steps do not use them, and "
-        "labels saved, shares and losses below say little. Give finetune.fit.steps more."
-        for arm in study.falling()
-    ]
-    cautions = " ".join(filter(None, [*told.cautions, *short, too_few(study.n_patients)]))
+    words = f"{title(told.main)} over the number of labelled scans, and the gain over {efficiency.SCRATCH}."
+    words += " Hollow: next to nothing was learnt." if told.idle else ""
     return Section(
-        "In short", text, cautions, facts, [(table, caption)],
+        "In short", text, " ".join(cautions(told)), facts, [efficiency.scores(study, told.idle)],
         figures=[(curve, words, "label-efficiency curves")],
     )  # fmt: skip
 
 
-def verdicts(told: Told) -> list[str]:
-    """What is shown of every arm, in a sentence; nothing by runs that have learnt nothing."""
-    study, gains = told.study, told.study.differences()
-    idle = [
-        {(arm, count), (study.baselines[arm], count)} & told.idle
-        for arm, count in zip(gains["arm"], gains["labelled"], strict=True)
+def cautions(told: Told) -> list[str]:
+    """What a reader must not miss, and what the curves themselves give away."""
+    short = [
+        f"Training {arm} reaches less with most labels than with fewest: so few steps do not use them, and "
+        "labels saved, shares and losses say little. Give finetune.fit.steps more."
+        for arm in told.study.falling()
     ]
-    gains = gains[[not some for some in idle]]
-    return [_verdict(arm, gains[gains["arm"] == arm]) for arm in study.baselines]
-
-
-def _verdict(arm: str, gains: pd.DataFrame) -> str:
-    above = gains.loc[gains["low"] > 0, "labelled"].tolist()
-    below = gains.loc[gains["high"] < 0, "labelled"].tolist()
-    said = [
-        f"{arm} {did} with {_listed(counts)} labelled scan{'s' if counts != [1] else ''} "
-        f"(the whole interval lies {where} 0)"
-        for counts, did, where in ((above, "gains", "above"), (below, "loses", "below"))
-        if counts
-    ]
-    return (
-        "; ".join(said) or f"Of {arm} no gain and no loss is shown at any number of labels"
-    ) + "."
-
-
-def _listed(counts: Sequence[int]) -> str:
-    *first, last = map(str, counts)
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def _several(study: Efficiency) -> bool:
-    """Whether there is more than one number of labels to go by."""
-    return len({count for _, count in study.runs}) > 1
-
-
-def _gains(told: Told) -> Section:
-    study, gains = told.study, told.study.differences()
-    rows = [
-        {"name": f"{r['labelled']} labels", "group": r["arm"], **r[["estimate", "low", "high"]]}
-        for _, r in gains.iterrows()
-    ]
-    better = "" if study.better > 0 else " The sign is turned: more is better."
-    table = gains.assign(**{"95 % interval": gains.apply(between, axis=1)})
-    for column in ("p", "p, corrected"):
-        table[column] = table[column].map(probability)
-    table = table.rename(columns={"estimate": "gain"})[GAINS]
-    text = (
-        f"What every arm gains in {title(told.main)} over the same network from scratch, on the same "
-        f"labelled scans and test cases.{better} P-values are two-sided, of the same resamples, and "
-        f"corrected for {len(gains)} comparisons after Holm; the lowest and the highest run are differences "
-        "of single fine-tunings."
-    )
-    forest = charts.dots_with_intervals(rows, 0, f"gain in {title(told.main)}")
-    words = "Gains with 95 % intervals; right of the line pretraining is better."
-    return Section(
-        "Gain over training from scratch", text, tables=[(table, "Paired gains.")],
-        figures=[(forest, words, "forest plot of the gains")],
-    )  # fmt: skip
-
-
-def _labels_saved(study: Efficiency) -> Section:
-    needed = study.needed()
-    most = {arm: study.counts(base)[-1] for arm, base in study.baselines.items()}
-    least = {arm: study.counts(base)[0] for arm, base in study.baselines.items()}
-
-    def words(row: pd.Series) -> str:
-        def one(value: float) -> str:
-            if value > most[row["arm"]]:
-                return f"> {most[row['arm']]}"
-            if value <= least[row["arm"]]:
-                return f"\N{LESS-THAN OR EQUAL TO} {least[row['arm']]}"
-            return f"{value:.3g}"
-
-        told = [one(row[name]) for name in ("estimate", "low", "high")]
-        return told[0] if len(set(told)) == 1 else f"{told[0]} ({told[1]} to {told[2]})"
-
-    text = (
-        "How many labelled scans training from scratch needs for the score that an arm reaches with fewer, "
-        "read off its curve (straight between points, over the logarithm of labels); what lies beyond the "
-        "curve is told as more or fewer than its end."
-    )
-    table = _wide(needed, words)
-    return Section(
-        "Labels saved at equal score", text, tables=[(table, "Labels needed from scratch.")]
-    )
-
-
-def _shrinking(study: Efficiency) -> Section:
-    losses = study.losses()
-    losses = losses.assign(loss=losses.apply(with_interval, axis=1))[["arm", "from", "to", "loss"]]
-    shares = _wide(study.shares(), with_interval)
-    text = (
-        "How robust an arm is when labels shrink, and how near it comes with few labels to what training "
-        "from scratch reaches with most."
-    )
-    return Section(
-        "When labels are few", text,
-        tables=[
-            (losses, "Loss of score between most and fewest labels, with 95 % intervals."),
-            (shares, "Score as a share of what training from scratch reaches with most labels."),
-        ],
-    )  # fmt: skip
+    return [*told.cautions, *short, *filter(None, [too_few(told.study.n_patients)])]
 
 
 def _subgroups(told: Told) -> Section:
@@ -340,14 +200,7 @@ def _cost(told: Told) -> Section:
     text = "Minutes that networks were trained for, on this device"
     if told.cost["kWh"].isna().all():
         text += ", which does not tell its energy"
-    table = told.cost.dropna(axis=1, how="all")
+    table = told.cost.dropna(axis=1, how="all").astype(object)
+    table = table.where(table.notna(), None)  # from scratch there is nothing to pretrain
     formats = {c: ".1f" for c in table if "minutes" in c}
     return Section("Cost", f"{text}.", tables=[(table, "Cost of every arm.")], formats=formats)
-
-
-def _wide(table: pd.DataFrame, words: Callable[[pd.Series], str]) -> pd.DataFrame:
-    """A row a number of labels, a column an arm."""
-    told = table.assign(told=table.apply(words, axis=1))
-    wide = told.pivot(index="labelled", columns="arm", values="told")
-    wide = wide[list(dict.fromkeys(table["arm"]))].fillna("\N{EN DASH}")
-    return wide.rename_axis(columns=None).reset_index()

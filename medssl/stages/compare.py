@@ -6,6 +6,7 @@ p-values, corrected for their number) and report.html (the same, forest plots, R
 other, and the settings in which the runs differ).
 """
 
+import shlex
 from pathlib import Path
 from typing import ClassVar
 
@@ -156,9 +157,11 @@ def _cautions(given: dict, table, resamples: int) -> list[str]:
 
 
 def _commands(given: dict, config: Config) -> list[str]:
-    lines = [f"medssl evaluate {name}" for name, (_, run) in given.items() if run]
+    quoted = [shlex.quote(name) for name in given]
+    runs = zip(quoted, given.values(), strict=True)
+    lines = [f"medssl evaluate {name}" for name, (_, run) in runs if run]
     asked = words(Config, config.model_dump(mode="json", exclude={"runs", "baseline", "out"}))
-    return [*lines, " ".join(["medssl compare", *given, *asked])]
+    return [*lines, " ".join(["medssl compare", *quoted, *asked])]
 
 
 def _say(table, base: str) -> None:

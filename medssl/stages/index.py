@@ -12,6 +12,7 @@ from pydantic import Field
 
 from medssl import config
 from medssl.data import splits
+from medssl.data.duplicates import as_one_patient
 from medssl.data.files import write_csv
 from medssl.data.index import IDS, scan
 from medssl.data.labels import attach
@@ -52,6 +53,10 @@ class Config(config.Config):
         "hashes) or auto (a name only where it is neutral words and short numbers)",
     )
     splits: Path | None = Field(None, description="CSV with id or path, and split")
+    copies: Path | None = Field(
+        None,
+        description="folder of `medssl reduce copies` on these scans: copies count as of one patient",
+    )
     shares: list[config.Share] = Field(
         [], description="draw splits by patient: shares of train, val and test, such as 0.7,0.1,0.2"
     )
@@ -85,6 +90,8 @@ def run(config: Config) -> Path:
     manifest.recode = _recode(manifest, config.recode)
     if config.splits:
         splits.attach_splits(manifest, config.splits)
+    if config.copies:
+        as_one_patient(manifest, config.copies)
     if config.shares:
         splits.draw_splits(manifest, config.shares, config.seed, config.stratify)
     splits.check(manifest.table)

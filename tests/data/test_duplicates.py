@@ -3,9 +3,16 @@ import itertools
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import pytest
+from PIL import Image
 
-from medssl.data.duplicates import contradictions, groups, pixel_fingerprint
+from medssl.data.duplicates import as_one_patient, contradictions, groups, pixel_fingerprint
+from medssl.data.index import scan
+from medssl.data.manifest import Manifest
+from medssl.data.patients import pseudonym
+from medssl.data.splits import check, draw_splits
 from medssl.data.volume import Volume, reorient
+from medssl.errors import UserError
 
 DRAW = np.random.default_rng(0)
 ARRAY = DRAW.integers(-1000, 1000, (1, 6, 7, 8)).astype(np.int16)
@@ -54,3 +61,45 @@ def test_groups_and_what_their_members_say_differently():
     )  # fmt: skip
     assert contradictions(["a", "b"], used) == ["split"]
     assert contradictions(["a", "c"], used) == ["patient", "label y"]
+
+
+def films(folder, *names):
+    folder.mkdir()
+    for name in names:
+        Image.new("L", (8, 8)).save(folder / f"{name}.png")
+    return Manifest.from_rows(folder, scan(folder, ids="names"))
+
+
+def copies(path, *pairs):
+    path.write_text(
+        "\n".join(["scan,copy,kind,alike,differ", *(f"{a},{b},near copy,1," for a, b in pairs)])
+    )
+    return path
+
+
+def test_scans_that_are_copies_of_each_other_are_of_one_patient(tmp_path):
+    manifest = films(tmp_path / "scans", *"abcdef")
+    manifest.table.loc[manifest.table["id"] == "c", "patient"] = pseudonym("known", "p")
+    alone = manifest.table.set_index("id")["patient"]
+    as_one_patient(manifest, copies(tmp_path / "copies.csv", ("a", "b"), ("b", "c"), ("e", "f")))
+    patient = manifest.table.set_index("id")["patient"]
+    assert (
+        patient["a"] == patient["b"] == patient["c"] == pseudonym("known", "p")
+    )  # by links, who is known
+    assert patient["e"] == patient["f"] and patient["d"] == alone["d"]
+    assert patient.nunique() == 3 and "3 pairs of copies make 3 patients of 6" in manifest.notes[-1]
+    draw_splits(manifest, (0.4, 0.3, 0.3), 0)
+    check(manifest.table)
+    assert manifest.table["split"].nunique() == 3
+
+
+def test_copies_of_other_scans_and_other_tables_are_refused(tmp_path):
+    manifest = films(tmp_path / "scans", "a", "b")
+    with pytest.raises(UserError, match="names none of these 2 scans"):
+        as_one_patient(manifest, copies(tmp_path / "copies.csv", ("x", "y")))
+    with pytest.raises(UserError, match="no columns scan and copy"):
+        (tmp_path / "copies.csv").write_text("id,split\na,train\n")
+        as_one_patient(manifest, tmp_path)
+    before = manifest.table["patient"].copy()
+    as_one_patient(manifest, copies(tmp_path / "copies.csv"))  # there are none
+    assert manifest.table["patient"].equals(before)

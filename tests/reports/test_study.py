@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from medssl.evaluation.efficiency import efficiency
+from medssl.reports import efficiency as of_page
 from medssl.reports import study as page
 from medssl.reports.style import as_png
 
@@ -56,17 +57,41 @@ def test_the_page_says_who_gains_who_loses_and_of_whom_nothing_is_shown(tmp_path
     assert "Of alike no gain and no loss is shown at any number of labels." in text
     assert "Mind &lt;this&gt;." in text and "corrected for 9 comparisons" in text
     assert "which does not tell its energy" in text and "optim.lr=2" in text
-    assert (tmp_path / "curve.png").read_bytes() == as_png(page.efficiency_curves(
+    assert (tmp_path / "curve.png").read_bytes() == as_png(of_page.curves(
         about.study, "Dice, mean of classes"
     ))  # fmt: skip
 
 
-def test_runs_that_have_learnt_nothing_show_no_gain(about):
-    assert (
-        "ahead gains with 4 and 8 labelled" in page.verdicts(replace(about, idle={("ahead", 2)}))[0]
+def test_runs_that_have_learnt_nothing_are_marked_and_not_judged(tmp_path, about):
+    some = replace(about, idle={("ahead", 2)})
+    assert of_page.verdicts(some.study, some.idle)[0] == (
+        "ahead gains with 4 and 8 labelled scans (the whole interval lies above 0); ahead is not judged "
+        "with 2 labelled scans: it, or training from scratch, has learnt next to nothing there."
     )
-    idle = {("from scratch", n) for n in (2, 4, 8)}
-    assert "Of ahead no gain and no loss is shown" in page.verdicts(replace(about, idle=idle))[0]
+    scratch = {("from scratch", n) for n in (2, 4, 8)}
+    assert all(
+        words.endswith("has learnt next to nothing there.") and "no gain" not in words
+        for words in of_page.verdicts(about.study, scratch)
+    )
+    text = page.write(tmp_path, some).read_text()
+    assert (
+        text.count("\N{DAGGER}: next to nothing was learnt") == 5
+    )  # four tables and the forest plot
+    (gains, _), (needed, _) = (
+        section.tables[0]
+        for section in (
+            of_page.gains_section(some.study, DICE, some.idle),
+            of_page.labels_saved(some.study, some.idle),
+        )
+    )
+    marked = gains["labelled"].str.endswith("\N{DAGGER}")
+    assert gains.loc[marked, "arm"].tolist() == ["ahead"] and needed["ahead"][0].endswith(
+        "\N{DAGGER}"
+    )
+    left, right = of_page.curves(some.study, "Dice", some.idle).axes
+    for axis in (left, right):
+        (hollow,) = [line for line in axis.lines if line.get_markerfacecolor() == "white"]
+        assert len(hollow.get_xdata()) == 1
 
 
 def test_a_single_run_with_all_labels_is_told(tmp_path, about):
@@ -87,7 +112,7 @@ def test_it_is_said_where_more_labels_did_not_help_training_from_scratch(tmp_pat
 
 
 def test_labels_beyond_the_curve_are_told_by_its_ends(about):
-    (table, _), = page._labels_saved(about.study).tables  # fmt: skip
+    (table, _), = of_page.labels_saved(about.study, set()).tables  # fmt: skip
     ahead, behind = (
         dict(zip(table["labelled"], table[arm], strict=True)) for arm in ("ahead", "behind")
     )
@@ -96,7 +121,7 @@ def test_labels_beyond_the_curve_are_told_by_its_ends(about):
 
 
 def test_every_arm_has_its_line_in_both_panels_and_scratch_the_zero(found):
-    figure = page.efficiency_curves(found[DICE], "Dice")
+    figure = of_page.curves(found[DICE], "Dice")
     left, right = figure.axes
     assert [line.get_label() for line in left.lines] == ["from scratch", "ahead", "behind", "alike"]
     named = [line.get_label() for line in right.lines if not line.get_label().startswith("_")]

@@ -1,18 +1,22 @@
 """The study: arms, paired fine-tunings, choices on validation scans, resuming, and many at once."""
 
+import html
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from medssl.config import of
+from medssl.config import flat, load, of
 from medssl.errors import UserError
-from medssl.stages import call, study
+from medssl.stages import call, pretrain, study
 from medssl.stages.study.arms import Start
 from medssl.stages.study.cells import cells
 from medssl.training.checkpoint import read_card
@@ -87,7 +91,9 @@ def test_who_has_learnt_next_to_nothing_is_named_first(done, monkeypatch, tmp_pa
     page = call("study", **json.loads((out / "config.json").read_text()) | {"out": out}).read_text()
     said = page.partition("fine-tunings have learnt next to nothing (")[2].partition(")")[0]
     assert {"voco with 2 labels", "mae with 4 labels"} < set(said.split(", "))
-    assert "Of voco no gain and no loss is shown" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "voco is not judged with 2 and 4 labelled scans" in told
+    assert "fine-tunings have learnt next to nothing (" in told.partition("remark: ")[2]
 
 
 def test_validation_scans_choose_the_trial_and_no_other_is_scored(done):
@@ -134,6 +140,23 @@ def test_the_report_holds_its_parts_and_no_path(done):
         assert part in page
     assert str(done.parent) not in page and "http" not in page.replace("http://www.w3.org", "")
     assert (done / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_says_what_to_type_to_make_it_again(done, tmp_path):
+    page = html.unescape((done / "report.html").read_text())
+    (typed,) = re.findall(r"<pre[^>]*><code>(cat > study.yaml.*?)</code>", page, re.S)
+    written, _, more = typed.partition("medssl study study.yaml\n")
+    subprocess.run(["sh", "-c", written], cwd=tmp_path, check=True)
+    asked = json.loads((done / "config.json").read_text())
+    again = load(study.Config, "study", [str(tmp_path / "study.yaml")]).model_dump(mode="json")
+    assert again["store"] == Path(asked["store"]).name
+    assert flat({**again, "store": "", "out": ""}) == flat({**asked, "store": "", "out": ""})
+    assert len(more.splitlines()) == 2
+    for line in more.splitlines():  # with the steps that were taken
+        medssl, verb, *words = shlex.split(line)
+        config = load(pretrain.Config, verb, words, pretrain.TABLES)
+        run = done / "pretrain" / config.out.name
+        assert config.fit.steps == json.loads((run / "config.json").read_text())["fit"]["steps"]
 
 
 def test_weights_and_states_of_what_was_scored_are_not_kept(done):

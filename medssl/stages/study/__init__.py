@@ -31,6 +31,7 @@ from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.evaluation.headline import higher_is_better
 from medssl.progress import say
+from medssl.reports import efficiency
 from medssl.reports import study as report
 from medssl.stages.evaluate import groups_of
 from medssl.stages.study import arms as of_arms
@@ -112,8 +113,10 @@ def run(config: Config) -> Path:
         if mine:  # else another of the same study is writing it
             told = tell(config, starts, baselines, chains, chosen, validations)
             report.write(config.out, told)
-            for line in report.verdicts(told):
+            for line in efficiency.verdicts(told.study, told.idle):
                 say(line)
+            for caution in report.cautions(told):
+                say(f"remark: {caution}")
     return config.out / "report.html"
 
 

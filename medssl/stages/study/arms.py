@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,13 +104,19 @@ def mark_of(chain: Chain) -> Path:
 def pretrained(chain: Chain, minutes: float = 0) -> None:
     """Do all pretrainings of a chain, in so many minutes together (0: as their presets say)."""
     with metered() as cost:
-        for preset, keys in chain:
-            pretrain.run(settings(preset, _lasting(preset, keys, minutes / len(chain))))
+        for preset, keys in lasting(chain, minutes):
+            pretrain.run(settings(preset, keys))
     spent = sum(minutes_of(Path(keys["out"])) for _, keys in chain)
     write_json(mark_of(chain), {"minutes": spent, "kwh": cost.kwh})
 
 
-def _lasting(preset: str, keys: dict, minutes: float) -> dict:
+def lasting(chain: Chain, minutes: float) -> Iterator[tuple[str, dict]]:
+    """A chain with the steps that fit into so many minutes; each is timed once the one before is done."""
+    for preset, keys in chain:
+        yield preset, _fitted(preset, keys, minutes / len(chain))
+
+
+def _fitted(preset: str, keys: dict, minutes: float) -> dict:
     """`keys` with the steps that fit into the minutes; what was timed once stays."""
     if not minutes:
         return keys

@@ -8,7 +8,7 @@ import pandas as pd
 from medssl.data.files import write_csv
 from medssl.data.manifest import Manifest
 from medssl.data.store import Store
-from medssl.describe import words
+from medssl.describe import script, words
 from medssl.errors import UserError
 from medssl.evaluation.efficiency import efficiency, gains_by_group
 from medssl.evaluation.headline import headline, higher_is_better
@@ -138,13 +138,16 @@ def _pictures(cell: Cell) -> list[tuple[bytes, str, str]]:
 
 
 def _commands(config: "Config", chains: dict[str, of_arms.Chain]) -> list[str]:
-    """The command of the study, and those of its pretrainings, which it gives itself."""
-    parts = [part for chain in chains.values() for part in chain]
-    lines = [
-        " ".join(["medssl", "pretrain", preset, *words(pretrain.Config, keys)])
-        for preset, keys in parts
-    ]
+    """The command of the study with the arms that took part, and those of its pretrainings, which it gives
+    itself, with the steps that fitted into its minutes."""
+    arms = {
+        name: arm for name, arm in config.arms.items() if name in config.only or not config.only
+    }
+    parts = [part for chain in chains.values() for part in of_arms.lasting(chain, config.minutes)]
     return [
-        " ".join(["medssl", "study", *words(type(config), config.model_dump(mode="json"))]),
-        *lines,
+        *script("study", config.model_copy(update={"arms": arms, "only": []})),
+        *(
+            " ".join(["medssl", "pretrain", preset, *words(pretrain.Config, keys)])
+            for preset, keys in parts
+        ),
     ]

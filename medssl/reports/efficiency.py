@@ -1,0 +1,204 @@
+"""How a score grows with labels, and what every arm gains, as sentences, a figure and sections of a page."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from medssl.evaluation.efficiency import Cell, Efficiency
+from medssl.evaluation.titles import title
+from medssl.reports import charts
+from medssl.reports.html import Section
+from medssl.reports.scores import between, probability, with_interval
+from medssl.reports.style import LINES, SOFT, styled
+
+GAINS = [
+    "arm", "labelled", "gain", "95 % interval", "p", "p, corrected", "lowest run", "highest run"
+]  # fmt: skip
+SCRATCH = "training from scratch"
+MARK = " \N{DAGGER}"
+MARKED = f"{MARK.strip()}: next to nothing was learnt, here or from scratch, so that nothing is judged by it."
+
+
+def unjudged(study: Efficiency, idle: set[Cell]) -> set[Cell]:
+    """Cells of arms whose gain says nothing: a run of theirs, or from scratch, has learnt nothing."""
+    return {
+        (arm, count)
+        for arm, base in study.baselines.items()
+        for count in study.counts(arm)
+        if {(arm, count), (base, count)} & idle
+    }
+
+
+def verdicts(study: Efficiency, idle: set[Cell]) -> list[str]:
+    """What is shown of every arm, in a sentence; nothing by runs that have learnt nothing (`idle`)."""
+    gains, out = study.differences(), unjudged(study, idle)
+    gains = gains[~_of(gains, out)]
+    return [
+        _verdict(arm, gains[gains["arm"] == arm], sorted(n for a, n in out if a == arm))
+        for arm in study.baselines
+    ]
+
+
+def _of(table: pd.DataFrame, cells: set[Cell]) -> pd.Series:
+    """Whether the row of an arm and count is one of these cells."""
+    rows = zip(table["arm"], table["labelled"], strict=True)
+    return pd.Series([row in cells for row in rows], table.index, bool)
+
+
+def _verdict(arm: str, gains: pd.DataFrame, out: list[int]) -> str:
+    above = gains.loc[gains["low"] > 0, "labelled"].tolist()
+    below = gains.loc[gains["high"] < 0, "labelled"].tolist()
+    said = [
+        f"{arm} {did} with {_labels(counts)} (the whole interval lies {where} 0)"
+        for counts, did, where in ((above, "gains", "above"), (below, "loses", "below"))
+        if counts
+    ]
+    if len(gains) and not said:
+        where = f"with {_labels(gains['labelled'])}" if out else "at any number of labels"
+        said = [f"Of {arm} no gain and no loss is shown {where}"]
+    if out:
+        why = f"it, or {SCRATCH}, has learnt next to nothing there"
+        said.append(f"{arm} is not judged with {_labels(out)}: {why}")
+    return "; ".join(said) + "."
+
+
+def _labels(counts: Sequence[int]) -> str:
+    *first, last = map(str, counts)
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return f"{listed} labelled scan{'s' * (listed != '1')}"
+
+
+@styled
+def curves(study: Efficiency, label: str, idle: set[Cell] = frozenset()) -> Figure:
+    """Scores over the number of labels with their intervals, and beside them what every arm gains; hollow
+    where nothing is judged."""
+    curve, gains = study.curve(), study.differences()
+    figure = Figure(figsize=(7.6, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    counts = sorted(curve["labelled"].unique())
+    scratch = [a for a in study.arms if a not in study.baselines]
+    colours = dict(zip(study.baselines, LINES, strict=False))
+    right.axhline(0, color=SOFT, linewidth=1.2, linestyle=(0, (4, 3)))
+    for axis, table, out in ((left, curve, idle), (right, gains, unjudged(study, idle))):
+        arms = list(dict.fromkeys(table["arm"]))
+        for i, arm in enumerate(arms):
+            rows = table[table["arm"] == arm].sort_values("labelled")
+            # Side by side, so that intervals at the same number of labels can be told apart.
+            x = rows["labelled"] * 2.0 ** (0.09 * (i - (len(arms) - 1) / 2))
+            plain = arm in scratch
+            colour, line = (SOFT, (0, (4, 3))) if plain else (colours[arm], "solid")
+            axis.vlines(x, rows["low"], rows["high"], color=colour, linewidth=1.3, alpha=0.55)
+            axis.plot(x, rows["estimate"], color=colour, linestyle=line, marker="o", markersize=4,
+                      label=arm)  # fmt: skip
+            hollow = _of(rows, out)
+            if hollow.any():
+                axis.plot(x[hollow], rows["estimate"][hollow], color=colour, linestyle="none",
+                          marker="o", markersize=4, markerfacecolor="white")  # fmt: skip
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_xlim(counts[0] / 1.5, counts[-1] * 1.5)  # a single one stands in the middle
+        axis.set_xticks(counts, [str(n) for n in counts])
+        axis.set_xlabel("labelled scans")
+    left.set_ylabel(label)
+    right.set_ylabel(f"gain over {SCRATCH if len(scratch) == 1 else 'its network from scratch'}")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def gains_section(study: Efficiency, main: str, idle: set[Cell]) -> Section:
+    gains, out = study.differences(), unjudged(study, idle)
+    marks = _of(gains, out).map({True: MARK, False: ""})
+    rows = [
+        {"name": f"{r['labelled']} labels{mark}", "group": r["arm"], **r[["estimate", "low", "high"]]}
+        for (_, r), mark in zip(gains.iterrows(), marks, strict=True)
+    ]  # fmt: skip
+    better = "" if study.better > 0 else " The sign is turned: more is better."
+    table = gains.assign(**{"95 % interval": gains.apply(between, axis=1)})
+    for column in ("p", "p, corrected"):
+        table[column] = table[column].map(probability)
+    if out:
+        table["labelled"] = table["labelled"].astype("str") + marks
+    table = table.rename(columns={"estimate": "gain"})[GAINS]
+    text = (
+        f"What every arm gains in {title(main)} over the same network from scratch, on the same "
+        f"labelled scans and test cases.{better} P-values are two-sided, of the same resamples, and "
+        f"corrected for {len(gains)} comparisons after Holm; the lowest and the highest run are differences "
+        "of single fine-tunings."
+    )
+    forest = charts.dots_with_intervals(rows, 0, f"gain in {title(main)}")
+    words = _caption("Gains with 95 % intervals; right of the line pretraining is better.", out)
+    return Section(
+        "Gain over training from scratch", text, tables=[(table, _caption("Paired gains.", out))],
+        figures=[(forest, words, "forest plot of the gains")],
+    )  # fmt: skip
+
+
+def several(study: Efficiency) -> bool:
+    """Whether there is more than one number of labels to go by."""
+    return len({count for _, count in study.runs}) > 1
+
+
+def labels_saved(study: Efficiency, idle: set[Cell]) -> Section:
+    needed, out = study.needed(), unjudged(study, idle)
+    most = {arm: study.counts(base)[-1] for arm, base in study.baselines.items()}
+    least = {arm: study.counts(base)[0] for arm, base in study.baselines.items()}
+
+    def words(row: pd.Series) -> str:
+        def one(value: float) -> str:
+            if value > most[row["arm"]]:
+                return f"> {most[row['arm']]}"
+            if value <= least[row["arm"]]:
+                return f"\N{LESS-THAN OR EQUAL TO} {least[row['arm']]}"
+            return f"{value:.3g}"
+
+        told = [one(row[name]) for name in ("estimate", "low", "high")]
+        return told[0] if len(set(told)) == 1 else f"{told[0]} ({told[1]} to {told[2]})"
+
+    text = (
+        "How many labelled scans training from scratch needs for the score that an arm reaches with fewer, "
+        "read off its curve (straight between points, over the logarithm of labels); what lies beyond the "
+        "curve is told as more or fewer than its end."
+    )
+    caption = _caption("Labels needed from scratch.", out)
+    table = by_labels(needed, words, out)
+    return Section("Labels saved at equal score", text, tables=[(table, caption)])
+
+
+def shrinking(study: Efficiency, idle: set[Cell]) -> Section:
+    losses = study.losses()
+    losses = losses.assign(loss=losses.apply(with_interval, axis=1))[["arm", "from", "to", "loss"]]
+    shares = by_labels(study.shares(), with_interval, idle)
+    text = (
+        "How robust an arm is when labels shrink, and how near it comes with few labels to what training "
+        "from scratch reaches with most."
+    )
+    share = "Score as a share of what training from scratch reaches with most labels."
+    return Section(
+        "When labels are few", text,
+        tables=[
+            (losses, "Loss of score between most and fewest labels, with 95 % intervals."),
+            (shares, _caption(share, idle)),
+        ],
+    )  # fmt: skip
+
+
+def scores(study: Efficiency, idle: set[Cell]) -> tuple[pd.DataFrame, str]:
+    """The table of all scores, and its caption."""
+    table = by_labels(study.curve(), with_interval, idle)
+    return table, _caption("Scores with 95 % intervals, by number of labelled scans.", idle)
+
+
+def by_labels(
+    table: pd.DataFrame, words: Callable[[pd.Series], str], marked: set[Cell]
+) -> pd.DataFrame:
+    """A row a number of labels, a column an arm."""
+    told = table.apply(words, axis=1) + _of(table, marked).map({True: MARK, False: ""})
+    wide = table.assign(told=told).pivot(index="labelled", columns="arm", values="told")
+    wide = wide[list(dict.fromkeys(table["arm"]))].fillna("\N{EN DASH}")
+    return wide.rename_axis(columns=None).reset_index()
+
+
+def _caption(words: str, marked: set[Cell]) -> str:
+    return f"{words} {MARKED}" if marked else words
