@@ -124,16 +124,16 @@ def execute(verb: str, words: list[str]) -> None:
 
 def help_text(verb: str, words: list[str]) -> str:
     """What a verb does, its presets, every key with type, default and meaning, and examples."""
-    from medssl import config, shipped
+    from medssl import command_line, config, shipped
     from medssl.describe import describe
 
     stage = importlib.import_module(f"medssl.stages.{verb}")
     known = shipped.presets().get(verb, [])
-    preset, values = config.parse(stage.Config, verb, words)
+    preset, values = command_line.parse(stage.Config, verb, words)
     usage = [f"medssl {verb}", "[preset]" if known else ""]
     for name in stage.Config.positional:
         field = stage.Config.model_fields[name]
-        word = name.upper() + (" ..." if config.takes_many(stage.Config, name) else "")
+        word = name.upper() + (" ..." if command_line.takes_many(stage.Config, name) else "")
         usage.append(word if field.is_required() else f"[{word}]")
     about, rows = stage.__doc__, describe(stage.Config, values=values)
     examples = stage.Config.examples

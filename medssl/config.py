@@ -1,7 +1,8 @@
-"""How a stage is told what to do: a preset, then `key=value` words, checked before any work.
+"""What a stage can be told: typed keys with defaults and meanings, and parts chosen from tables.
 
 Defaults live in each stage's `Config` class; a preset (YAML) holds only what differs; the command
-line has the last word. There are no environment variables, no interpolation and no code in YAML.
+line has the last word (`command_line`). There are no environment variables, no interpolation and no
+code in YAML.
 """
 
 import difflib
@@ -14,14 +15,9 @@ import typing
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from medssl import yaml_file
 from medssl.errors import UserError, one_line
-from medssl.shipped import preset as find_preset
-from medssl.shipped import presets
-from medssl.yaml_file import read_yaml
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -51,10 +47,10 @@ class Keys(BaseModel):
             return values
         values = dict(values)
         for name, field in cls.model_fields.items():
-            if name in values and _wants_list(field.annotation):
-                values[name] = _as_list(values[name])
+            if name in values and wants_list(field.annotation):
+                values[name] = as_list(values[name])
             if name in values:
-                values[name] = _of_default(values[name], field.default)
+                values[name] = of_default(values[name], field.default)
             if values.get(name, "") is None and _offers_none(field.annotation):
                 values[name] = "none"
         return values
@@ -97,7 +93,7 @@ class Part(BaseModel):
     def check(self, table: dict[str, str], key: str) -> dict[str, Any]:
         """The options, converted to their declared types. Raises UserError naming every bad one."""
         model = options_model(self.target(table, key))
-        return _validated(model, self.options, f"{key}.").model_dump(exclude_unset=True)
+        return validated(model, self.options, f"{key}.").model_dump(exclude_unset=True)
 
     def checked(self, table: dict[str, str], key: str) -> "Part":
         """The same with converted options: what is recorded, and compared when a run is resumed."""
@@ -130,7 +126,7 @@ class Part(BaseModel):
             ) from error  # fmt: skip
 
 
-def _of_default(value: Any, default: Any) -> Any:
+def of_default(value: Any, default: Any) -> Any:
     """A part's options without its name, laid on the default part's; anything else as it is."""
     if isinstance(default, Part) and isinstance(value, dict) and "name" not in value:
         return {**default.model_dump(), **value}
@@ -188,117 +184,6 @@ def options_model(target: type) -> type[Keys]:
     return create_model(target.__name__, __base__=Keys, **fields)
 
 
-def load(
-    config: type[Config],
-    verb: str,
-    words: list[str],
-    tables: dict[str, dict[str, str]] | None = None,
-) -> Config:
-    """The config that a command line stands for: defaults, then the preset, then `key=value`.
-
-    Raises UserError naming all that is wrong, in the options of the parts of `tables` as well.
-    """
-    chosen, values = parse(config, verb, words)
-    values = merge(config.beneath(values), values)
-    errors = []
-    try:
-        found = _validated(config, values)
-    except UserError as error:
-        errors.append(error)
-    for key, table in (tables or {}).items():
-        default = config.model_fields[key].default
-        value = _of_default(values.get(key, default), default)
-        if isinstance(value, (str, dict, Part)):
-            try:
-                Part.model_validate(value).check(table, key)
-            except UserError as error:
-                errors.append(error)
-    if not chosen and verb in presets() and any("is required" in e.cause for e in errors):
-        fix = f"name a preset ({', '.join(presets()[verb])}), or give these keys"
-        errors = [UserError(e.code, e.where, e.cause, fix) for e in errors]
-    if len(errors) > 1:
-        raise UserError(
-            "CONFIG", ", ".join(e.where for e in errors), "; ".join(e.cause for e in errors),
-            "; ".join(dict.fromkeys(e.fix for e in errors)),
-        )  # fmt: skip
-    if errors:
-        raise errors[0]
-    return found
-
-
-def parse(config: type[Config], verb: str, words: list[str]) -> tuple[str, dict[str, Any]]:
-    """The preset that a command line names, if any, and the values given there and on the line."""
-    chosen, overrides = "", {}
-    free = list(config.positional)
-    for place, word in enumerate(words):
-        if config.rest and not free:
-            overrides[config.rest] = list(words[place:])
-            break
-        word = _without_dashes(config, verb, word)
-        key, equals, value = word.partition("=")
-        if equals and key.replace("_", "").replace(".", "").replace("-", "").isalnum():
-            field = config.model_fields.get(key)
-            if not value and field and field.annotation in (Path, Path | None):
-                raise UserError("CONFIG", f"{key}=", "is empty", "name a file or folder")
-            _set(overrides, key.replace("-", "_").split("."), _parse(value))
-        elif verb in presets() and not chosen and _names_preset(verb, word, bool(free)):
-            chosen = word
-        elif free and takes_many(config, free[0]):
-            overrides[free[0]] = [*_as_list(overrides.get(free[0], [])), *_as_list(word)]
-        elif free:
-            overrides[free.pop(0)] = word
-        else:
-            raise UserError("CONFIG", word, "is one word too many", "write key=value; see --help")
-    values = read_yaml(find_preset(verb, chosen)) if chosen else {}
-    overrides = _handed_on(config, overrides)
-    return chosen, merge(values, overrides)
-
-
-def _without_dashes(config: type[Config], verb: str, word: str) -> str:
-    """`--flag` as `flag=true`. Raises UserError for other words with dashes in front."""
-    fields = config.model_fields
-    for key in fields:
-        if word == f"--{key}" and fields[key].annotation is bool:
-            return f"{key}=true"
-    if word.startswith("-"):
-        raise UserError(
-            "CONFIG", word, "options are written key=value, without dashes",
-            f"try {word.lstrip('-').split('=')[0]}=...; medssl {verb} --help lists the keys",
-        )  # fmt: skip
-    return word
-
-
-def takes_many(config: type[Config], name: str) -> bool:
-    """Whether a positional key takes all words that are left."""
-    last = name == config.positional[-1]
-    return last and _wants_list(config.model_fields[name].annotation)
-
-
-def of(config: type[Config], verb: str, preset: str = "", values: dict | None = None) -> Config:
-    """The config that a pipeline or a notebook asks for: defaults, preset, then `values`."""
-    base, over = read_yaml(find_preset(verb, preset)) if preset else {}, {}
-    for key, value in (values or {}).items():  # "fit.steps" as on the command line, or fit={...}
-        _set(over, key.split("."), value)
-    values = merge(base, _handed_on(config, over))
-    return _validated(config, merge(config.beneath(values), values))
-
-
-def _handed_on(config: type[Config], values: dict) -> dict:
-    """Keys that a stage hands on, such as a pipeline's own, under its key `overrides` if it has one."""
-    if "overrides" not in config.model_fields:
-        return values
-    own = {k: v for k, v in values.items() if k in config.model_fields}
-    extra = {k: v for k, v in values.items() if k not in config.model_fields}
-    return {**own, "overrides": {**own.get("overrides", {}), **extra}}
-
-
-def _names_preset(verb: str, word: str, may_be_positional: bool) -> bool:
-    if word.endswith((".yaml", ".yml")) or word in presets()[verb]:
-        return True
-    looks_like_path = "/" in word or "\\" in word or Path(word).exists()
-    return not (looks_like_path and may_be_positional)
-
-
 def merge(base: dict, over: dict) -> dict:
     """`over` laid on `base`, mapping by mapping; a part given by another name drops old options, and a
     mapping of numbers, such as names of mask values, is one value that takes the old one's place."""
@@ -327,7 +212,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _wants_list(kind: Any) -> bool:
+def wants_list(kind: Any) -> bool:
     options = get_args(kind) if get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
     return any(get_origin(k) in (list, tuple) or k in (list, tuple) for k in options)
 
@@ -336,40 +221,13 @@ def _offers_none(kind: Any) -> bool:
     return get_origin(kind) is typing.Literal and "none" in get_args(kind)
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",")] if value else []
     return [value] if isinstance(value, (int, float, Path)) else value
 
 
-def _parse(text: str) -> Any:
-    """Lists, mappings and none; everything else stays text, which the key's own type converts."""
-    if text.lower() in ("none", "null"):
-        return None
-    if text[:1] in ("[", "{"):
-        try:
-            return yaml_file.parse(text)
-        except yaml.YAMLError:
-            return text
-    return text
-
-
-def _set(values: dict, path: list[str], value: Any) -> None:
-    for key in path[:-1]:
-        inner = values.setdefault(key, {})
-        if isinstance(inner, str):
-            inner = values[key] = {"name": inner}
-        if not isinstance(inner, dict):
-            cause = f"{key} is {inner}, which has no keys"
-            raise UserError("CONFIG", ".".join(path), cause, f"leave out {key}=, or this key")
-        values = inner
-    old = values.get(path[-1])
-    if isinstance(old, dict) and isinstance(value, str):
-        value = {**old, "name": value}
-    values[path[-1]] = value
-
-
-def _validated(model: type[BaseModel], values: dict, prefix: str = ""):
+def validated(model: type[BaseModel], values: dict, prefix: str = ""):
     try:
         return model(**values)
     except ValidationError as error:

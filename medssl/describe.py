@@ -14,7 +14,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from medssl.config import Config, Keys, Part, checked_parts, flat, load, of
+from medssl.command_line import load, of
+from medssl.config import Config, Keys, Part, checked_parts, flat
 from medssl.errors import UserError
 from medssl.privacy import scrub
 from medssl.shipped import presets

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from medssl import config, shipped
+from medssl import command_line, config, shipped
 from medssl.describe import command, describe, shareable, words
 
 
@@ -36,7 +36,7 @@ def test_words_ask_for_the_same_config_and_name_no_folder_above():
     )
     found = words(Example, asked.model_dump(mode="json"))
     assert found == ["store='my store'", "part=other", "part.depth=3", "group.lr=0.2"]
-    again = config.load(Example, "nothing", [w.replace("'", "") for w in found])
+    again = command_line.load(Example, "nothing", [w.replace("'", "") for w in found])
     assert again.group == asked.group and again.part.name == "other"
     assert words(Example, {"store": "s", "labels": ["/a/b", "c"]}) == ["store=s", "labels=b,c"]
 
@@ -55,11 +55,11 @@ def test_words_give_whole_paths_where_they_stay_here_and_differ_from_what_is_giv
 def test_a_command_gives_the_config_of_every_preset_again(verb, preset):
     stage = importlib.import_module(f"medssl.stages.{verb}")
     asked = {"store": "/a/my store", "out": "/r", "fit": {"steps": 7}}
-    values = config.checked_parts(config.of(stage.Config, verb, preset, asked), stage.TABLES)
+    values = config.checked_parts(command_line.of(stage.Config, verb, preset, asked), stage.TABLES)
     values = {**values.model_dump(mode="json"), "scans": {"noted": "beside it"}}
     found, said = command(stage.Config, verb, values, stage.TABLES)
     given = [w.replace("'", "") for w in said]
-    again = config.load(
+    again = command_line.load(
         stage.Config, verb, [w for w in [found, *given, "out=/r"] if w], stage.TABLES
     )
     again = config.checked_parts(again, stage.TABLES).model_dump(mode="json")
@@ -69,7 +69,7 @@ def test_a_command_gives_the_config_of_every_preset_again(verb, preset):
 
 def test_of_a_config_that_no_words_give_there_is_no_command():
     stage = importlib.import_module("medssl.stages.finetune")
-    values = config.of(stage.Config, "finetune", "segmentation").model_dump(mode="json")
+    values = command_line.of(stage.Config, "finetune", "segmentation").model_dump(mode="json")
     values["task"]["colour"] = "red"
     assert command(stage.Config, "finetune", values, stage.TABLES) is None
 

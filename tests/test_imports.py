@@ -17,6 +17,7 @@ LAYERS = (
         "seeding",
         "progress",
         "ranks",
+        "command_line",
         "config",
         "describe",
         "privacy",

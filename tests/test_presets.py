@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from medssl import config, shipped
+from medssl import command_line, shipped
 from medssl.augment.compose import Augment
 from medssl.backbones.base import BACKBONES
 from medssl.backbones.base import build as build_backbone
@@ -14,7 +14,7 @@ PRESETS = [(verb, name) for verb, names in shipped.presets().items() for name in
 
 def loaded(verb, name):
     stage = importlib.import_module(f"medssl.stages.{verb}")
-    return stage, config.of(stage.Config, verb, name)
+    return stage, command_line.of(stage.Config, verb, name)
 
 
 @pytest.mark.parametrize("verb, name", PRESETS)

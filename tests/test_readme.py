@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medssl import config
+from medssl import command_line
 from medssl.cli import VERBS, execute
 from medssl.stages import study
 from medssl.training.log import read_jsonl
@@ -23,13 +23,13 @@ def test_every_command_is_understood(command):
     verb, *words = shlex.split(command)[1:]
     assert verb in VERBS
     stage = __import__(f"medssl.stages.{verb}", fromlist=["Config"])
-    config.load(stage.Config, verb, words)
+    command_line.load(stage.Config, verb, words)
 
 
 @pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", SHOWN, re.DOTALL))
 def test_every_study_is_understood(text, tmp_path):
     (tmp_path / "study.yaml").write_text(text)
-    assert config.load(study.Config, "study", [str(tmp_path / "study.yaml")]).arms
+    assert command_line.load(study.Config, "study", [str(tmp_path / "study.yaml")]).arms
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,6 +1,6 @@
 import pytest
 
-from medssl import config, shipped
+from medssl import shipped, yaml_file
 from medssl.errors import UserError
 
 
@@ -11,7 +11,7 @@ def test_every_preset_is_listed_and_readable():
     }
     for verb, names in listed.items():
         for name in names:
-            assert config.read_yaml(shipped.preset(verb, name))
+            assert yaml_file.read_yaml(shipped.preset(verb, name))
 
 
 def test_presets_of_one_verb():

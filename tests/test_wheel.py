@@ -59,9 +59,9 @@ def test_wheel_holds_every_file_of_the_package(wheel):
 
 def test_presets_and_pipelines_are_found(python):
     code = (
-        "import json, medssl; from medssl import config, shipped\n"
+        "import json, medssl; from medssl import shipped, yaml_file\n"
         "verb, names = next(iter(shipped.presets().items()))\n"
-        "values = config.read_yaml(shipped.preset(verb, names[0]))\n"
+        "values = yaml_file.read_yaml(shipped.preset(verb, names[0]))\n"
         "paths = [shipped.preset(verb, names[0]), shipped.pipeline(shipped.pipelines()[0])]\n"
         "print(json.dumps([medssl.__file__, [str(p) for p in paths], values]))"
     )

@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 def call(verb: str, preset: str = "", /, **values: Any) -> Path | None:
     """Run a stage as the command line would: `call("prepare", "ct_body", manifest=..., out=...)`."""
-    from medssl import config
+    from medssl import command_line
     from medssl.data.given import check_values
 
     check_values(verb, values)  # before a stage is loaded, which takes its time
     stage = importlib.import_module(f"medssl.stages.{verb}")
-    return start(verb, config.of(stage.Config, verb, preset, values))
+    return start(verb, command_line.of(stage.Config, verb, preset, values))
 
 
 def asked(verb: str, words: list[str]) -> "Config":
     """What the words behind a verb ask for, checked. Raises UserError naming all that is wrong."""
-    from medssl import config
+    from medssl import command_line
     from medssl.data.given import check_words
 
     check_words(verb, words)
     stage = importlib.import_module(f"medssl.stages.{verb}")
-    return config.load(stage.Config, verb, words, getattr(stage, "TABLES", None))
+    return command_line.load(stage.Config, verb, words, getattr(stage, "TABLES", None))
 
 
 def start(verb: str, config: "Config") -> Path | None:

@@ -20,8 +20,9 @@ import torch
 from pydantic import Field
 
 from medssl.backbones.base import BACKBONES, architecture, build
+from medssl.command_line import of
 from medssl.config import Config as Base
-from medssl.config import Count, Part, Share, checked_parts, of
+from medssl.config import Count, Part, Share, checked_parts
 from medssl.data.files import write_csv, write_json
 from medssl.data.recipe import Recipe
 from medssl.data.store import Store

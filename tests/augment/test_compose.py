@@ -3,7 +3,7 @@ import torch
 
 from medssl.augment import compose
 from medssl.augment.compose import Augment, augmenter
-from medssl.config import of
+from medssl.command_line import of
 from medssl.errors import UserError
 
 OFF = {name: 0 for name in ("rotate", "shift", "gain", "offset", "gamma", "noise")} | {

@@ -25,8 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from medssl import config as configs
-from medssl import stopwatch
+from medssl import command_line, stopwatch
 from medssl.augment.compose import augmenter
 from medssl.backbones.base import BACKBONES
 from medssl.config import checked_parts
@@ -113,7 +112,7 @@ def trained(preset: str, n: int, store, folder: Path, peaks: Peaks) -> dict[str,
         "steps": STEPS, "every": STEPS, "batch_size": n, "workers": WORKERS, "device": DEVICE.type,
         "precision": "bf16-mixed",
     }}  # fmt: skip
-    config = configs.of(pretrain.Config, "pretrain", preset, keys)
+    config = command_line.of(pretrain.Config, "pretrain", preset, keys)
     config = checked_parts(config, pretrain.TABLES)
     backbone, _, _ = backbone_of(store, None, config.backbone)
     augment = augmenter(config.augment, store.recipe.value_range)
@@ -188,7 +187,7 @@ def peers() -> dict[str, tuple]:
     for preset, n in (("spark_small", 2),) if SMALL else (("spark", 8), ("spark_2d", 256)):
         steps = []
         for ours in (True, False):
-            config = configs.of(pretrain.Config, "pretrain", preset, {})
+            config = command_line.of(pretrain.Config, "pretrain", preset, {})
             config = checked_parts(config, pretrain.TABLES)
             backbone = config.backbone.build(BACKBONES, "backbone", in_channels=1)
             method = config.method.build(

@@ -1,7 +1,7 @@
 import pytest
 
 from medssl import shipped
-from medssl.config import load
+from medssl.command_line import load
 from medssl.errors import UserError
 from medssl.stages.copy import Config, run
 

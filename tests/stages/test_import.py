@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from medssl import config, shipped
+from medssl import command_line, shipped
 from medssl.backbones.base import build
 from medssl.errors import UserError
 from medssl.interop.exporting import target
@@ -233,7 +233,7 @@ def test_presets_name_networks_that_build_and_sizes_that_fit(name):
     import importlib
 
     stage = importlib.import_module("medssl.stages.import")
-    settings = config.of(stage.Config, "import", name, {"weights": "w.pt"})
+    settings = command_line.of(stage.Config, "import", name, {"weights": "w.pt"})
     options = settings.backbone.check(stage.BACKBONES, "backbone")
     backbone = build(settings.backbone.name, in_channels=1, **options)
     fits = [s % d == 0 for s, d in zip(settings.size, backbone.divisor, strict=True)]

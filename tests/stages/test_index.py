@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from medssl import stages
-from medssl.config import load
+from medssl.command_line import load
 from medssl.data.manifest import Manifest
 from medssl.data.patients import pseudonym
 from medssl.data.store import Store

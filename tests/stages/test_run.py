@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from medssl import shipped
-from medssl.config import load
+from medssl.command_line import load
 from medssl.errors import UserError
 from medssl.stages import call
 from medssl.stages import run as stage

@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from medssl.config import flat, load, of
+from medssl.command_line import load, of
+from medssl.config import flat
 from medssl.errors import UserError
 from medssl.stages import call, pretrain, study
 from medssl.stages.study.arms import Start

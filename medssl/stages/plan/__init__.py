@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from medssl import config as configs
+from medssl import command_line
 from medssl.config import Config as Base
 from medssl.data.files import write_atomically
 from medssl.data.out import check_out
@@ -75,7 +75,7 @@ def forecast(verb: str, preset: str = "", **values: Any) -> Plan:
     """What `call(verb, preset, ...)` will cost. Raises UserError for what cannot be planned or run."""
     _check(verb)
     stage = importlib.import_module(f"medssl.stages.{verb}")
-    return _planned(verb, configs.of(stage.Config, verb, preset, values))
+    return _planned(verb, command_line.of(stage.Config, verb, preset, values))
 
 
 def _planned(verb: str, config: Base) -> Plan:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from medssl import config as configs
+from medssl import command_line
 from medssl.config import Keys, merge
 from medssl.data.files import write_json
 from medssl.errors import UserError
@@ -93,7 +93,7 @@ def chain_of(name: str, arm: Arm, keys: dict, out: Path) -> Chain:
 
 
 def settings(preset: str, keys: dict) -> pretrain.Config:
-    return configs.of(pretrain.Config, "pretrain", preset, keys)
+    return command_line.of(pretrain.Config, "pretrain", preset, keys)
 
 
 def mark_of(chain: Chain) -> Path:

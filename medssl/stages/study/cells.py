@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from medssl import config as configs
+from medssl import command_line
 from medssl.config import flat, merge
 from medssl.data.files import write_json
 from medssl.data.manifest import Manifest
@@ -90,7 +90,7 @@ class Cell:
 
     def settings(self) -> finetune.Config:
         keys = {k: v for k, v in self.keys.items() if k != "preset"}
-        return configs.of(finetune.Config, "finetune", self.keys.get("preset", PRESET), keys)
+        return command_line.of(finetune.Config, "finetune", self.keys.get("preset", PRESET), keys)
 
     def __str__(self) -> str:
         labels = f"{self.labelled or 'all'} labels"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medssl.config import of
+from medssl.command_line import of
 from medssl.data.files import write_json
 from medssl.errors import UserError
 from medssl.stages import plan, study
