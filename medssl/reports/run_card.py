@@ -1,4 +1,4 @@
-"""A run in words, for the terminal."""
+"""A run or a study in words, for the terminal."""
 
 import math
 import textwrap
@@ -37,6 +37,23 @@ def text(run, log: list[dict], said: tuple[str, list[str]] | None) -> str:
     for name, words in {"command": _command(run, said), "next": _next(run)}.items():
         lines += ["", f"{name}:", printable(words)] if words else []  # whole, to be copied
     return "\n".join(lines)
+
+
+def of_study(study, said: tuple[str, list[str]] | None) -> str:
+    """A `Study` of the registry in words: what it compares, how far it is, the command, and its report."""
+    asked, done = study.values, study.state == "finished"
+    runs = f"{study.done} of {study.asked} fine-tunings"
+    lines = [f"{study.folder}: study", ""]
+    for name, words in {
+        "state": f"{study.state}, {runs}; {study.date}",
+        "store": asked["store"],
+        "arms": f"{'; '.join(study.arms)}: each against the same network from scratch",
+        "labelled": f"{study.labelled}; {_count(asked['draws'], 'draw')}, {_count(asked['seeds'], 'seed')}",
+        "report": str(study.report) if done else "not written yet: the command goes on from there",
+        "runs": f"medssl runs ls {study.folder}/finetune",
+    }.items():
+        lines += _paragraph(name, [words])
+    return "\n".join([*lines, "", "command:", printable(_command(study, said))])
 
 
 def _paragraph(name: str, words: Sequence[str]) -> list[str]:

@@ -66,6 +66,7 @@ class Card(_Read):
     patients: dict[str, list[str]]
     scans: dict[str, list[str]]
     validation: float | None = None
+    figure: str = ""  # that the validation score is; cards of before do not say
     chance: float | None = None
     alarm: str = ""
     start: str = ""

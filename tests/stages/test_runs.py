@@ -59,7 +59,8 @@ def test_the_list_is_filtered_and_sorted(tmp_path, capsys):
 
     def names(**asked):
         call("runs", folder=tmp_path, **asked)
-        return [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+        lines = capsys.readouterr().out.splitlines()[1:]
+        return [line.split()[0] for line in lines if not line.startswith(" ")]
 
     assert names() == list("abcde")
     assert names(task="segmentation") == list("abc") == names(verb="finetune")
@@ -74,6 +75,69 @@ def test_the_list_is_filtered_and_sorted(tmp_path, capsys):
         call("runs", folder=tmp_path / "nowhere")
 
 
+STUDY = {
+    "store": "/data/heads", "methods": ["voco"], "backbones": ["/runs/mae"], "arms": {}, "only": [],
+    "labelled": [2, 0], "draws": 3, "seeds": 1, "trials": [{"optim": {"lr": 0.004}}, {}],
+    "finetune": {"preset": "few_labels", "fit": {"steps": 80}}, "out": "/x",
+}  # fmt: skip
+
+
+def studied(folder, scored=12):
+    """A study of three arms, with 2 labels in three draws and with all in one: 12 fine-tunings."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(STUDY))
+    places = [(a, f"{c}-draw{d}-seed0-trial0") for a in ("from-scratch", "voco", "mae")
+              for c, d in (("2", 0), ("2", 1), ("2", 2), ("all", 0))]  # fmt: skip
+    for arm, name in places[:scored]:
+        run = made(folder / "finetune" / arm / name)
+        (run / "scored.json").write_text("{}")
+    if scored == len(places):
+        (folder / "report.html").touch()
+    return folder
+
+
+def test_a_study_is_one_line_and_its_fine_tunings_are_listed_where_they_are_asked_for(
+    tmp_path, capsys
+):
+    studied(tmp_path / "study")
+    studied(tmp_path / "begun", scored=5)
+    scored(tmp_path / "own", 0.5)
+    call("runs", folder=tmp_path, out=tmp_path / "runs.csv")
+    told = capsys.readouterr()
+    shown = {line.split()[0]: line for line in told.out.splitlines()}
+    assert list(shown) == ["run", "begun", "own", "study"]
+    assert "study finished, 12/12, on heads with 2, all labels: voco, mae" in shown["study"]
+    assert "study stopped, 5/12" in shown["begun"]
+    assert f"medssl runs ls {tmp_path}/begun/finetune" in told.err
+    table = pd.read_csv(tmp_path / "runs.csv").set_index("run")
+    assert table.loc["study", "verb"] == "study" and table.loc["own", "verb"] == "finetune"
+    call("runs", folder=tmp_path, verb="study", state="stopped")
+    assert capsys.readouterr().out.splitlines()[0].startswith("begun  study")
+    call("runs", folder=tmp_path / "study/finetune")
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 12
+    assert call("runs", what="best", folder=tmp_path) == tmp_path / "own"
+    assert f"not compared: {tmp_path}/study (a study" in capsys.readouterr().err
+
+
+def test_a_study_is_shown_with_its_command_and_its_report(tmp_path, capsys):
+    call("runs", what="show", folder=studied(tmp_path / "study"))
+    shown = capsys.readouterr().out
+    for words in ("finished, 12 of 12 fine-tunings", "voco; mae", f"{tmp_path}/study/report.html"):
+        assert words in shown, words
+    assert "damaged" not in shown
+
+
+def test_the_list_is_as_wide_as_a_terminal(tmp_path, capsys):
+    names = {"classes": ("a long organ of the abdomen", "another one", "a third")}
+    folder = scored(tmp_path / "organs/few_labels", 0.5, config={"backbone": "runs/voco"}, **names)
+    made(tmp_path / "voco", {"fit": {"steps": 9}, "method": {"name": "global_contrast"}}, logged=4, checkpoint=4)  # fmt: skip
+    studied(tmp_path / "study")
+    call("runs", folder=tmp_path)
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 4 and max(map(len, shown)) <= 120, folder
+    assert "test dice 0.500 (0.400 to 0.600)" in shown[1] and "stopped 4/9" in shown[3]
+
+
 def test_damaged_folders_are_listed_with_the_reason(tmp_path, capsys):
     made(tmp_path / "good")
     made(tmp_path / "torn", config='{"fit": ')
@@ -81,9 +145,9 @@ def test_damaged_folders_are_listed_with_the_reason(tmp_path, capsys):
     made(tmp_path / "card", card='{"kind"')
     call("runs", folder=tmp_path)
     shown = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
-    assert "damaged" in shown["torn"] and "config.json cannot be read" in shown["torn"]
-    assert "damaged" in shown["card"] and "model/card.json cannot be read" in shown["card"]
-    assert "stopped" in shown["half"] and "0/20" in shown["half"]
+    assert "config.json cannot be read" in shown["torn:"]
+    assert "damaged" in shown["card"] and "model/card.json cannot be read" in shown["card:"]
+    assert "stopped 0/20" in shown["half"] and "half:" not in shown
     for name in ("torn", "card", "half"):
         call("runs", what="show", folder=tmp_path / name)
     assert "cannot be read" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from medssl.config import of
+from medssl.config import load, of
 from medssl.errors import UserError
 from medssl.stages import call, study
 from medssl.stages.study.arms import Start
@@ -190,6 +191,16 @@ def test_two_processes_share_the_work(keys, done, tmp_path):
 def test_one_study_a_folder(keys, done):
     with pytest.raises(UserError, match="other settings: draws"):
         call("study", **{**keys, "draws": 3}, out=done)
+
+
+def test_the_command_that_is_shown_asks_for_the_same_study(done, capsys):
+    call("runs", what="show", folder=done)
+    shown = capsys.readouterr().out
+    assert "finished, 12 of 12 fine-tunings" in shown and f"{done}/report.html" in shown
+    words = shlex.split(shown.splitlines()[-1])
+    assert words[:2] == ["medssl", "study"]
+    again = load(study.Config, "study", words[2:]).model_dump(mode="json")
+    assert again == json.loads((done / "config.json").read_text())
 
 
 def test_what_was_not_kept_is_not_taken_for_damage(done):
