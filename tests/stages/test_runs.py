@@ -129,12 +129,13 @@ def test_a_study_is_shown_with_its_command_and_its_report(tmp_path, capsys):
 
 def test_the_list_is_as_wide_as_a_terminal(tmp_path, capsys):
     names = {"classes": ("a long organ of the abdomen", "another one", "a third")}
-    folder = scored(tmp_path / "organs/few_labels", 0.5, config={"backbone": "runs/voco"}, **names)
-    made(tmp_path / "voco", {"fit": {"steps": 9}, "method": {"name": "global_contrast"}}, logged=4, checkpoint=4)  # fmt: skip
+    scored(tmp_path / "organs/few_labels", 0.5, config={"backbone": "runs/voco"}, **names)
+    config = {"fit": {"steps": 9}, "method": {"name": "global_contrast"}}
+    made(tmp_path / "voco", config, logged=4, checkpoint=4)
     studied(tmp_path / "study")
     call("runs", folder=tmp_path)
     shown = capsys.readouterr().out.splitlines()
-    assert len(shown) == 4 and max(map(len, shown)) <= 120, folder
+    assert len(shown) == 4 and max(map(len, shown)) <= 120
     assert "test dice 0.500 (0.400 to 0.600)" in shown[1] and "stopped 4/9" in shown[3]
 
 
