@@ -29,7 +29,7 @@ def text(run, log: list[dict], said: tuple[str, list[str]] | None) -> str:
         "cohort": run.card.cohort if run.card else "",
         "made with": _versions(run),
         "settings": _settings(said),
-        "health": _health(log),
+        "health": _health(log, run.card.figure if run.card else ""),
         "figures": _figures(run),
         "WARNING": list(run.warnings.values()),
     }.items():
@@ -75,7 +75,8 @@ def _state(run) -> list[str]:
     found = [f"{words}; {run.date}"]
     if run.card and run.verb == "finetune":
         score = run.card.validation
-        told = f", whose validation score was {score:z.4f}" if score is not None else ""
+        figure = run.card.figure or "score"
+        told = f", whose validation {figure} was {score:z.4f}" if score is not None else ""
         found.append(f"the weights kept are those of step {run.card.steps}{told}")
     return found
 
@@ -125,8 +126,9 @@ def _settings(said) -> str:
     return f"{base}, but for {' '.join(words)}" if words else base
 
 
-def _health(log: list[dict]) -> list[str]:
-    """The first and the last look at each figure of the log that tells how training went."""
+def _health(log: list[dict], validated: str) -> list[str]:
+    """The first and the last look at each figure of the log that tells how training went; `validated` is
+    what the validation score is."""
     found = []
     names = [n for n in log[0] if n.startswith("knn_")] if log else []
     for name in ("loss", "validation", *HEALTH, *names):
@@ -134,7 +136,8 @@ def _health(log: list[dict]) -> list[str]:
         if not told:
             continue
         (first, before), (last, after) = told[0], told[-1]
-        words = f"{name} {before:.4g} at step {first}"
+        called = f"validation {validated}".strip() if name == "validation" else name
+        words = f"{called} {before:.4g} at step {first}"
         if len(told) > 1:
             words += f", {after:.4g} at step {last}"
         if chance := log[0].get(name.replace("knn_", "chance_")) if name in names else None:

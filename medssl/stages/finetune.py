@@ -34,7 +34,7 @@ from medssl.progress import say, track
 from medssl.tasks.base import TASKS
 from medssl.trainable import checked
 from medssl.training import run_folder
-from medssl.training.card import card, counts, nothing_learnt
+from medssl.training.card import card, counts, figure_of, nothing_learnt
 from medssl.training.checkpoint import load_weights, read_card, save_model
 from medssl.training.launch import opened
 from medssl.training.log import since_best
@@ -166,7 +166,12 @@ def run(config: Config) -> Path:
                 say(f"step {at.step}: no gain in {config.patience} validations; training ends here")
                 break
     about = read_card(config.out)
-    if words := nothing_learnt(about.get("validation"), about.get("chance")):
+    if about["validation"] is not None:
+        say(
+            f"kept are the weights of step {about['steps']}, whose validation {figure_of(about)} of "
+            f"{len(validation)} scans is {about['validation']:.4f}"
+        )
+    if words := nothing_learnt(about):
         say(f"remark: {words}")
     return run_folder.finished(config.out)
 
@@ -181,15 +186,16 @@ def _validated(
         say(f"step {at.step}: validate {n} scan{'s' * (n > 1)}")
     cases = track(truths.held_out(validation), "validate", len(validation), "scans")
     score = task.validate(cases)
+    figure = getattr(task, "figure", "score")
     if score is not None:
         at.log.write(at.step, validation=score)
-        say(f"step {at.step}: validation {score:.4f}")
+        say(f"step {at.step}: validation {figure} {score:.4f}")
     elif len(validation):
         say(f"step {at.step}: no validation scan holds a class to score")
     if score is None or score >= max(earlier, default=-np.inf):
         modules = {"backbone": task.backbone, "task": _Head(task)}
-        chance = getattr(task, "chance", None)
-        told = {**about, "steps": at.step, "validation": score, "chance": chance}
+        told = {**about, "steps": at.step, "validation": score, "figure": figure}
+        told["chance"] = getattr(task, "chance", None)
         save_model(config.out / "model", modules, told)
     if not config.patience or score is None:
         return False

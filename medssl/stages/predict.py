@@ -81,7 +81,7 @@ class Config(Base, Hardware):
 
 def run(config: Config) -> Path:
     task, about = _models(config)
-    if words := nothing_learnt(about.get("validation"), about.get("chance")):
+    if words := nothing_learnt(about):
         say(f"remark: of this model {words}")
     recipe, weights = Recipe(**about["recipe"]), weights_of(config)
     rows, names, done = scans_of(config, weights)

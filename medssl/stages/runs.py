@@ -32,6 +32,7 @@ from medssl.privacy import printable
 from medssl.progress import say
 from medssl.reports import run_card
 from medssl.training import registry
+from medssl.training.card import figure_of
 from medssl.training.log import read_jsonl
 from medssl.training.run import Figure, Run
 from medssl.training.study_folder import Study
@@ -314,7 +315,8 @@ def _judged(run: Run | Study, where: str, figure: str) -> Judged | str:
         # The score is taken on prepared scans, and of boxes on those that were made of masks.
         read = (run.config.boxes_of_masks, run.config.smallest, str(run.card.recipe))
         n = len(run.card.patients.get(VALIDATION, []))
-        words += f", by validation scans of the same {n} patients"
+        figure = figure_of(run.card.model_dump())
+        words += f", by validation {figure} on scans of the same {n} patients"
         return Judged(run, (*about, scans, *read), words, run.card.validation, True)
     if not run.evaluation:
         return f"it has no evaluation: medssl evaluate {run.folder}"

@@ -199,7 +199,8 @@ def test_little_that_was_learnt_is_remarked_and_kept_and_validation_is_announced
     )  # fmt: skip
     said = capsys.readouterr().err
     assert said.index("1 class: 1\n") < said.index("step 1: validate 2 scans")
-    assert said.index("step 1: validate 2 scans") < said.index("step 1: validation 0.")
+    assert said.index("step 1: validate 2 scans") < said.index("step 1: validation mean Dice 0.")
+    assert "kept are the weights of step 1, whose validation mean Dice of 2 scans is 0." in said
     assert "remark: next to nothing has been learnt" in said and read_card(run)["chance"] == 1.0
     assert registry.read(run).marks == ["learnt nothing"]
     scan = cohort / "images/case_1.nii.gz"

@@ -48,6 +48,7 @@ def test_the_list_tells_of_every_run(segmented, tmp_path, capsys):
     ]
     assert table.loc["voco", "verb"] == "pretrain" and table.loc["voco", "what"] == "voco"
     shown = capsys.readouterr().out
+    assert f"mean Dice {tuned['validation']:.3f}" in shown
     assert "segmentation: ball" in shown and f"test dice {figure['estimate']:.3f} (" in shown
 
 
@@ -159,6 +160,7 @@ def test_the_best_is_chosen_by_validation_whatever_the_test_cases_say(tmp_path, 
     scored(tmp_path / "b", 0.2, card={"validation": 0.7})
     assert call("runs", what="best", folder=tmp_path) == tmp_path / "b"
     said = capsys.readouterr().err
+    assert "by validation mean Dice on scans of the same 1 patients" in said
     assert "no test case had a say" in said and said.index("/b") < said.index("/a")
     assert call("runs", what="best", folder=tmp_path, figure="test") == tmp_path / "a"
     said = capsys.readouterr().err
@@ -220,6 +222,7 @@ def test_a_run_is_shown_with_the_command_that_makes_it_again(segmented, cohort, 
         "finetune segmentation", "finished, 60 of 60 steps", "voco, pretrained with voco", "1 ball",
         "trained on 4 scans of ", "pretrained on 6 scans of 3 patients", "spacing 1.2x1.2x1.2 mm",
         "preset few_labels, but for", "loss ", "of test, 1 patient, 95 % intervals over patients",
+        "whose validation mean Dice was 0.", "validation mean Dice 0.",
         f"{dice['estimate']:.3f} ({dice['low']:.3f} to {dice['high']:.3f})",
         "The split has 1 patient; intervals from fewer than 10 patients are too narrow",
     ):  # fmt: skip

@@ -83,7 +83,7 @@ def test_of_all_labels_there_is_one_draw():
 
 def test_who_has_learnt_next_to_nothing_is_named_first(done, monkeypatch, tmp_path, capsys):
     out = shutil.copytree(done, tmp_path / "study")
-    monkeypatch.setattr("medssl.stages.study.cells.nothing_learnt", lambda score, chance: "nothing")
+    monkeypatch.setattr("medssl.stages.study.cells.nothing_learnt", lambda card: "nothing")
     (out / "report.html").unlink()
     page = call("study", **json.loads((out / "config.json").read_text()) | {"out": out}).read_text()
     said = page.partition("fine-tunings have learnt next to nothing (")[2].partition(")")[0]

@@ -105,9 +105,13 @@ def test_limits_follow_from_the_card():
 
 
 def test_a_score_that_is_no_better_than_without_learning_is_said():
-    assert "best validation score is 0.0080, and without any learning it is up to 0.05" in (
-        nothing_learnt(0.008, 0.05)
+    def said(validation, chance, **more):
+        return nothing_learnt({"validation": validation, "chance": chance, **more})
+
+    words = said(0.008, 0.05, figure="mean Dice")
+    assert (
+        "best validation mean Dice is 0.0080, and without any learning, as by one answer" in words
     )
-    assert nothing_learnt(0.5, 0.5) and nothing_learnt(-2.0, -1.5)
-    assert not nothing_learnt(0.3, 0.05) and not nothing_learnt(-1.0, -1.5)
-    assert not nothing_learnt(None, 0.05) and not nothing_learnt(0.0, None)
+    assert "validation score is -2.0000" in said(-2.0, -1.5) and said(0.5, 0.5)
+    assert not said(0.3, 0.05) and not said(-1.0, -1.5)
+    assert not said(None, 0.05) and not said(0.0, None) and not nothing_learnt({})
