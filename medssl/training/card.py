@@ -135,9 +135,13 @@ def as_markdown(card: dict) -> str:
         "",
     ]
     lines += ["| | |", "|---|---|"]
+    validation = card.get("validation")
     rows = {
         "network": f"{name} ({network})",
         "training": f"{card.get('steps', 0)} steps" if kind != "imported" else "",
+        "learnt": ", ".join(card.get("target", [])),
+        "classes": ", ".join(f"{k} {v}" for k, v in card.get("classes", {}).items()),
+        "validation": f"{figure_of(card)} {validation:.4f}" if validation is not None else "",
         "image": _words(card.get("image_size", [])),
         "preparation": _recipe(card.get("recipe", {})),
         "cohort": card.get("cohort", ""),

@@ -227,6 +227,10 @@ def test_a_run_is_shown_with_the_command_that_makes_it_again(segmented, cohort, 
         "The split has 1 patient; intervals from fewer than 10 patients are too narrow",
     ):  # fmt: skip
         assert words in shown, words
+    card = (segmented / "tuned/model/card.md").read_text()
+    main = f"| test Dice, mean of classes | {dice['estimate']:.3f} |"
+    assert "| classes | 1 ball |" in card and main in card
+    assert "without figures of its own" not in card
     line = next(line for line in shown.splitlines() if line.startswith("medssl finetune"))
     assert line.endswith(f"out={segmented}/tuned") and f"store={cohort}/out/store" in line
     call("runs", what="show", folder=segmented / "voco")

@@ -94,6 +94,15 @@ def test_the_markdown_says_all_that_a_user_must_know():
     assert as_markdown({**FIRST, "versions": {"a|b": "c\nd"}}).count("a\\|b c d") == 1
 
 
+def test_a_head_names_its_classes_and_its_validation_figure():
+    text = as_markdown({
+        **FIRST, "kind": "finetuned", "task": {"name": "segmentation"}, "target": [],
+        "classes": {"1": "anterior", "2": "posterior"}, "validation": 0.5, "figure": "mean Dice",
+    })  # fmt: skip
+    assert "| classes | 1 anterior, 2 posterior |" in text
+    assert "| validation | mean Dice 0.5000 |" in text and "| learnt |" not in text
+
+
 def test_limits_follow_from_the_card():
     whole = {**FIRST, "steps": 10}
     assert len(limits(whole)) == 2 and any("without figures" in line for line in limits(whole))

@@ -40,6 +40,7 @@ from medssl.stages.evaluate.scoring import SCORING
 from medssl.stages.finetune import load_task, truths_of
 from medssl.training import run_folder
 from medssl.training.card import nothing_learnt
+from medssl.training.checkpoint import tell_figures
 from medssl.training.hardware import Hardware
 
 ACQUIRED = ("modality", "format", "spacing", "orientation", "shape")
@@ -145,6 +146,9 @@ def run(config: Config) -> Path:
         "difference_to_baseline": {name: asdict(interval) for name, interval in compared.items()},
     }
     (out / "metrics.json").write_text(json.dumps(result, indent=1))
+    if not config.out:
+        main = chain.main_figures(result["metrics"])
+        tell_figures(config.run, {f"{config.split} {title(k)}": v for k, v in main.items()})
     if result["learnt_nothing"]:
         say(f"remark: of this model {result['learnt_nothing']}")
     for remark in remarks:
