@@ -280,12 +280,20 @@ def _best_of(judged: list[Judged]) -> Path:
     ranked = sorted(judged, key=lambda j: -j.score if j.higher else j.score)
     first = ranked[0]
     say(f"{first.asked}, {'higher' if first.higher else 'lower'} is better:")
+    learnt_from = sorted({each.run.card.trained_on for each in ranked})
     for each in ranked:
         state = (
             [] if each.run.state == "finished" else [f"{each.run.state} at step {each.run.steps}"]
         )
+        if len(learnt_from) > 1:
+            state.insert(0, f"{each.run.card.trained_on} labelled scans")
         words = ", ".join(state + each.run.marks)
         say(f"  {each.score:z.4f}  {each.run.folder}" + (f" ({words})" if words else ""))
+    if len(learnt_from) > 1:
+        say(
+            f"  CAUTION: they learnt from {learnt_from[0]} to {learnt_from[-1]} labelled scans: more labels "
+            "score higher, whatever a run starts from. What helps with few is told by runs of as many"
+        )
     if sum(j.score == first.score for j in ranked) > 1:
         say("  several are equally good; the first of them is given")
     if len(ranked) == 1:

@@ -173,6 +173,19 @@ def test_the_best_is_chosen_by_validation_whatever_the_test_cases_say(tmp_path, 
         call("runs", what="best", folder=tmp_path, figure="dice, ball")
 
 
+def test_runs_of_other_numbers_of_labels_are_ranked_with_a_caution(tmp_path, capsys):
+    for name, n, score in (("few", 2, 0.3), ("many", 20, 0.7)):
+        scored(tmp_path / name, 0.5, card={"trained_on": n, "validation": score})
+    assert call("runs", what="best", folder=tmp_path) == tmp_path / "many"
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/few (2 labelled scans)" in said
+    assert "CAUTION: they learnt from 2 to 20 labelled scans" in said
+    scored(tmp_path / "other", 0.5, card={"trained_on": 20, "validation": 0.1})
+    shutil.rmtree(tmp_path / "few")
+    call("runs", what="best", folder=tmp_path)
+    assert "labelled scans" not in capsys.readouterr().err
+
+
 def test_runs_of_other_questions_are_not_compared(tmp_path, capsys):
     scored(tmp_path / "a", 0.5, card={"validation": 0.3})
     scored(tmp_path / "b", 0.6, card={"validation": 0.4})
