@@ -5,6 +5,7 @@ import os
 import sys
 
 import typer
+from typer.core import TyperGroup
 
 from medssl import __version__, progress
 from medssl.errors import UserError, one_line, out_of_memory
@@ -39,8 +40,29 @@ VERBS = {
     "copy": "copy a shipped preset or pipeline to edit it",
     "run": "run a pipeline by name or path",
 }
+ACTIONS = {"runs": ("ls", "best", "show")}  # words behind a verb that are taken for one
+
+
+class Verbs(TyperGroup):
+    """The verbs; what is none, and stands behind one, is told with it."""
+
+    def resolve_command(self, context, words: list[str]):
+        word = words[0]
+        if word not in VERBS and (meant := [f"'medssl {verb} {word}'" for verb in _before(word)]):
+            context.fail(f"No such command '{word}'. Did you mean {' or '.join(meant)}?")
+        return super().resolve_command(context, words)
+
+
+def _before(word: str) -> list[str]:
+    """The verbs behind which a word may stand: as an action, a preset or a pipeline."""
+    from medssl import shipped
+
+    behind = [ACTIONS, shipped.presets(), {"run": shipped.pipelines()}]
+    return [verb for each in behind for verb, words in each.items() if word in words]
+
+
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, rich_markup_mode=None,
+    cls=Verbs, add_completion=False, no_args_is_help=True, rich_markup_mode=None,
     pretty_exceptions_enable=False, help="From unlabelled scans to predictions one can trust.",
     epilog="medssl <verb> --help shows every key of a verb.",
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """A config in words: the keys that a help text lists, and the words that ask for it again."""
 
 import inspect
+import json
 import os
 import shlex
 import types
@@ -53,6 +54,10 @@ def plain(value: Any) -> str:
     """A value as one would write it behind `key=`."""
     if isinstance(value, Part):
         return value.name or '""'
+    if isinstance(value, dict) or (
+        isinstance(value, list) and any(isinstance(v, dict) for v in value)
+    ):
+        return json.dumps(value)  # which is YAML
     if isinstance(value, (list, tuple)):
         return ",".join(map(str, value)) or "none"
     if value is None or isinstance(value, bool):
@@ -114,12 +119,26 @@ def words(
     asked = _keys(config, values)
     if shared:
         default, asked = shareable(config, default), shareable(config, asked)
-    default = flat(default)
+    default = flat(default) | default
+    told = {}
+    for key, value in asked.items():
+        told |= {key: value} if _whole(config, key, value) else flat({key: value})
     return [
         f"{key.removesuffix('.name')}={shlex.quote('' if value == [] else plain(value))}"
-        for key, value in flat(asked).items()
+        for key, value in told.items()
         if key not in default or value != default[key]
     ]
+
+
+def _whole(config: type[Config], key: str, value: Any) -> bool:
+    """Whether it is a mapping to give in one piece: a word for each of its keys would make text of its
+    numbers, and a key's own punctuation would be lost."""
+    if get_origin(config.model_fields[key].annotation) is not dict:
+        return False
+    return any(
+        not isinstance(leaf, str) or not name.replace("_", "").replace(".", "").isalnum()
+        for name, leaf in flat({key: value}).items()
+    )
 
 
 def command(

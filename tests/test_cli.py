@@ -1,6 +1,7 @@
 import importlib
 import subprocess
 import sys
+import typing
 
 import pytest
 from typer.testing import CliRunner
@@ -84,6 +85,27 @@ def test_too_many_bad_inputs_end_with_three(tmp_path):
 
 def test_misspelt_key_names_the_nearest():
     assert "did you mean 'fit.steps'" in medssl("pretrain", "mae", "fit.stepz=4").output
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("best", "'medssl runs best'?"),
+        ("ls", "'medssl runs ls'?"),
+        ("voco_small", "'medssl pretrain voco_small'?"),
+        ("quickstart", "'medssl run quickstart'?"),
+        ("finetun", "'finetune'?"),
+    ],
+)
+def test_a_word_that_stands_behind_a_verb_is_told_with_it(word, meant):
+    result = medssl(word)
+    assert result.exit_code == 2 and f"Did you mean {meant}" in " ".join(result.output.split())
+
+
+def test_the_actions_that_are_told_are_those_of_the_verbs():
+    for verb, words in cli.ACTIONS.items():
+        what = importlib.import_module(f"medssl.stages.{verb}").Config.model_fields["what"]
+        assert typing.get_args(what.annotation) == words
 
 
 def test_debug_shows_where_it_happened():

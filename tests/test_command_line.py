@@ -75,7 +75,7 @@ def test_keys_that_a_preset_gives_say_which_presets_there_are():
     from medssl.stages import finetune
 
     with pytest.raises(
-        UserError, match="task.size: is required.*name a preset .classification, detection"
+        UserError, match="task.size: is required.*name a preset .classification, class"
     ):
         command_line.load(finetune.Config, "finetune", [], finetune.TABLES)
 

@@ -1,4 +1,5 @@
 import importlib
+import shlex
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,16 @@ def test_words_ask_for_the_same_config_and_name_no_folder_above():
     again = command_line.load(Example, "nothing", [w.replace("'", "") for w in found])
     assert again.group == asked.group and again.part.name == "other"
     assert words(Example, {"store": "s", "labels": ["/a/b", "c"]}) == ["store=s", "labels=b,c"]
+
+
+def test_a_mapping_of_more_than_texts_is_given_in_one_piece():
+    stage = importlib.import_module("medssl.stages.study")
+    arms = {"SparK, crops": {"pretrain": ["spark_small"], "keys": {"store": "crops"}}}
+    asked = {"arms": arms, "finetune": {"fit": {"steps": 80}}, "trials": [{"optim": {"lr": 0.004}}]}
+    values = command_line.of(stage.Config, "study", "", asked).model_dump(mode="json")
+    _, said = command(stage.Config, "study", values)
+    again = command_line.load(stage.Config, "study", [shlex.split(word)[0] for word in said])
+    assert again.model_dump(mode="json") == values
 
 
 def test_words_give_whole_paths_where_they_stay_here_and_differ_from_what_is_given():

@@ -35,6 +35,11 @@ class Recipe(Keys):
     crop: bool = Field(False, description="crop to the foreground's bounding box")
     margin: float = Field(5.0, description="margin around that box, mm", ge=0)
 
+    @property
+    def plane(self) -> str:
+        """What the slices of a volume are called, which lie along its last axis."""
+        return ("sagittal", "coronal", "axial")[int(self.orientation[2].translate(AXIS_OF))]
+
     @model_validator(mode="after")
     def _can_be_carried_out(self):
         if sorted(self.orientation.translate(AXIS_OF)) != ["0", "1", "2"]:

@@ -47,7 +47,7 @@ def mask_classes(
     if not found:
         raise UserError("LABELS", store.folder, "all masks are empty", "check the label masks")
     if not names:
-        return {k: f"class_{k}" for k in found}
+        return {k: nameless(k) for k in found}
     if 0 in names or len(set(names.values())) < len(names):
         raise UserError(
             "CONFIG", "classes", "names the background, or two values alike",
@@ -69,10 +69,15 @@ def mask_classes(
     return dict(sorted(names.items()))
 
 
+def nameless(value: int) -> str:
+    """What the class of a mask value is called that nobody has named."""
+    return f"class_{value}"
+
+
 def in_masks(store: Store, items: pd.DataFrame, names: dict[int, str], others: bool) -> Counter:
     """On how many masks each class is, by name; where `others` are background, of those named alone."""
     found = (k for i in items.index for k in {int(k) for k in store.foreground(i)[:, 0]})
-    return Counter(names.get(k, f"class_{k}") for k in found if k in names or not others)
+    return Counter(names.get(k, nameless(k)) for k in found if k in names or not others)
 
 
 def in_columns(reads: str, items: pd.DataFrame, columns: list[str]) -> Counter:

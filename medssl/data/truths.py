@@ -17,13 +17,15 @@ from medssl.data.targets import (
     in_masks,
     mask_classes,
     mask_remarks,
+    nameless,
     read_targets,
     with_masks,
     with_target,
 )
 from medssl.errors import UserError
 
-SHOWN = 5  # ids in a remark
+SHOWN = 5  # ids, or classes, in a remark
+MANY = 20  # classes, of which more are not all named in a line
 
 
 @dataclass
@@ -49,6 +51,8 @@ class Truths:
     of_masks: bool = False
     smallest: int = 1
 
+    word: ClassVar[str] = "class"  # for what is told apart, and for several
+    words: ClassVar[str] = "classes"
     stratify: ClassVar[str] = ""  # column whose values few labels should all show
     targets: dict[str, object] | None = field(
         default=None, init=False
@@ -61,6 +65,19 @@ class Truths:
     def classes(self, train: pd.DataFrame) -> dict[int, str]:
         """What is to be told apart, from training items. Raises UserError."""
         raise NotImplementedError
+
+    def told(self, classes: dict[int, str]) -> str:
+        """What is to be told apart, in a line, and how to ask for less where nobody has named any of many."""
+        values = [str(k) for k, name in classes.items() if name == nameless(k)]
+        names = values if len(values) == len(classes) else list(classes.values())
+        counted = f"{len(names)} {self.word if len(names) == 1 else self.words}"
+        if len(names) <= MANY:
+            return f"{counted}: {', '.join(names)}"
+        line = f"{counted}: {', '.join(names[:SHOWN])}, ..., {names[-1]}"
+        if not values:
+            return line
+        asked = f"classes='{{{values[0]}: NAME, {values[1]}: NAME}}' others=true"
+        return f"{line}: all that the masks hold; name some with {asked}"
 
     def read(self, classes: dict[int, str]) -> None:
         """Fill `targets` of all items of which something is known. Raises UserError LABELS."""
@@ -132,6 +149,14 @@ class Masks(Truths):
 
 class Answers(Truths):
     """A class, labels, a grade or a number of the whole scan."""
+
+    @property
+    def word(self) -> str:
+        return "class" if self.reads == "class" else self.reads.removesuffix("s")
+
+    @property
+    def words(self) -> str:
+        return "classes" if self.reads == "class" else self.reads
 
     @property
     def stratify(self) -> str:

@@ -11,6 +11,7 @@ from medssl.errors import UserError
 
 SPECIFICITY = 0.9
 BINS = 15  # of the calibration error (Guo et al., "On Calibration of Modern Neural Networks", 2017)
+FEWEST, NEARLY = 5, 0.1  # cases, and share of the truth's spread, for numbers that are all alike
 
 
 def of_classes(
@@ -92,6 +93,12 @@ def of_numbers(
         "root_mean_square": np.sqrt(weights @ (truth - predicted) ** 2 / total),
         "correlation": along / np.sqrt(np.where(spread > 1e-20, spread, np.nan)),
     }
+
+
+def nearly_constant(truth: np.ndarray, predicted: np.ndarray) -> bool:
+    """Whether predicted numbers (n,) hardly differ where the true ones do. With a tenth of the truth's spread
+    they can tell 1 % of its variance; a few cases may be alike by chance."""
+    return len(truth) >= FEWEST and bool(np.std(predicted) < NEARLY * np.std(truth))
 
 
 def rank_figures(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> dict:

@@ -244,8 +244,8 @@ def _training(run: Path, card: dict) -> Section:
     rows = jsonl(run / "metrics.jsonl")
     words = "Training loss"
     if any(row.get("validation") is not None for row in rows):
-        words += ", and the score on validation patients"
-    curve = charts.loss_curve(rows, ["loss", "validation"])
+        words += f", and the {card.get('figure') or 'score'} on validation patients"
+    curve = charts.loss_curve(rows, ["loss", "validation"], validated=card.get("figure", ""))
     drawn = [(curve, f"{words}.", "curves over steps")]
     steps = max((row["step"] for row in rows), default=fit["steps"])
     text = f"{steps} steps, {fit['batch_size']} samples a step."

@@ -1,6 +1,7 @@
 """Charts of numbers: learning curves, estimates with intervals, paired cases."""
 
 from collections.abc import Sequence
+from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,15 +11,19 @@ from medssl.reports.style import BLUE, FAINT, INK, LINES, ORANGE, SOFT, styled
 
 SMOOTHED = 40  # a log with more points than this is drawn smoothed, the raw values behind it
 BINS = 24
+NARROW = 16  # letters of a line beside an axis
 SLOPES = 40  # more pairs than this are drawn as points instead of lines
 
 
 @styled
-def loss_curve(rows: list[dict], keys: Sequence[str], from_zero: Sequence[str] = ()) -> Figure:
+def loss_curve(
+    rows: list[dict], keys: Sequence[str], from_zero: Sequence[str] = (), validated: str = ""
+) -> Figure:
     """Figures of a metrics log over steps, one panel a key that was ever logged.
 
     rows hold `step` and figures; a figure may be missing or None (not finite) at any step. Panels
-    of `from_zero` start at 0, so that a flicker of a small figure does not look like a change.
+    of `from_zero` start at 0, so that a flicker of a small figure does not look like a change. What
+    the figure `validation` is, `validated` says.
     """
     logged = {k: sum(r.get(k) is not None for r in rows) for k in keys}
     most = max(logged.values(), default=0)
@@ -39,7 +44,8 @@ def loss_curve(rows: list[dict], keys: Sequence[str], from_zero: Sequence[str] =
             axis.plot(steps, _smooth(values), color=colour)
         else:
             axis.plot(steps, values, color=colour, marker="o", markersize=3.5)
-        axis.set_ylabel(key)
+        validation = key == "validation" and validated
+        axis.set_ylabel(fill(f"validation {validated}", NARROW) if validation else key)
         if key in from_zero:
             axis.set_ylim(0, max(1.15 * values.max(), 1e-3))
         axis.margins(x=0.02)

@@ -1,4 +1,4 @@
-"""A run in words, for the terminal."""
+"""A run or a study in words, for the terminal."""
 
 import math
 import textwrap
@@ -29,7 +29,7 @@ def text(run, log: list[dict], said: tuple[str, list[str]] | None) -> str:
         "cohort": run.card.cohort if run.card else "",
         "made with": _versions(run),
         "settings": _settings(said),
-        "health": _health(log),
+        "health": _health(log, run.card.figure if run.card else ""),
         "figures": _figures(run),
         "WARNING": list(run.warnings.values()),
     }.items():
@@ -37,6 +37,23 @@ def text(run, log: list[dict], said: tuple[str, list[str]] | None) -> str:
     for name, words in {"command": _command(run, said), "next": _next(run)}.items():
         lines += ["", f"{name}:", printable(words)] if words else []  # whole, to be copied
     return "\n".join(lines)
+
+
+def of_study(study, said: tuple[str, list[str]] | None) -> str:
+    """A `Study` of the registry in words: what it compares, how far it is, the command, and its report."""
+    asked, done = study.values, study.state == "finished"
+    runs = f"{study.done} of {study.asked} fine-tunings"
+    lines = [f"{study.folder}: study", ""]
+    for name, words in {
+        "state": f"{study.state}, {runs}; {study.date}",
+        "store": asked["store"],
+        "arms": f"{'; '.join(study.arms)}: each against the same network from scratch",
+        "labelled": f"{study.labelled}; {_count(asked['draws'], 'draw')}, {_count(asked['seeds'], 'seed')}",
+        "report": str(study.report) if done else "not written yet: the command goes on from there",
+        "runs": f"medssl runs ls {study.folder}/finetune",
+    }.items():
+        lines += _paragraph(name, [words])
+    return "\n".join([*lines, "", "command:", printable(_command(study, said))])
 
 
 def _paragraph(name: str, words: Sequence[str]) -> list[str]:
@@ -58,7 +75,8 @@ def _state(run) -> list[str]:
     found = [f"{words}; {run.date}"]
     if run.card and run.verb == "finetune":
         score = run.card.validation
-        told = f", whose validation score was {score:z.4f}" if score is not None else ""
+        figure = run.card.figure or "score"
+        told = f", whose validation {figure} was {score:z.4f}" if score is not None else ""
         found.append(f"the weights kept are those of step {run.card.steps}{told}")
     return found
 
@@ -108,8 +126,9 @@ def _settings(said) -> str:
     return f"{base}, but for {' '.join(words)}" if words else base
 
 
-def _health(log: list[dict]) -> list[str]:
-    """The first and the last look at each figure of the log that tells how training went."""
+def _health(log: list[dict], validated: str) -> list[str]:
+    """The first and the last look at each figure of the log that tells how training went; `validated` is
+    what the validation score is."""
     found = []
     names = [n for n in log[0] if n.startswith("knn_")] if log else []
     for name in ("loss", "validation", *HEALTH, *names):
@@ -117,7 +136,8 @@ def _health(log: list[dict]) -> list[str]:
         if not told:
             continue
         (first, before), (last, after) = told[0], told[-1]
-        words = f"{name} {before:.4g} at step {first}"
+        called = f"validation {validated}".strip() if name == "validation" else name
+        words = f"{called} {before:.4g} at step {first}"
         if len(told) > 1:
             words += f", {after:.4g} at step {last}"
         if chance := log[0].get(name.replace("knn_", "chance_")) if name in names else None:

@@ -45,7 +45,7 @@ def of(folder: Path) -> Shown:
         "seed": str(seed),
     }
     keys = ["loss", "validation"] if verb == "finetune" else ["loss", *COLLAPSE]
-    figures = [(as_png(loss_curve(rows, keys, from_zero=COLLAPSE)), "Over steps.")]
+    figures = [(as_png(loss_curve(rows, keys, COLLAPSE, card.get("figure", ""))), "Over steps.")]
     newest = sorted((folder / "pictures").glob("step-*.png"))[-1:]
     figures += [(path.read_bytes(), caption(path)) for path in newest]
     found = {

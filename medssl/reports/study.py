@@ -167,6 +167,7 @@ def _calibration(told: Told) -> Section:
 
 
 def _settings(told: Told) -> Section:
+    figure = told.card.get("figure") or "score"
     rows = []
     for (arm, count), scores in told.validations.items():
         best = max(scores, key=scores.get)
@@ -177,11 +178,11 @@ def _settings(told: Told) -> Section:
         for trials in told.trials
     )
     text = (
-        "Every arm tried as many settings. The mean score on validation scans chose among them, for each "
+        f"Every arm tried as many settings. The {figure} on validation scans chose among them, for each "
         "number of labels; test scans had no part in it."
     )
     tables = [
-        (pd.DataFrame(rows), "Scores on validation scans."),
+        (pd.DataFrame(rows), f"The {figure} on validation scans, mean of draws."),
         (of_arms, "Trials of pretrained arms."),
     ]
     if told.trials[0] != told.trials[1]:

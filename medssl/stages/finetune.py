@@ -34,7 +34,7 @@ from medssl.progress import say, track
 from medssl.tasks.base import TASKS
 from medssl.trainable import checked
 from medssl.training import run_folder
-from medssl.training.card import card, counts, nothing_learnt
+from medssl.training.card import card, counts, figure_of, nothing_learnt
 from medssl.training.checkpoint import load_weights, read_card, save_model
 from medssl.training.launch import opened
 from medssl.training.log import since_best
@@ -44,6 +44,7 @@ from medssl.training.profile import profiled, read_by
 from medssl.training.start import backbone_of, parent_of
 from medssl.training.trackers import tracking
 
+LARGEST = {2: 256, 3: 96}  # side of a size that is proposed, voxels
 TABLES = {"task": TASKS, "arch": BACKBONES}
 
 
@@ -101,7 +102,7 @@ def run(config: Config) -> Path:
     backbone, description, parent = backbone_of(
         store, config.backbone, config.arch, config.from_scratch
     )
-    _check_axes(config.task.options.get("size", ()), backbone)  # before any label is read
+    _check_axes(config.task.options.get("size", ()), backbone, store)  # before any label is read
     classes = truths.classes(train)
     truths.read(classes)
     remarks = [f"training: {r}" for r in truths.remarks(train, classes, strict=True)]
@@ -112,7 +113,7 @@ def run(config: Config) -> Path:
         TASKS, "task", backbone, config.augment, classes, store.recipe.value_range
     )
     checked(task, "task", "size", "predict", "validate")
-    _check_axes(task.size, backbone)
+    _check_axes(task.size, backbone, store)
     _check_multiples(task, backbone)
     if config.decoder and parent:
         load_weights(config.backbone, _decoder(task), "decoder")
@@ -147,6 +148,12 @@ def run(config: Config) -> Path:
     ):
         ranks.check_same(config.store, digest(train))
         say(f"finetune {config.task.name} on {len(train)} scans, {about['start']}")
+        say(truths.told(classes))
+        if crops.slices:
+            say(
+                f"reads {store.recipe.plane} slices; for volumes give a 3D backbone (arch=res_unet) and "
+                "task.size of three"
+            )
         for words in filter(None, [*remarks, crops.smaller()]):
             say(f"remark: {words}")
 
@@ -159,7 +166,12 @@ def run(config: Config) -> Path:
                 say(f"step {at.step}: no gain in {config.patience} validations; training ends here")
                 break
     about = read_card(config.out)
-    if words := nothing_learnt(about.get("validation"), about.get("chance")):
+    if about["validation"] is not None:
+        say(
+            f"kept are the weights of step {about['steps']}, whose validation {figure_of(about)} of "
+            f"{len(validation)} scans is {about['validation']:.4f}"
+        )
+    if words := nothing_learnt(about):
         say(f"remark: {words}")
     return run_folder.finished(config.out)
 
@@ -174,15 +186,16 @@ def _validated(
         say(f"step {at.step}: validate {n} scan{'s' * (n > 1)}")
     cases = track(truths.held_out(validation), "validate", len(validation), "scans")
     score = task.validate(cases)
+    figure = getattr(task, "figure", "score")
     if score is not None:
         at.log.write(at.step, validation=score)
-        say(f"step {at.step}: validation {score:.4f}")
+        say(f"step {at.step}: validation {figure} {score:.4f}")
     elif len(validation):
         say(f"step {at.step}: no validation scan holds a class to score")
     if score is None or score >= max(earlier, default=-np.inf):
         modules = {"backbone": task.backbone, "task": _Head(task)}
-        chance = getattr(task, "chance", None)
-        told = {**about, "steps": at.step, "validation": score, "chance": chance}
+        told = {**about, "steps": at.step, "validation": score, "figure": figure}
+        told["chance"] = getattr(task, "chance", None)
         save_model(config.out / "model", modules, told)
     if not config.patience or score is None:
         return False
@@ -236,14 +249,16 @@ def _check_multiples(task, backbone: torch.nn.Module) -> None:
     if task.learns == "answers" and any(
         n % d for n, d in zip(task.size, backbone.divisor, strict=True)
     ):
-        fitting = [
-            max(1, round(n / d)) * d for n, d in zip(task.size, backbone.divisor, strict=True)
-        ]
         raise UserError(
             "CONFIG", "task.size",
             f"found {plain(list(task.size))}, the network takes multiples of {plain(list(backbone.divisor))}",
-            f"use {plain(fitting)}",
+            f"use {plain(_multiples(task.size, backbone))}",
         )  # fmt: skip
+
+
+def _multiples(size: Sequence[float], backbone: torch.nn.Module) -> list[int]:
+    """The nearest size that the network takes."""
+    return [max(1, round(n / d)) * d for n, d in zip(size, backbone.divisor, strict=True)]
 
 
 def truths_of(
@@ -265,12 +280,21 @@ def truths_of(
     return kind(store, target, reads, classes, **how)
 
 
-def _check_axes(size: Sequence[int], backbone: torch.nn.Module) -> None:
-    if size and len(size) != backbone.ndim:
-        raise UserError(
-            "CONFIG", "task.size", f"has {len(size)} values, the backbone has {backbone.ndim} axes",
-            f"give {backbone.ndim} values",
-        )  # fmt: skip
+def _check_axes(size: Sequence[int], backbone: torch.nn.Module, store: Store) -> None:
+    """Raise UserError CONFIG for a size of other axes than the network's, with one that would do."""
+    d = backbone.ndim
+    if not size or len(size) == d:
+        return
+    if store.ndim < d:
+        cause = f"has {d} axes, the scans are films"
+        raise UserError("CONFIG", "arch", cause, "take a network of two axes, such as arch=timm")
+    usual = np.median([store.shape(i)[:d] for i in store.items.index], axis=0)
+    fitting = _multiples(usual * min(1, LARGEST[d] / usual.max()), backbone)
+    raise UserError(
+        "CONFIG", "task.size", f"has {len(size)} values, the backbone has {d} axes",
+        f"give {d}, multiples of {plain(list(backbone.divisor))}: for these scans such as "
+        f"task.size={plain(fitting)}",
+    )  # fmt: skip
 
 
 def _decoder(task: torch.nn.Module) -> torch.nn.Module:

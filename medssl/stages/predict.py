@@ -42,6 +42,11 @@ from medssl.training.hardware import Hardware
 
 ARCHIVE, VOLUMES, BOXES = "archive", "volumes.csv", "boxes.csv"
 CENTRE = ("centre_right_mm", "centre_front_mm", "centre_top_mm")
+CALLED = {  # by ids=
+    "auto": "its file's name where that is neutral, else, as DICOM series are, by a pseudonym",
+    "names": "its file's name, or a pseudonym of a DICOM series",
+    "pseudonyms": "a pseudonym",
+}
 NAMES, MASK_ENDINGS = Path("private/names.csv"), (".nii.gz", ".png")
 
 
@@ -81,7 +86,7 @@ class Config(Base, Hardware):
 
 def run(config: Config) -> Path:
     task, about = _models(config)
-    if words := nothing_learnt(about.get("validation"), about.get("chance")):
+    if words := nothing_learnt(about):
         say(f"remark: of this model {words}")
     recipe, weights = Recipe(**about["recipe"]), weights_of(config)
     rows, names, done = scans_of(config, weights)
@@ -142,6 +147,9 @@ def run(config: Config) -> Path:
         say(f"remark on {len(ids)} scans ({', '.join(ids[:3])}): {remark}")
     made = len(rows) - len(refused) - len(done)
     say(f"predicted {made} scan{'s' * (made != 1)}, refused {len(refused)}")
+    if made:
+        say(f"each is called by {CALLED[config.ids]}, not by its id in a store; {config.out / NAMES} says "
+            "which scan it is")  # fmt: skip
     if len(refused) == len(rows):
         raise UserError(
             "EMPTY", config.scans, f"no scan could be predicted (of {len(rows)} files)",

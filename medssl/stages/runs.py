@@ -4,12 +4,13 @@ Nothing is kept anywhere but in the folders of the runs themselves:
 
 ls    every run at or below a folder: what it was asked, what it started from, how far it has come
       (finished, running, stopped, or damaged and why), its validation score, the main figure of its
-      evaluation with the 95 % interval over patients, and what is wrong with it
+      evaluation with the 95 % interval over patients, and what is wrong with it. A study is one line;
+      its fine-tunings are listed by `medssl runs ls STUDY/finetune`. out=runs.csv holds more columns
 best  the best run of each kind: the same task, target and classes, and the same scans that it is judged
       by. They are judged by the validation score, and by a figure of the test cases only where
       figure=test says so: the one that was chosen by them is too good there
-show  one run: what it is, started from and saw, what was set, its health, its figures with intervals,
-      the command that makes it again, and warnings
+show  one run or study: what it is, started from and saw, what was set, its health, its figures with
+      intervals, the command that makes it again, and warnings
 """
 
 import importlib
@@ -31,22 +32,16 @@ from medssl.privacy import printable
 from medssl.progress import say
 from medssl.reports import run_card
 from medssl.training import registry
+from medssl.training.card import figure_of
 from medssl.training.log import read_jsonl
 from medssl.training.run import Figure, Run
+from medssl.training.study_folder import Study
 
 VALIDATION, TEST = "validation", "test"
-COLUMNS = (
-    "run",
-    "verb",
-    "what",
-    "from",
-    "steps",
-    "state",
-    VALIDATION,
-    "figure",
-    "date",
-    "warnings",
-)
+COLUMNS = ("run", "what", "from", "state", VALIDATION, "figure")
+WIDTH = 120  # of a terminal
+GAP = "  "
+LEAST = {"what": 16, "from": 8}  # to which columns are cut where others need the room
 SHOWN_CLASSES, SHOWN_FIGURES = 3, 6
 
 
@@ -62,8 +57,12 @@ class Config(Base):
     what: Literal["ls", "best", "show"] = Field(
         "ls", description="list all, tell the best, show one"
     )
-    folder: Path = Field(Path("."), description="where to look for runs, or the run to show")
-    verb: Literal["", "pretrain", "finetune"] = Field("", description="only runs of this verb")
+    folder: Path = Field(
+        Path("."), description="where to look for runs and studies, or the one to show"
+    )
+    verb: Literal["", "pretrain", "finetune", "study"] = Field(
+        "", description="only runs of this verb"
+    )
     task: str = Field("", description="only runs of this task")
     method: str = Field("", description="only runs of this method")
     state: Literal["", "finished", "running", "stopped", "damaged"] = Field(
@@ -84,7 +83,7 @@ def run(config: Config) -> Path | None:
     if config.what == "show":
         print(show(config.folder))
         return None
-    found = [registry.read(path) for path in registry.find(config.folder)]
+    found = [_read(path) for path in registry.find(config.folder)]
     runs = [r for r in found if _asked_for(r, config)]
     if not runs:
         there = sorted({" ".join(filter(None, [r.verb, r.name])) or r.state for r in found})
@@ -99,28 +98,39 @@ def run(config: Config) -> Path | None:
     if config.out:
         write_csv(config.out, table)
     _print(table)
+    if studies := [r.folder for r in runs if isinstance(r, Study)]:
+        say(f"fine-tunings of a study: medssl runs ls {studies[0]}/finetune")
     return config.out
 
 
-def _asked_for(run: Run, config: Config) -> bool:
+def _read(folder: Path) -> Run | Study:
+    return Study.found(folder) or registry.read(folder)
+
+
+def _asked_for(run: Run | Study, config: Config) -> bool:
     chosen = {"verb": config.verb, "state": config.state}
     chosen |= {"finetune": config.task, "pretrain": config.method}
     there = {"verb": run.verb, "state": run.state, run.verb: run.name}
     return all(there.get(key) == word for key, word in chosen.items() if word)
 
 
-def listed(runs: Iterable[Run], folder: Path, sort: str = "run") -> pd.DataFrame:
-    """A row a run."""
-    table = pd.DataFrame([_row(run, folder) for run in runs])
+def listed(runs: Iterable[Run | Study], folder: Path, sort: str = "run") -> pd.DataFrame:
+    """A row a run or study."""
+    table = pd.DataFrame(
+        {
+            "run": run.folder.relative_to(folder).as_posix(),
+            **(_study_row(run) if isinstance(run, Study) else _row(run)),
+        }
+        for run in runs
+    )
     by = {"figure": "estimate"}.get(sort, sort)
     return table.sort_values(by, ascending=sort == "run", kind="stable", ignore_index=True)
 
 
-def _row(run: Run, folder: Path) -> dict:
+def _row(run: Run) -> dict:
     name, figure = _figure(run)
     card, config = run.card, run.config
     return {
-        "run": run.folder.relative_to(folder).as_posix(),
         "verb": run.verb,
         "what": run.name,
         "target": " ".join(card.target) if card else "",
@@ -132,11 +142,27 @@ def _row(run: Run, folder: Path) -> dict:
         "asked": run.asked,
         "state": run.state,
         VALIDATION: card.validation if card else None,
+        "validation figure": card.figure if card else "",
         "figure": name,
         **{k: getattr(figure, k, None) for k in ("estimate", "low", "high", "n_patients", "n_cases")},
         "date": run.date,
         "warnings": "; ".join([*run.faults, *run.marks]),
     }  # fmt: skip
+
+
+def _study_row(study: Study) -> dict:
+    """`steps` are fine-tunings; its figures stand in its report."""
+    return {
+        "verb": study.verb,
+        "what": f"on {study.store} with {study.labelled} labels: {', '.join(study.arms)}",
+        "steps": study.done,
+        "asked": study.asked,
+        "state": study.state,
+        VALIDATION: None,
+        "estimate": None,
+        "date": study.date,
+        "warnings": "",
+    }
 
 
 def _figure(run: Run) -> tuple[str, Figure | None]:
@@ -150,30 +176,55 @@ def _figure(run: Run) -> tuple[str, Figure | None]:
 
 
 def _print(table: pd.DataFrame) -> None:
-    rows = [{name: name for name in COLUMNS}]
-    for row in table.to_dict("records"):
-        names = row["classes"]
-        of = row["target"] or ", ".join(names[:SHOWN_CLASSES]) + ", ..." * (
-            len(names) > SHOWN_CLASSES
-        )
-        interval = ""
-        if row["figure"]:
-            words = row["figure"].replace(", mean of classes", "")
-            interval = f"{words} {row['estimate']:z.3f} ({row['low']:z.3f} to {row['high']:z.3f})"
-        rows.append({
-            **row,
-            "what": f"{row['what']}: {of}" if of else row["what"],
-            "steps": f"{row['steps']}/{row['asked']}",
-            VALIDATION: "" if pd.isna(row[VALIDATION]) else f"{row[VALIDATION]:z.3f}",
-            "figure": interval,
-        })  # fmt: skip
-    wide = {name: max(len(row[name]) for row in rows) for name in COLUMNS}
-    for row in rows:
-        line = "  ".join(row[name].ljust(wide[name]) for name in COLUMNS if wide[name])
-        print(printable(line.rstrip()))
+    """A line each, no wider than a terminal unless the names of runs are; what is wrong with one below it."""
+    rows = table.to_dict("records")
+    runs = [_shown(row) for row in rows if row["verb"] != Study.verb]
+    head = [{name: name for name in COLUMNS}] if runs else []
+    wide = {name: max((len(row[name]) for row in head + runs), default=0) for name in COLUMNS}
+    wide["run"] = max(wide["run"], *(len(row["run"]) for row in rows))
+    wide = {name: n for name, n in wide.items() if n}
+    for name in (name for name in LEAST if name in wide):
+        over = sum(wide.values()) + len(GAP) * (len(wide) - 1) - WIDTH
+        wide[name] = min(wide[name], max(LEAST[name], wide[name] - over))
+    for row in head + rows:
+        name = row["run"].ljust(wide["run"])
+        if row.get("verb") == Study.verb:
+            words = f"study {row['state']}, {row['steps']}/{row['asked']}, {row['what']}"
+            cells = [name, _cut(words, max(LEAST["what"], WIDTH - len(name) - len(GAP)))]
+        else:
+            shown = row if row in head else _shown(row)
+            cells = [name, *(_cut(shown[c], n).ljust(n) for c, n in wide.items() if c != "run")]
+        print(printable(GAP.join(cells).rstrip()))
+        if row.get("warnings"):
+            print(printable(f"{GAP}{row['run']}: {row['warnings']}"))
 
 
-def best(runs: list[Run], config: Config) -> Path | None:
+def _shown(row: dict) -> dict[str, str]:
+    """What COLUMNS say of a run."""
+    names = row["classes"]
+    of = row["target"] or ", ".join(names[:SHOWN_CLASSES]) + ", ..." * (len(names) > SHOWN_CLASSES)
+    what = "pretrain " * (row["verb"] == "pretrain") + row["what"]
+    done = "" if row["state"] == "finished" else f" {row['steps']}/{row['asked']}"
+    score = row[VALIDATION]
+    interval = ""
+    if row["figure"]:
+        words = row["figure"].replace(", mean of classes", "")
+        interval = f"{words} {row['estimate']:z.3f} ({row['low']:z.3f} to {row['high']:z.3f})"
+    return {
+        "run": row["run"],
+        "what": f"{what}: {of}" if of else what,
+        "from": row["from"].partition(", ")[0],
+        "state": row["state"] + done,
+        VALIDATION: "" if pd.isna(score) else f"{row['validation figure']} {score:z.3f}".strip(),
+        "figure": interval,
+    }
+
+
+def _cut(words: str, most: int) -> str:
+    return words if len(words) <= most else words[: most - 3] + "..."
+
+
+def best(runs: list[Run | Study], config: Config) -> Path | None:
     """Print the best run of each kind; its folder if there is one kind only."""
     where, _, figure = config.figure.partition(" ")
     if where not in (VALIDATION, TEST) or (figure and where == VALIDATION):
@@ -229,12 +280,20 @@ def _best_of(judged: list[Judged]) -> Path:
     ranked = sorted(judged, key=lambda j: -j.score if j.higher else j.score)
     first = ranked[0]
     say(f"{first.asked}, {'higher' if first.higher else 'lower'} is better:")
+    learnt_from = sorted({each.run.card.trained_on for each in ranked})
     for each in ranked:
         state = (
             [] if each.run.state == "finished" else [f"{each.run.state} at step {each.run.steps}"]
         )
+        if len(learnt_from) > 1:
+            state.insert(0, f"{each.run.card.trained_on} labelled scans")
         words = ", ".join(state + each.run.marks)
         say(f"  {each.score:z.4f}  {each.run.folder}" + (f" ({words})" if words else ""))
+    if len(learnt_from) > 1:
+        say(
+            f"  CAUTION: they learnt from {learnt_from[0]} to {learnt_from[-1]} labelled scans: more labels "
+            "score higher, whatever a run starts from. What helps with few is told by runs of as many"
+        )
     if sum(j.score == first.score for j in ranked) > 1:
         say("  several are equally good; the first of them is given")
     if len(ranked) == 1:
@@ -242,8 +301,10 @@ def _best_of(judged: list[Judged]) -> Path:
     return first.run.folder
 
 
-def _judged(run: Run, where: str, figure: str) -> Judged | str:
+def _judged(run: Run | Study, where: str, figure: str) -> Judged | str:
     """What a run was asked and how well it answered, or why that cannot be told."""
+    if isinstance(run, Study):
+        return f"a study, which says itself what is better: {run.report}"
     if run.faults:
         return "; ".join(run.faults)
     if run.verb != "finetune":
@@ -262,7 +323,8 @@ def _judged(run: Run, where: str, figure: str) -> Judged | str:
         # The score is taken on prepared scans, and of boxes on those that were made of masks.
         read = (run.config.boxes_of_masks, run.config.smallest, str(run.card.recipe))
         n = len(run.card.patients.get(VALIDATION, []))
-        words += f", by validation scans of the same {n} patients"
+        figure = figure_of(run.card.model_dump())
+        words += f", by validation {figure} on scans of the same {n} patients"
         return Judged(run, (*about, scans, *read), words, run.card.validation, True)
     if not run.evaluation:
         return f"it has no evaluation: medssl evaluate {run.folder}"
@@ -282,8 +344,11 @@ def _judged(run: Run, where: str, figure: str) -> Judged | str:
 
 
 def show(folder: Path) -> str:
-    """One run in words."""
-    run = registry.read(folder)
+    """One run or study in words."""
+    run = _read(folder)
+    if isinstance(run, Study):
+        stage = importlib.import_module("medssl.stages.study")
+        return run_card.of_study(run, command(stage.Config, run.verb, run.values))
     if not run.values and not run.card:
         raise UserError(
             "RUN", folder, "; ".join(run.faults) or "is no folder of a run",

@@ -15,7 +15,14 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, smooth_l1_loss, softplus
 
-from medssl.evaluation.classification import of_classes, of_labels, of_steps, once, plain
+from medssl.evaluation.classification import (
+    nearly_constant,
+    of_classes,
+    of_labels,
+    of_steps,
+    once,
+    plain,
+)
 
 FEWEST = 10  # validation cases under which nothing is fitted to them
 COLDEST, HOTTEST = 0.2, 10.0
@@ -27,7 +34,8 @@ class Classes(nn.Module):
 
     reads: ClassVar = "class"
     takes: ClassVar = ("balance", "smoothing")
-    chance: float | None = None  # score of no learning on the cases of the last `fit`
+    figure: str = "AUROC"  # that the last `fit` returned
+    chance: float | None = None  # by that figure and on its cases: of no learning
 
     def __init__(self, names: list[str]):
         super().__init__()
@@ -66,6 +74,7 @@ class Classes(nn.Module):
         self.threshold.fill_(best_threshold(p[:, 1], truth == 1) if self.outputs == 2 else 0.5)
         found = plain(of_classes(truth, p, once(len(p)), self.names))
         told = np.isfinite(found["auroc"])
+        self.figure = "AUROC" if told else "accuracy"
         self.chance = GUESSED if told else None
         return found["auroc"] if told else found["accuracy"]
 
@@ -87,7 +96,8 @@ class Labels(nn.Module):
 
     reads: ClassVar = "labels"
     takes: ClassVar = ("balance", "smoothing")
-    chance: float | None = None  # score of no learning on the cases of the last `fit`
+    figure: str = "AUROC"  # that the last `fit` returned
+    chance: float | None = None  # by that figure and on its cases: of no learning
 
     def __init__(self, names: list[str]):
         super().__init__()
@@ -156,7 +166,8 @@ class Grades(nn.Module):
 
     reads: ClassVar = "grades"
     takes: ClassVar = ("smoothing",)
-    chance: float | None = None  # score of no learning on the cases of the last `fit`
+    figure: str = "quadratic kappa"  # that the last `fit` returned
+    chance: float | None = None  # by that figure and on its cases: of no learning
 
     def __init__(self, names: list[str]):
         super().__init__()
@@ -192,8 +203,10 @@ class Grades(nn.Module):
         grades = np.array([self._grade(self.scores(each)) for each in logits])
         found = plain(of_steps(truth, grades, once(len(truth))))
         kappa = found["quadratic_kappa"]
-        self.chance = 0.0 if np.isfinite(kappa) else None  # of a grade that is the same for all
-        return kappa if np.isfinite(kappa) else -found["error in steps"]
+        told = np.isfinite(kappa)
+        self.figure = "quadratic kappa" if told else "minus error in steps"
+        self.chance = 0.0 if told else None  # of a grade that is the same for all
+        return kappa if told else -found["error in steps"]
 
     def row(self, scores: np.ndarray) -> dict:
         k = self._grade(scores)
@@ -214,7 +227,8 @@ class Number(nn.Module):
 
     reads: ClassVar = "number"
     takes: ClassVar = ()
-    chance: float | None = None  # score of no learning on the cases of the last `fit`
+    figure: str = "minus mean absolute error"  # that the last `fit` returned
+    chance: float | None = None  # by that figure and on its cases: of no learning
 
     def __init__(self, names: list[str]):
         super().__init__()
@@ -242,9 +256,12 @@ class Number(nn.Module):
 
     def fit(self, logits: list[Tensor], targets: list) -> float | None:
         """Minus the mean absolute error of these cases; nothing is fitted."""
-        self.chance = -float(np.abs(float(self.mean) - np.array(targets)).mean())
-        found = np.array([self.scores(each)[0] for each in logits])
-        return -float(np.abs(found - np.array(targets)).mean())
+        truth, found = np.array(targets), np.array([self.scores(each)[0] for each in logits])
+        score = -float(np.abs(found - truth).mean())
+        self.chance = -float(np.abs(float(self.mean) - truth).mean())
+        if nearly_constant(truth, found):  # another number for all may suit these cases better
+            self.chance = max(self.chance, score)
+        return score
 
     def row(self, scores: np.ndarray) -> dict:
         return {"predicted": float(scores[0])}

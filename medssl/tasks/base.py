@@ -22,13 +22,15 @@ class Task(Trainable, Protocol):
     """An `nn.Module` built as `Task(backbone, augment, classes, value_range, *, options...)`.
 
     learns  from what: masks, answers or boxes (`data.truths`)
-    chance  what an answer has that has learnt nothing, by the score of `validate` and on its last cases; None
-            where that cannot be told. A task of your own may go without
+    figure  what the score of `validate` is, of its last cases: Dice, AUROC, ...
+    chance  what an answer has that has learnt nothing, by that figure and on these cases; None where that
+            cannot be told. A task of your own may go without both
     """
 
     learns: ClassVar[str]
     crops: CropSpec
     classes: dict[int, str]
+    figure: str
     chance: float | None
 
     def learn_targets(self, targets: list) -> None:

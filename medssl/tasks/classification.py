@@ -98,6 +98,10 @@ class Classification(nn.Module):
         return self.answer.scores(self.logits(image))
 
     @property
+    def figure(self) -> str:
+        return self.answer.figure
+
+    @property
     def chance(self) -> float | None:
         return self.answer.chance
 

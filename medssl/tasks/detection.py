@@ -128,6 +128,10 @@ class Detection(nn.Module):
     def after_step(self, step: int) -> None:
         pass
 
+    @property
+    def figure(self) -> str:
+        return f"AP at IoU {self.least_iou:g}"
+
     @torch.no_grad()
     def predict(self, image: np.ndarray) -> Boxes:
         """Boxes of one prepared item (C, *space) in its voxels, surest first."""

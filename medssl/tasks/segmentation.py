@@ -26,6 +26,7 @@ class Segmentation(nn.Module):
     """A U-Net-type decoder on any backbone. Works in 2D and 3D."""
 
     learns: ClassVar = "masks"
+    figure: ClassVar = "mean Dice"
     chance: ClassVar = 0.05  # Dice up to which next to nothing lies where it should
 
     def __init__(

@@ -58,14 +58,21 @@ def planned(card: dict) -> int:
     return card.get("config", {}).get("fit", {}).get("steps", 0)
 
 
-def nothing_learnt(validation: float | None, chance: float | None) -> str:
-    """What to say of a validation score that is no better than that of no learning; "" of others."""
+def nothing_learnt(card: dict) -> str:
+    """What to say of a model whose validation score is no better than that of no learning; "" of others."""
+    validation, chance = card.get("validation"), card.get("chance")
     if validation is None or chance is None or validation > chance:
         return ""
     return (
-        f"next to nothing has been learnt: the best validation score is {validation:.4f}, and without any "
-        f"learning it is up to {chance:.4g}. Try more fit.steps, and look whether the labels are right"
+        f"next to nothing has been learnt: the best validation {figure_of(card)} is {validation:.4f}, and "
+        f"without any learning, as by one answer for all scans, it is up to {chance:.4g}. Try more "
+        "fit.steps, and look whether the labels are right"
     )
+
+
+def figure_of(card: dict) -> str:
+    """What the validation score of a model is; cards of before do not say."""
+    return card.get("figure") or "score"
 
 
 def limits(card: dict) -> list[str]:
@@ -128,9 +135,13 @@ def as_markdown(card: dict) -> str:
         "",
     ]
     lines += ["| | |", "|---|---|"]
+    validation = card.get("validation")
     rows = {
         "network": f"{name} ({network})",
         "training": f"{card.get('steps', 0)} steps" if kind != "imported" else "",
+        "learnt": ", ".join(card.get("target", [])),
+        "classes": ", ".join(f"{k} {v}" for k, v in card.get("classes", {}).items()),
+        "validation": f"{figure_of(card)} {validation:.4f}" if validation is not None else "",
         "image": _words(card.get("image_size", [])),
         "preparation": _recipe(card.get("recipe", {})),
         "cohort": card.get("cohort", ""),

@@ -20,7 +20,7 @@ from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from medssl import __version__
-from medssl.data.files import NO_ROOM, no_room
+from medssl.data.files import NO_ROOM, no_room, write_atomically
 from medssl.data.given import OF_RUNS, no_such_folder
 from medssl.errors import UserError, one_line
 from medssl.progress import amount, say
@@ -55,6 +55,12 @@ def save_model(folder: Path, modules: dict[str, nn.Module], card: dict) -> None:
         card = {**card, "weights_sha256": digest}
         (temporary / "card.json").write_text(json.dumps(card, indent=1))
         (temporary / "card.md").write_text(as_markdown(card))
+
+
+def tell_figures(folder: Path, figures: dict[str, dict]) -> None:
+    """Have the card.md of a run's model tell what it was found to be worth, too."""
+    text = as_markdown({**read_card(folder), "metrics": figures})
+    write_atomically(model_folder(folder) / "card.md", lambda path: path.write_text(text))
 
 
 def read_card(folder: Path) -> dict:

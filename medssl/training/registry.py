@@ -14,6 +14,7 @@ from medssl.progress import say
 from medssl.training.log import read_jsonl, since_best
 from medssl.training.run import Card, Evaluation, Probe, Run, Settings
 from medssl.training.run_folder import NOT_KEPT, checkpoints, held, step_of
+from medssl.training.study_folder import Study
 
 # Parts of what medssl writes that hold no run, and may hold many files: by a file that tells what it is.
 PARTS = {
@@ -29,10 +30,11 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 
 def find(folder: Path) -> Iterator[Path]:
-    """Run folders at or below a folder, in order of their names.
+    """Folders of runs and studies at or below a folder, in order of their names.
 
-    Links to folders are followed, each folder is looked into once. What cannot hold a run (arrays of a
-    store, checkpoints, hidden folders) is not walked through.
+    The runs of a study are found from a folder within it alone. Links to folders are followed, each folder is
+    looked into once. What cannot hold a run (arrays of a store, checkpoints, hidden folders) is not walked
+    through.
     """
     yield from _find(Path(folder), set())
 
@@ -50,8 +52,11 @@ def _find(folder: Path, visited: set[str]) -> Iterator[Path]:
     names = {e.name for e in entries}
     begun = "config.json" in names and names & {".lock", "checkpoints", "metrics.jsonl"}
     run = begun or ("model" in names and (folder / "model/card.json").is_file())
-    if run:
+    study = not run and "config.json" in names and Study.found(folder)
+    if run or study:
         yield folder
+    if study:
+        return  # of its hundreds of runs it tells itself
     left_out = set(PARTS["config.json"]) if run else set()
     left_out |= {part for mark in names & set(PARTS) - {"config.json"} for part in PARTS[mark]}
     for entry in entries:

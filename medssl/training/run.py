@@ -66,6 +66,7 @@ class Card(_Read):
     patients: dict[str, list[str]]
     scans: dict[str, list[str]]
     validation: float | None = None
+    figure: str = ""  # that the validation score is; cards of before do not say
     chance: float | None = None
     alarm: str = ""
     start: str = ""
@@ -212,7 +213,7 @@ class Run:
         said = {"damaged": "; ".join(self.faults)}
         if self.card:
             said["ALARM"] = self.card.alarm
-            said["learnt nothing"] = nothing_learnt(self.card.validation, self.card.chance)
+            said["learnt nothing"] = nothing_learnt(self.card.model_dump())
             patients = {part: set(who) for part, who in self.card.patients.items()}
             both = patients.get("pretrain", set()) & patients.get("validation", set())
             if both:

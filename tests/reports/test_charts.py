@@ -26,6 +26,8 @@ def log(n: int) -> list[dict]:
 def test_a_panel_for_every_logged_key(n):
     figure = loss_curve(log(n), ["loss", "validation", "never", "rank"], from_zero=["rank"])
     assert [a.get_ylabel() for a in figure.axes] == ["loss", "validation", "rank"]
+    (axis,) = loss_curve(log(n), ["validation"], validated="mean Dice").axes
+    assert axis.get_ylabel().split() == ["validation", "mean", "Dice"]
     assert figure.axes[2].get_ylim()[0] == 0
     assert drawn(figure).std() > 5
 

@@ -158,6 +158,19 @@ def test_one_class_for_all_is_remarked(cohort, segmented, tmp_path, monkeypatch)
     assert remarks[0][1:] in (out / "report.html").read_text()
 
 
+def test_one_number_for_all_is_remarked_and_cautioned(segmented, tmp_path, monkeypatch):
+    run = call(
+        "finetune", "regression", store=segmented / "store", target="odd", out=tmp_path / "r",
+        arch=TINY, task={"size": [16, 16, 16]}, fit={**FIT, "steps": 1, "every": 1},
+    )  # fmt: skip
+    monkeypatch.setattr("medssl.tasks.classification.Classification.logits",
+                        lambda self, image: torch.tensor([[1e-3 * float(image[0, 5, 5, 5])]]))  # fmt: skip
+    out = call("evaluate", run=run, split="train", allow_overlap=True)
+    remark, *_ = json.loads((out / "metrics.json").read_text())["remarks"]
+    assert remark.startswith("the 6 predicted numbers hardly differ (standard deviation 0.0")
+    assert remark[1:] in (out / "report.html").read_text()
+
+
 def test_a_class_that_no_training_scan_is_of_is_named(cohort, tmp_path, capsys):
     asked = pd.read_csv(cohort / "splits.csv").assign(
         kind=["a", "b", "a", "b", "a", "b", "rare", "a", "odd", "a"]

@@ -163,6 +163,31 @@ def test_what_cannot_be_is_told_by_its_key(segmented, tmp_path, asked, told):
              store=segmented / "store", fit=FIT, out=tmp_path / "no")  # fmt: skip
 
 
+def test_a_network_in_2d_says_that_it_reads_slices_of_volumes(cohort, tmp_path, capsys):
+    asked = {"store": cohort / "out/store", "target": "label_odd", "fit": {**FIT, "steps": 1}}
+    call("finetune", "classification", **asked, arch="timm", task={"size": [32, 32]},
+         validation=1, out=tmp_path / "flat")  # fmt: skip
+    line = (
+        "reads axial slices; for volumes give a 3D backbone (arch=res_unet) and task.size of three"
+    )
+    assert line in capsys.readouterr().err
+    call("finetune", "classification_3d", **asked, arch=TINY, task={"size": [16, 16, 16]},
+         out=tmp_path / "whole")  # fmt: skip
+    assert "slices" not in capsys.readouterr().err
+
+
+def test_a_size_of_other_axes_is_answered_with_one_that_would_do(cohort, tmp_path):
+    asked = {"store": cohort / "out/store", "target": "label_odd", "fit": FIT, "arch": TINY}
+    told = r"has 2 values, the backbone has 3 axes. Fix: give 3, multiples of 4,4,4: .* task.size="
+    with pytest.raises(UserError, match=told) as raised:
+        call("finetune", "classification", **asked, out=tmp_path / "no")
+    size = raised.value.fix.rpartition("=")[2]
+    asked["fit"] = {**FIT, "steps": 1}
+    call(
+        "finetune", "classification", **asked, task={"size": size.split(",")}, out=tmp_path / "yes"
+    )
+
+
 def test_little_that_was_learnt_is_remarked_and_kept_and_validation_is_announced(
     cohort, tmp_path, capsys, monkeypatch
 ):
@@ -173,7 +198,9 @@ def test_little_that_was_learnt_is_remarked_and_kept_and_validation_is_announced
         out=tmp_path / "r",
     )  # fmt: skip
     said = capsys.readouterr().err
-    assert said.index("step 1: validate 2 scans") < said.index("step 1: validation 0.")
+    assert said.index("1 class: 1\n") < said.index("step 1: validate 2 scans")
+    assert said.index("step 1: validate 2 scans") < said.index("step 1: validation mean Dice 0.")
+    assert "kept are the weights of step 1, whose validation mean Dice of 2 scans is 0." in said
     assert "remark: next to nothing has been learnt" in said and read_card(run)["chance"] == 1.0
     assert registry.read(run).marks == ["learnt nothing"]
     scan = cohort / "images/case_1.nii.gz"

@@ -14,7 +14,7 @@ from medssl.stages import call
 from tests.stages.conftest import FIT, TINY
 
 
-def test_predictions_lie_on_the_scans_own_grid(segmented, cohort):
+def test_predictions_lie_on_the_scans_own_grid(segmented, cohort, capsys):
     out = call(
         "predict",
         run=segmented / "tuned",
@@ -22,6 +22,12 @@ def test_predictions_lie_on_the_scans_own_grid(segmented, cohort):
         modality="MR",
         out=segmented / "predicted",
     )
+    said = capsys.readouterr().err
+    assert (
+        "each is called by its file's name where that is neutral, else, as DICOM series are, by"
+        in said
+    )
+    assert f"{out}/private/names.csv says which scan it is" in said
     for i in range(10):
         source = nib.load(cohort / f"images/case_{i}.nii.gz")
         found = nib.load(out / f"case_{i}.nii.gz")

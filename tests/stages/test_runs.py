@@ -48,6 +48,7 @@ def test_the_list_tells_of_every_run(segmented, tmp_path, capsys):
     ]
     assert table.loc["voco", "verb"] == "pretrain" and table.loc["voco", "what"] == "voco"
     shown = capsys.readouterr().out
+    assert f"mean Dice {tuned['validation']:.3f}" in shown
     assert "segmentation: ball" in shown and f"test dice {figure['estimate']:.3f} (" in shown
 
 
@@ -59,7 +60,8 @@ def test_the_list_is_filtered_and_sorted(tmp_path, capsys):
 
     def names(**asked):
         call("runs", folder=tmp_path, **asked)
-        return [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+        lines = capsys.readouterr().out.splitlines()[1:]
+        return [line.split()[0] for line in lines if not line.startswith(" ")]
 
     assert names() == list("abcde")
     assert names(task="segmentation") == list("abc") == names(verb="finetune")
@@ -74,6 +76,70 @@ def test_the_list_is_filtered_and_sorted(tmp_path, capsys):
         call("runs", folder=tmp_path / "nowhere")
 
 
+STUDY = {
+    "store": "/data/heads", "methods": ["voco"], "backbones": ["/runs/mae"], "arms": {}, "only": [],
+    "labelled": [2, 0], "draws": 3, "seeds": 1, "trials": [{"optim": {"lr": 0.004}}, {}],
+    "finetune": {"preset": "few_labels", "fit": {"steps": 80}}, "out": "/x",
+}  # fmt: skip
+
+
+def studied(folder, scored=12):
+    """A study of three arms, with 2 labels in three draws and with all in one: 12 fine-tunings."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(STUDY))
+    places = [(a, f"{c}-draw{d}-seed0-trial0") for a in ("from-scratch", "voco", "mae")
+              for c, d in (("2", 0), ("2", 1), ("2", 2), ("all", 0))]  # fmt: skip
+    for arm, name in places[:scored]:
+        run = made(folder / "finetune" / arm / name)
+        (run / "scored.json").write_text("{}")
+    if scored == len(places):
+        (folder / "report.html").touch()
+    return folder
+
+
+def test_a_study_is_one_line_and_its_fine_tunings_are_listed_where_they_are_asked_for(
+    tmp_path, capsys
+):
+    studied(tmp_path / "study")
+    studied(tmp_path / "begun", scored=5)
+    scored(tmp_path / "own", 0.5)
+    call("runs", folder=tmp_path, out=tmp_path / "runs.csv")
+    told = capsys.readouterr()
+    shown = {line.split()[0]: line for line in told.out.splitlines()}
+    assert list(shown) == ["run", "begun", "own", "study"]
+    assert "study finished, 12/12, on heads with 2, all labels: voco, mae" in shown["study"]
+    assert "study stopped, 5/12" in shown["begun"]
+    assert f"medssl runs ls {tmp_path}/begun/finetune" in told.err
+    table = pd.read_csv(tmp_path / "runs.csv").set_index("run")
+    assert table.loc["study", "verb"] == "study" and table.loc["own", "verb"] == "finetune"
+    call("runs", folder=tmp_path, verb="study", state="stopped")
+    assert capsys.readouterr().out.splitlines()[0].startswith("begun  study")
+    call("runs", folder=tmp_path / "study/finetune")
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 12
+    assert call("runs", what="best", folder=tmp_path) == tmp_path / "own"
+    assert f"not compared: {tmp_path}/study (a study" in capsys.readouterr().err
+
+
+def test_a_study_is_shown_with_its_command_and_its_report(tmp_path, capsys):
+    call("runs", what="show", folder=studied(tmp_path / "study"))
+    shown = capsys.readouterr().out
+    for words in ("finished, 12 of 12 fine-tunings", "voco; mae", f"{tmp_path}/study/report.html"):
+        assert words in shown, words
+    assert "damaged" not in shown
+
+
+def test_the_list_is_as_wide_as_a_terminal(tmp_path, capsys):
+    names = {"classes": ("a long organ of the abdomen", "another one", "a third")}
+    scored(tmp_path / "organs/few_labels", 0.5, config={"backbone": "runs/voco"}, **names)
+    config = {"fit": {"steps": 9}, "method": {"name": "global_contrast"}}
+    made(tmp_path / "voco", config, logged=4, checkpoint=4)
+    studied(tmp_path / "study")
+    call("runs", folder=tmp_path)
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 4 and max(map(len, shown)) <= 120
+    assert "test dice 0.500 (0.400 to 0.600)" in shown[1] and "stopped 4/9" in shown[3]
+
+
 def test_damaged_folders_are_listed_with_the_reason(tmp_path, capsys):
     made(tmp_path / "good")
     made(tmp_path / "torn", config='{"fit": ')
@@ -81,9 +147,9 @@ def test_damaged_folders_are_listed_with_the_reason(tmp_path, capsys):
     made(tmp_path / "card", card='{"kind"')
     call("runs", folder=tmp_path)
     shown = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
-    assert "damaged" in shown["torn"] and "config.json cannot be read" in shown["torn"]
-    assert "damaged" in shown["card"] and "model/card.json cannot be read" in shown["card"]
-    assert "stopped" in shown["half"] and "0/20" in shown["half"]
+    assert "config.json cannot be read" in shown["torn:"]
+    assert "damaged" in shown["card"] and "model/card.json cannot be read" in shown["card:"]
+    assert "stopped 0/20" in shown["half"] and "half:" not in shown
     for name in ("torn", "card", "half"):
         call("runs", what="show", folder=tmp_path / name)
     assert "cannot be read" in capsys.readouterr().out
@@ -94,6 +160,7 @@ def test_the_best_is_chosen_by_validation_whatever_the_test_cases_say(tmp_path, 
     scored(tmp_path / "b", 0.2, card={"validation": 0.7})
     assert call("runs", what="best", folder=tmp_path) == tmp_path / "b"
     said = capsys.readouterr().err
+    assert "by validation mean Dice on scans of the same 1 patients" in said
     assert "no test case had a say" in said and said.index("/b") < said.index("/a")
     assert call("runs", what="best", folder=tmp_path, figure="test") == tmp_path / "a"
     said = capsys.readouterr().err
@@ -104,6 +171,19 @@ def test_the_best_is_chosen_by_validation_whatever_the_test_cases_say(tmp_path, 
     assert "lower is better" in capsys.readouterr().err
     with pytest.raises(UserError, match="figure='test dice, ball'"):
         call("runs", what="best", folder=tmp_path, figure="dice, ball")
+
+
+def test_runs_of_other_numbers_of_labels_are_ranked_with_a_caution(tmp_path, capsys):
+    for name, n, score in (("few", 2, 0.3), ("many", 20, 0.7)):
+        scored(tmp_path / name, 0.5, card={"trained_on": n, "validation": score})
+    assert call("runs", what="best", folder=tmp_path) == tmp_path / "many"
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/few (2 labelled scans)" in said
+    assert "CAUTION: they learnt from 2 to 20 labelled scans" in said
+    scored(tmp_path / "other", 0.5, card={"trained_on": 20, "validation": 0.1})
+    shutil.rmtree(tmp_path / "few")
+    call("runs", what="best", folder=tmp_path)
+    assert "labelled scans" not in capsys.readouterr().err
 
 
 def test_runs_of_other_questions_are_not_compared(tmp_path, capsys):
@@ -155,10 +235,15 @@ def test_a_run_is_shown_with_the_command_that_makes_it_again(segmented, cohort, 
         "finetune segmentation", "finished, 60 of 60 steps", "voco, pretrained with voco", "1 ball",
         "trained on 4 scans of ", "pretrained on 6 scans of 3 patients", "spacing 1.2x1.2x1.2 mm",
         "preset few_labels, but for", "loss ", "of test, 1 patient, 95 % intervals over patients",
+        "whose validation mean Dice was 0.", "validation mean Dice 0.",
         f"{dice['estimate']:.3f} ({dice['low']:.3f} to {dice['high']:.3f})",
         "The split has 1 patient; intervals from fewer than 10 patients are too narrow",
     ):  # fmt: skip
         assert words in shown, words
+    card = (segmented / "tuned/model/card.md").read_text()
+    main = f"| test Dice, mean of classes | {dice['estimate']:.3f} |"
+    assert "| classes | 1 ball |" in card and main in card
+    assert "without figures of its own" not in card
     line = next(line for line in shown.splitlines() if line.startswith("medssl finetune"))
     assert line.endswith(f"out={segmented}/tuned") and f"store={cohort}/out/store" in line
     call("runs", what="show", folder=segmented / "voco")

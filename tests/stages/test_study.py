@@ -87,7 +87,7 @@ def test_of_all_labels_there_is_one_draw():
 
 def test_who_has_learnt_next_to_nothing_is_named_first(done, monkeypatch, tmp_path, capsys):
     out = shutil.copytree(done, tmp_path / "study")
-    monkeypatch.setattr("medssl.stages.study.cells.nothing_learnt", lambda score, chance: "nothing")
+    monkeypatch.setattr("medssl.stages.study.cells.nothing_learnt", lambda card: "nothing")
     (out / "report.html").unlink()
     page = call("study", **json.loads((out / "config.json").read_text()) | {"out": out}).read_text()
     said = page.partition("fine-tunings have learnt next to nothing (")[2].partition(")")[0]
@@ -214,6 +214,16 @@ def test_two_processes_share_the_work(keys, done, tmp_path):
 def test_one_study_a_folder(keys, done):
     with pytest.raises(UserError, match="other settings: draws"):
         call("study", **{**keys, "draws": 3}, out=done)
+
+
+def test_the_command_that_is_shown_asks_for_the_same_study(done, capsys):
+    call("runs", what="show", folder=done)
+    shown = capsys.readouterr().out
+    assert "finished, 12 of 12 fine-tunings" in shown and f"{done}/report.html" in shown
+    words = shlex.split(shown.splitlines()[-1])
+    assert words[:2] == ["medssl", "study"]
+    again = load(study.Config, "study", words[2:]).model_dump(mode="json")
+    assert again == json.loads((done / "config.json").read_text())
 
 
 def test_what_was_not_kept_is_not_taken_for_damage(done):

@@ -145,3 +145,20 @@ def test_the_score_of_no_learning_is_that_of_one_answer_for_all_cases():
     assert score == chance == -1.5
     assert scored(number, [[0.0], [2.0]], [2.0, 5.0])[0] > chance
     assert scored(Classes(["a", "b"]), same, [0, 0, 0, 0])[1] is None  # of one class: no AUROC
+
+
+def test_a_number_that_is_nearly_one_for_all_has_learnt_nothing_though_it_suits_the_cases():
+    number = Number(["age"])
+    number.learn([20.0, 40.0], balanced=False)
+    ages, few = [50.0, 60.0, 70.0, 80.0, 90.0], [50.0, 90.0]
+    flat = [torch.tensor([[4.0 + k / 100]]) for k in range(5)]  # 70 years, give or take half of one
+    assert number.fit(flat, ages) == number.chance > -np.abs(30 - np.array(ages)).mean()
+    assert number.fit(flat[:2], few) > number.chance, "two cases may be alike by chance"
+    assert number.fit([torch.tensor([[2.0 + k]]) for k in range(5)], ages) > number.chance
+
+
+def test_which_figure_is_told_follows_from_the_cases():
+    answer, logits = Classes(["a", "b"]), [torch.tensor([[0.3, 0.1]])] * 2
+    told = {answer.fit(logits, targets): answer.figure for targets in ([0, 1], [0, 0])}
+    assert told == {0.5: "AUROC", 1.0: "accuracy"}
+    assert Number(["age"]).figure == "minus mean absolute error"

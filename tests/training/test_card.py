@@ -94,6 +94,15 @@ def test_the_markdown_says_all_that_a_user_must_know():
     assert as_markdown({**FIRST, "versions": {"a|b": "c\nd"}}).count("a\\|b c d") == 1
 
 
+def test_a_head_names_its_classes_and_its_validation_figure():
+    text = as_markdown({
+        **FIRST, "kind": "finetuned", "task": {"name": "segmentation"}, "target": [],
+        "classes": {"1": "anterior", "2": "posterior"}, "validation": 0.5, "figure": "mean Dice",
+    })  # fmt: skip
+    assert "| classes | 1 anterior, 2 posterior |" in text
+    assert "| validation | mean Dice 0.5000 |" in text and "| learnt |" not in text
+
+
 def test_limits_follow_from_the_card():
     whole = {**FIRST, "steps": 10}
     assert len(limits(whole)) == 2 and any("without figures" in line for line in limits(whole))
@@ -105,9 +114,13 @@ def test_limits_follow_from_the_card():
 
 
 def test_a_score_that_is_no_better_than_without_learning_is_said():
-    assert "best validation score is 0.0080, and without any learning it is up to 0.05" in (
-        nothing_learnt(0.008, 0.05)
+    def said(validation, chance, **more):
+        return nothing_learnt({"validation": validation, "chance": chance, **more})
+
+    words = said(0.008, 0.05, figure="mean Dice")
+    assert (
+        "best validation mean Dice is 0.0080, and without any learning, as by one answer" in words
     )
-    assert nothing_learnt(0.5, 0.5) and nothing_learnt(-2.0, -1.5)
-    assert not nothing_learnt(0.3, 0.05) and not nothing_learnt(-1.0, -1.5)
-    assert not nothing_learnt(None, 0.05) and not nothing_learnt(0.0, None)
+    assert "validation score is -2.0000" in said(-2.0, -1.5) and said(0.5, 0.5)
+    assert not said(0.3, 0.05) and not said(-1.0, -1.5)
+    assert not said(None, 0.05) and not said(0.0, None) and not nothing_learnt({})

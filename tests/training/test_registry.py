@@ -12,7 +12,8 @@ CARD = {
     "kind": "finetuned", "steps": 20, "config": {"fit": {"steps": 20}, "task": {"name": "segmentation"}},
     "backbone": {"name": "res_unet"}, "recipe": {}, "weights_sha256": "aa", "classes": {"1": "ball"},
     "patients": {"pretrain": ["p1"], "train": ["p2"], "validation": ["p3"]},
-    "scans": {"train": ["s"]}, "validation": 0.5, "start": "from scratch", "trained_on": 1,
+    "scans": {"train": ["s"]}, "validation": 0.5, "figure": "mean Dice",
+    "start": "from scratch", "trained_on": 1,
 }  # fmt: skip
 CONFIG = {"fit": {"steps": 20, "seed": 3}, "task": {"name": "segmentation"}, "patience": 0}
 FIGURE = {"estimate": 0.5, "low": 0.4, "high": 0.6, "n_patients": 20, "n_cases": 30}

@@ -27,6 +27,7 @@ from medssl.data.truths import Masks, Truths
 from medssl.describe import words
 from medssl.errors import UserError
 from medssl.evaluation.baseline import Baseline
+from medssl.evaluation.classification import nearly_constant
 from medssl.evaluation.intervals import without_spread
 from medssl.evaluation.subgroups import by_group, grouped
 from medssl.evaluation.summary import differences, summary
@@ -39,6 +40,7 @@ from medssl.stages.evaluate.scoring import SCORING
 from medssl.stages.finetune import load_task, truths_of
 from medssl.training import run_folder
 from medssl.training.card import nothing_learnt
+from medssl.training.checkpoint import tell_figures
 from medssl.training.hardware import Hardware
 
 ACQUIRED = ("modality", "format", "spacing", "orientation", "shape")
@@ -107,10 +109,7 @@ def run(config: Config) -> Path:
         config.examples_shown,
     )  # fmt: skip
     cases = scoring.cases()
-    of_classes = "truth" in cases and "usual" not in cases
-    if of_classes and cases["predicted"].nunique() < cases["truth"].nunique():
-        named = " or ".join(sorted(cases["predicted"].unique()))
-        remarks.append(f"all {len(cases)} cases were called {named}, and no other class")
+    remarks += _alike(cases)
     write_csv(out / "look_alikes.csv", alike)
     cases.to_parquet(out / "cases.parquet", index=False)
     write_csv(out / "cases.csv", cases)
@@ -132,7 +131,7 @@ def run(config: Config) -> Path:
         "seed": config.seed,
         "tolerance_mm": config.tolerance if isinstance(truths, Masks) else None,
         "remarks": remarks,
-        "learnt_nothing": nothing_learnt(about.get("validation"), about.get("chance")),
+        "learnt_nothing": nothing_learnt(about),
         "trained_on_held_out_patients": {part: len(who) for part, who in seen.items()},
         "n_look_alikes_of_training_scans": int(alike["scan"].nunique()),
         "metrics": {name: asdict(interval) for name, interval in metrics.items()},
@@ -147,6 +146,9 @@ def run(config: Config) -> Path:
         "difference_to_baseline": {name: asdict(interval) for name, interval in compared.items()},
     }
     (out / "metrics.json").write_text(json.dumps(result, indent=1))
+    if not config.out:
+        main = chain.main_figures(result["metrics"])
+        tell_figures(config.run, {f"{config.split} {title(k)}": v for k, v in main.items()})
     if result["learnt_nothing"]:
         say(f"remark: of this model {result['learnt_nothing']}")
     for remark in remarks:
@@ -167,6 +169,24 @@ def run(config: Config) -> Path:
     )
     say(f"report: {report}")
     return out
+
+
+def _alike(cases: pd.DataFrame) -> list[str]:
+    """What is to be said where whole scans were answered alike that are not."""
+    if "truth" not in cases:
+        return []
+    truth, predicted = cases["truth"], cases["predicted"]
+    if "usual" in cases:
+        if not nearly_constant(truth, predicted):
+            return []
+        spreads = (
+            f"standard deviation {predicted.std(ddof=0):.3g}, of the truth {truth.std(ddof=0):.3g}"
+        )
+        return [f"the {len(cases)} predicted numbers hardly differ ({spreads}): nearly one for all"]
+    if predicted.nunique() < truth.nunique():
+        named = " or ".join(sorted(predicted.unique()))
+        return [f"all {len(cases)} cases were called {named}, and no other class"]
+    return []
 
 
 def scans_of(

@@ -67,8 +67,7 @@ class Cell:
     @property
     def idle(self) -> bool:
         """Whether it has learnt next to nothing."""
-        card = read_card(self.folder)
-        return bool(nothing_learnt(card.get("validation"), card.get("chance")))
+        return bool(nothing_learnt(read_card(self.folder)))
 
     @property
     def cases(self) -> pd.DataFrame:

@@ -83,7 +83,9 @@ def test_of_a_run_that_was_cut_off_the_rest_is_planned_and_it_is_left_as_it_is(s
 
 
 @pytest.mark.usefixtures("at_hand")
-def test_a_part_of_the_validation_is_timed_and_all_of_it_counted(segmented, tmp_path, monkeypatch):
+def test_a_part_of_the_validation_is_timed_and_all_of_it_counted(
+    segmented, tmp_path, monkeypatch, capsys
+):
     seen = []
 
     def few(verb, config, *more):
@@ -96,6 +98,7 @@ def test_a_part_of_the_validation_is_timed_and_all_of_it_counted(segmented, tmp_
         "finetune", "few_labels", **TUNE, arch=TINY, store=segmented / "store", out=tmp_path / "run",
         fit={**FIT, "steps": 600, "every": 100}, patience=3,
     )  # fmt: skip
+    assert "1 class: " in capsys.readouterr().err
     one, trained = (seen[0].loop(*which) for which in (("validate", 1), ("train",)))
     assert one.total == 1  # of two validation scans
     sizes = [n for n in trained.seconds]
