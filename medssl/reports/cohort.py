@@ -9,6 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from medssl.data.manifest_checks import SPLITS
+from medssl.data.mask_sizes import NEARLY_ALL, SPREADS
+from medssl.data.outliers import FEWEST
 from medssl.reports.charts import histograms
 from medssl.reports.figures import gallery
 from medssl.reports.html import Section
@@ -124,39 +126,45 @@ def _glance(used: pd.DataFrame, refused: pd.DataFrame) -> Section:
 
 def _masks(findings: dict, classes: pd.DataFrame, pictures: Sequence[Picture]) -> Section:
     unusual, unusable = findings["unusual_masks"], findings["unusable_masks"]
-    odd = pd.Series([row["value"] for rows in unusual.values() for row in rows], dtype=int)
-    table = classes.assign(unusual=classes["value"].map(odd.value_counts()).fillna(0).astype(int))
-    table = table.rename(columns={"unusual": "unusual in"})
-    first = table.sort_values(["unusual in", "masks"], ascending=False, kind="stable")
-    shown = first.head(MOST_CLASSES).sort_values("value", kind="stable")
-    caption = "Size of every class in the masks that have it."
-    if len(shown) < len(table):
-        caption = (
-            f"Size of {len(shown)} of {len(table)} classes in the masks that have them: those that are "
-            "unusual in most masks, then the most frequent. classes.csv has all."
-        )
-    tables = [(shown, caption)] if len(shown) else []
+    text = (
+        f"A class is unusual in a mask where it is missing though {NEARLY_ALL:.0%} of the masks have it, or "
+        f"where the logarithm of its size lies more than {SPREADS:g} robust standard deviations (of the "
+        f"median absolute deviation) off the median. Among fewer than {FEWEST} masks nothing is unusual."
+    )
+    tables, figures = [], []
     if unusual:
         rows = [_told(id, found) for id, found in list(unusual.items())[:MOST_ROWS]]
-        words = (
-            "Masks without classes that nearly all others have, or with far more or less of one."
-        )
-        tables.append((pd.DataFrame(rows), words))
+        tables.append((pd.DataFrame(rows), "Masks with unusual classes, those with most first."))
     if unusable:
         rows = list(unusable.items())[:MOST_ROWS]
         words = "Masks that cannot be used, and are refused when scans are prepared."
         tables.append((pd.DataFrame(rows, columns=["scan", "reason"]), words))
-    figures = []
+    if len(classes):
+        tables.append(_class_table(classes, unusual))
     if pictures:
         notes = [_size(unusual[p.id][0]) for p in pictures]
         words = "The masks with most unusual classes; above each the farthest off."
-        figures = [(_sheet(pictures, classes["value"], notes), words, "unusual masks")]
+        figures.append((_sheet(pictures, classes["value"], notes), words, "unusual masks"))
     facts = {
         "masks": findings["n_masks"],
         "classes": len(classes),
         "masks without any class": len(findings["empty_masks"]),
     }
-    return Section("Masks", facts=facts, tables=tables, figures=figures)
+    return Section("Masks", text, facts=facts, tables=tables, figures=figures)
+
+
+def _class_table(classes: pd.DataFrame, unusual: dict[str, list[dict]]) -> tuple[pd.DataFrame, str]:
+    odd = pd.Series([row["value"] for rows in unusual.values() for row in rows], dtype=int)
+    times = classes["value"].map(odd.value_counts()).fillna(0).astype(int)
+    table = classes.assign(**{"unusual in": times})
+    first = table.sort_values(["unusual in", "masks"], ascending=False, kind="stable")
+    shown = first.head(MOST_CLASSES).sort_values("value", kind="stable")
+    if len(shown) == len(table):
+        return shown, "Size of every class in the masks that have it."
+    return shown, (
+        f"Size of {len(shown)} of {len(table)} classes in the masks that have them: those that are "
+        "unusual in most masks, then the most frequent. classes.csv has all."
+    )
 
 
 def _told(id: str, found: list[dict]) -> dict:
