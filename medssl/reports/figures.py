@@ -86,6 +86,7 @@ def gallery(
 
     `masks` of the pictures, if any, are laid over them as outlines of the `classes`.
     """
+    few = 0 < len(classes) <= len(COLOURS)  # of more, several share a colour
     columns = max(1, min(columns, len(images)))
     lines = max(1, -(-len(images) // columns))
     drawn = [planes(np.asarray(image))[0] for image in images]
@@ -102,10 +103,11 @@ def gallery(
         show(axis, picture, np.asarray(image), 1.0)
         if mask is not None:
             rows, across = mask.shape
-            over = np.asarray(outlined(coloured(mask, list(classes))).convert("RGBA"))
+            colours = coloured(mask, list(classes))
+            over = np.asarray(outlined(colours, width=2 if few else 1).convert("RGBA"))
             axis.imshow(over, extent=(-0.5, across - 0.5, rows - 0.5, -0.5))
         axis.set_title(caption, fontsize=8)
-    if 0 < len(classes) <= len(COLOURS):  # of more, several share a colour
+    if few:
         handles = [Line2D([], [], color=colour, lw=3) for colour in COLOURS[: len(classes)]]
         figure.legend(handles, classes.values(), loc="outside lower left", ncols=len(COLOURS))
     return figure

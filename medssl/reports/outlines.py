@@ -18,11 +18,11 @@ def coloured(mask: np.ndarray, values: Sequence[int]) -> np.ndarray:
     return colours
 
 
-def outlined(colours: np.ndarray, fill: float = 0.0) -> Image.Image:
-    """Tints of opacity `fill`, and outlines that nothing shines through; transparent elsewhere."""
+def outlined(colours: np.ndarray, fill: float = 0.0, width: int = 1) -> Image.Image:
+    """Tints of opacity `fill`, and opaque outlines, `width` pixels wide; transparent elsewhere."""
     colours = np.kron(colours, np.ones([max(1, SMOOTH // max(colours.shape))] * 2, np.uint8))
-    rim = np.pad(colours, 1)
-    beside = (rim[1:-1, :-2], rim[1:-1, 2:], rim[:-2, 1:-1], rim[2:, 1:-1])
+    rim, w = np.pad(colours, width), width
+    beside = (rim[w:-w, : -2 * w], rim[w:-w, 2 * w :], rim[: -2 * w, w:-w], rim[2 * w :, w:-w])
     edge = (colours > 0) & np.any([colours != b for b in beside], axis=0)
     picture = Image.fromarray(colours + len(COLOURS) * edge.astype(np.uint8), mode="P")
     picture.putpalette([0, 0, 0, *[c for k in 2 * COLOURS for c in ImageColor.getrgb(k)]])
