@@ -29,7 +29,8 @@ def of_unknown_patients(n_scans: int) -> str:
         return ""
     return (
         f"Whose {n_scans} scan{'s' * (n_scans > 1)} are is not known: each counts as a patient of its own. "
-        "If some are of one person, the intervals are too narrow and the splits may share patients."
+        "If some are of one person, the intervals are too narrow and the splits may share patients; "
+        "`medssl index` says how to name them."
     )
 
 

@@ -1,40 +1,59 @@
 """The page about a cohort: what is there, what was refused, what to look at before training."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from medssl.data.manifest_checks import SPLITS
+from medssl.data.mask_sizes import NEARLY_ALL, SPREADS
+from medssl.data.outliers import FEWEST
 from medssl.reports.charts import histograms
 from medssl.reports.figures import gallery
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
 
-MOST_REFUSED = 12
+MOST_DRAWN = 12  # refused scans, and masks that are unusual
+MOST_CLASSES = 30  # in a table; classes.csv has all
+MOST_NAMED = 6
 MOST_ROWS = 200
 LONGEST = 20
 FEWEST_COUNTED = 5  # with fewer scans a histogram says less than the table
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A slice or film (rows, columns) of a scan, and the values of its mask there."""
+
+    id: str
+    image: np.ndarray
+    mask: np.ndarray | None = None
+
+
 def write(
-    path: Path, table: pd.DataFrame, findings: dict, pictures: Sequence[tuple[str, np.ndarray]],
-    refused_pictures: Sequence[tuple[str, str, np.ndarray]] = (), hidden: int = 0,
+    path: Path, table: pd.DataFrame, findings: dict, classes: pd.DataFrame,
+    pictures: Sequence[Picture], odd_pictures: Sequence[Picture] = (),
+    refused_pictures: Sequence[Picture] = (), hidden: int = 0,
 ) -> Path:  # fmt: skip
     """Compose the page at `path`.
 
     table             the manifest's
     findings          what findings.json of `medssl qc` holds
-    pictures          (id, image) of some used scans
-    refused_pictures  (id, code, image) of some refused ones
+    classes           what classes.csv holds: value, masks, median, smallest, largest, unit
+    pictures          some used scans
+    odd_pictures      scans of `unusual_masks`, through the most unusual class of each
+    refused_pictures  some refused scans
     hidden            how many scans are not drawn, since text is burned into them
     """
     used, refused = table[table["verdict"] == "used"], table[table["verdict"] != "used"]
     sections = [
         _look_first(findings),
         _glance(used, refused),
-        *([_pictures(pictures, hidden)] if pictures or hidden else []),
+        *([_masks(findings, classes, odd_pictures)] if findings["n_masks"] else []),
+        *([_pictures(pictures, classes, hidden)] if pictures or hidden else []),
         _refused(refused, refused_pictures),
         _copies(findings["copies"], used),
         _doubts(findings),
@@ -62,6 +81,9 @@ def _look_first(findings: dict) -> Section:
         "doubtful modality": len(findings["modality_doubts"]),
         "unusual voxel size": len(findings["unusual_spacing"]),
     }
+    if findings["n_masks"]:
+        counts["masks that cannot be used"] = len(findings["unusable_masks"])
+        counts["masks with unusual classes"] = len(findings["unusual_masks"])
     caution = ""
     if torn:
         words = {d for c in torn for d in c["differ"]}
@@ -102,8 +124,73 @@ def _glance(used: pd.DataFrame, refused: pd.DataFrame) -> Section:
     return Section("At a glance", alike, facts=facts, tables=tables, figures=drawn)
 
 
-def _pictures(pictures: Sequence[tuple[str, np.ndarray]], hidden: int) -> Section:
-    text = "Films, or the middle slices of volumes, of scans drawn by chance."
+def _masks(findings: dict, classes: pd.DataFrame, pictures: Sequence[Picture]) -> Section:
+    unusual, unusable = findings["unusual_masks"], findings["unusable_masks"]
+    text = (
+        f"A class is unusual in a mask where it is missing though {NEARLY_ALL:.0%} of the masks have it, or "
+        f"where the logarithm of its size lies more than {SPREADS:g} robust standard deviations (of the "
+        f"median absolute deviation) off the median. Among fewer than {FEWEST} masks nothing is unusual."
+    )
+    tables, figures = [], []
+    if unusual:
+        rows = [_told(id, found) for id, found in list(unusual.items())[:MOST_ROWS]]
+        tables.append((pd.DataFrame(rows), "Masks with unusual classes, those with most first."))
+    if unusable:
+        rows = list(unusable.items())[:MOST_ROWS]
+        words = "Masks that cannot be used, and are refused when scans are prepared."
+        tables.append((pd.DataFrame(rows, columns=["scan", "reason"]), words))
+    if len(classes):
+        tables.append(_class_table(classes, unusual))
+    if pictures:
+        notes = [_size(unusual[p.id][0]) for p in pictures]
+        words = "The masks with most unusual classes; above each the farthest off."
+        figures.append((_sheet(pictures, classes["value"], notes), words, "unusual masks"))
+    facts = {
+        "masks": findings["n_masks"],
+        "classes": len(classes),
+        "masks without any class": len(findings["empty_masks"]),
+    }
+    return Section("Masks", text, facts=facts, tables=tables, figures=figures)
+
+
+def _class_table(classes: pd.DataFrame, unusual: dict[str, list[dict]]) -> tuple[pd.DataFrame, str]:
+    odd = pd.Series([row["value"] for rows in unusual.values() for row in rows], dtype=int)
+    times = classes["value"].map(odd.value_counts()).fillna(0).astype(int)
+    table = classes.assign(**{"unusual in": times})
+    first = table.sort_values(["unusual in", "masks"], ascending=False, kind="stable")
+    shown = first.head(MOST_CLASSES).sort_values("value", kind="stable")
+    if len(shown) == len(table):
+        return shown, "Size of every class in the masks that have it."
+    return shown, (
+        f"Size of {len(shown)} of {len(table)} classes in the masks that have them: those that are "
+        "unusual in most masks, then the most frequent. classes.csv has all."
+    )
+
+
+def _told(id: str, found: list[dict]) -> dict:
+    missing = [str(row["value"]) for row in found if not row["size"]]
+    sized = [f"{_size(row)}, usually {row['usual']:.3g}" for row in found if row["size"]]
+    return {
+        "scan": id,
+        "unusual": len(found),
+        "missing": _first(missing, ", "),
+        "of unusual size": _first(sized, "; "),
+    }
+
+
+def _first(words: list[str], by: str) -> str:
+    left = len(words) - MOST_NAMED
+    return by.join([*words[:MOST_NAMED], *([f"{left} more"] if left > 0 else [])])
+
+
+def _size(row: dict) -> str:
+    size = f": {row['size']:.3g} {row['unit']}" if row["size"] else " missing"
+    return f"{row['value']}{size}"
+
+
+def _pictures(pictures: Sequence[Picture], classes: pd.DataFrame, hidden: int) -> Section:
+    text = "Films, or slices of volumes, of scans drawn by chance: the slice that shows most of the mask, "
+    text += "or without one the middle."
     if hidden:
         text += (
             f"\n\n{hidden} scans are not drawn: their headers say that text is burned into them."
@@ -111,12 +198,21 @@ def _pictures(pictures: Sequence[tuple[str, np.ndarray]], hidden: int) -> Sectio
     if not pictures:
         return Section("Thumbnails", text)
     caution = "Pixels are shown as they are: text that was burned into them can be read here."
-    sheet = gallery([image for _, image in pictures], [_short(id) for id, _ in pictures], 6)
-    drawn = [(sheet, "Used scans, each in its own grey scale.", "thumbnails of used scans")]
+    words = "Used scans, each in its own grey scale"
+    words += ", and the outlines of masks." if len(classes) else "."
+    drawn = [(_sheet(pictures, classes["value"]), words, "thumbnails of used scans")]
     return Section("Thumbnails", text, caution, figures=drawn)
 
 
-def _refused(refused: pd.DataFrame, pictures: Sequence[tuple[str, str, np.ndarray]]) -> Section:
+def _sheet(pictures: Sequence[Picture], values: Iterable[int], notes: Sequence[str] = ()) -> Figure:
+    captions = [_short(p.id) for p in pictures]
+    if notes:
+        captions = [f"{id}\n{note}" for id, note in zip(captions, notes, strict=True)]
+    masks, classes = [p.mask for p in pictures], {value: str(value) for value in values}
+    return gallery([p.image for p in pictures], captions, 6, masks, classes)
+
+
+def _refused(refused: pd.DataFrame, pictures: Sequence[Picture]) -> Section:
     if refused.empty:
         return Section("Refused", "Nothing was refused.")
     codes = refused.groupby("code").agg(entries=("id", "size"), reason=("reason", "first"))
@@ -126,8 +222,8 @@ def _refused(refused: pd.DataFrame, pictures: Sequence[tuple[str, str, np.ndarra
     tables = [(codes, "What was refused, with the reason of the first."), (each, shown)]
     drawn = []
     if pictures:
-        captions = [f"{code}\n{_short(id)}" for id, code, _ in pictures]
-        sheet = gallery([image for *_, image in pictures], captions, 6)
+        code_of = dict(zip(refused["id"], refused["code"], strict=True))
+        sheet = _sheet(pictures, [], [code_of[p.id] for p in pictures])
         drawn = [(sheet, "The middle file of refused series.", "pictures of refused series")]
     return Section("Refused", tables=tables, figures=drawn)
 

@@ -4,13 +4,14 @@ Images come as prepared arrays: (X, Y, Z) along RAS, shown as a radiologist look
 patient's right on the left of the picture), or films (rows, columns), shown as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from medssl.reports.outlines import coloured, outlined
 from medssl.reports.style import COLOURS, FAINT, styled
 
 AXES = ("RL", "AP", "SI")
@@ -77,8 +78,15 @@ def overlay(
 
 
 @styled
-def gallery(images: Sequence[np.ndarray], captions: Sequence[str], columns: int = 4) -> Figure:
-    """Films, or the axial middle of volumes, side by side, each with its own grey scale."""
+def gallery(
+    images: Sequence[np.ndarray], captions: Sequence[str], columns: int = 4,
+    masks: Sequence[np.ndarray | None] = (), classes: Mapping[int, str] = {},
+) -> Figure:  # fmt: skip
+    """Films, or the axial middle of volumes, side by side, each with its own grey scale.
+
+    `masks` of the pictures, if any, are laid over them as outlines of the `classes`.
+    """
+    few = 0 < len(classes) <= len(COLOURS)  # of more, several share a colour
     columns = max(1, min(columns, len(images)))
     lines = max(1, -(-len(images) // columns))
     drawn = [planes(np.asarray(image))[0] for image in images]
@@ -88,12 +96,20 @@ def gallery(images: Sequence[np.ndarray], captions: Sequence[str], columns: int 
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
-    panels = zip(drawn, images, captions, strict=True)
-    for axis, (picture, image, caption) in zip(
+    panels = zip(drawn, images, captions, masks or [None] * len(images), strict=True)
+    for axis, (picture, image, caption, mask) in zip(
         axes, panels, strict=False
     ):  # the last line may be part full
         show(axis, picture, np.asarray(image), 1.0)
+        if mask is not None:
+            rows, across = mask.shape
+            colours = coloured(mask, list(classes))
+            over = np.asarray(outlined(colours, width=2 if few else 1).convert("RGBA"))
+            axis.imshow(over, extent=(-0.5, across - 0.5, rows - 0.5, -0.5))
         axis.set_title(caption, fontsize=8)
+    if few:
+        handles = [Line2D([], [], color=colour, lw=3) for colour in COLOURS[: len(classes)]]
+        figure.legend(handles, classes.values(), loc="outside lower left", ncols=len(COLOURS))
     return figure
 
 

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from medssl.reports.style import as_png, data_uri, width_on_page
 
+FEWEST_COLUMNS, MOST_COLUMNS = 3, 5  # of tiles
+
 
 @dataclass
 class Section:
@@ -51,7 +53,8 @@ def write(path: Path, title: str, subtitle: str, sections: list[Section], footer
             "title": s.title,
             "paragraphs": [p.strip() for p in s.text.split("\n\n") if p.strip()],
             "caution": s.caution,
-            "facts": {name: _cell(value) for name, value in s.facts.items()},
+            "facts": [(name, *_fact(value)) for name, value in s.facts.items()],
+            "columns": _columns(len(s.facts)),
             "commands": "\n".join(s.commands),
             "tables": [{"number": next(tables), "caption": c, **_table(t, s.formats)}
                        for t, c in s.tables],
@@ -84,6 +87,19 @@ def _table(frame: pd.DataFrame, formats: dict[str, str]) -> dict:
         for row in frame.itertuples(index=False)
     ]
     return {"head": list(zip(frame.columns, numeric, strict=True)), "rows": rows}
+
+
+def _fact(value: object) -> tuple[str, str]:
+    """What a tile shows, and what stands behind it in parentheses, such as an interval."""
+    text = _cell(value)
+    head, space, behind = text.partition(" (")
+    return (head, f"({behind}") if space and text.endswith(")") else (text, "")
+
+
+def _columns(tiles: int) -> int:
+    """Of rows that are as even as can be: six tiles stand in two rows of three."""
+    rows = max(1, math.ceil(tiles / MOST_COLUMNS))
+    return max(FEWEST_COLUMNS, math.ceil(tiles / rows))
 
 
 def _cell(value: object, spec: str = "") -> str:

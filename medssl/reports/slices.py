@@ -1,20 +1,18 @@
 """A scan cut into slices, as pictures of a page: grey levels, outlines and tints of masks."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageColor
+from PIL import Image
 
 from medssl.data.display import encoded
 from medssl.reports.figures import planes
-from medssl.reports.style import COLOURS
+from medssl.reports.outlines import outlined
 
 AXES = {
     2: (None,),
     3: (2, 1, 0),
 }  # what a film and the axial, coronal and sagittal planes run along
-SMOOTH = 256  # masks are enlarged to about so many pixels, so that outlines are thin
 QUALITY = 88  # of JPEG
 
 
@@ -45,7 +43,7 @@ class Slices:
         """What is laid over it; nothing for a scan without a mask."""
         if self.colours is None:
             return ""
-        over = _over(_cut(self.colours, axis, i), self.fill)
+        over = outlined(_cut(self.colours, axis, i), self.fill)
         return encoded(over, transparency=over.info["transparency"])
 
     def still(self, axis: int | None, i: int, shown: np.ndarray) -> str:
@@ -53,7 +51,7 @@ class Slices:
         grey = Image.fromarray(shown[_cut(self.levels, axis, i)])
         if self.colours is None:
             return encoded(grey)
-        over = _over(_cut(self.colours, axis, i), self.fill).convert("RGBA")
+        over = outlined(_cut(self.colours, axis, i), self.fill).convert("RGBA")
         grey = grey.resize(over.size, Image.Resampling.BILINEAR).convert("RGBA")
         return encoded(Image.alpha_composite(grey, over).convert("RGB"))
 
@@ -67,30 +65,9 @@ class Slices:
         return -(-size // room), kind
 
 
-def coloured(mask: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    """The number of each value's colour, 0 for all other values."""
-    colours = np.zeros(mask.shape, np.uint8)
-    for j, value in enumerate(values):
-        colours[mask == value] = 1 + j % len(COLOURS)
-    return colours
-
-
 def _cut(array: np.ndarray, axis: int | None, i: int) -> np.ndarray:
     if axis is None:
         return np.ascontiguousarray(array)
     at = [0, 0, 0]
     at[axis] = i
     return np.ascontiguousarray(planes(array, at)[AXES[3].index(axis)])
-
-
-def _over(colours: np.ndarray, fill: float) -> Image.Image:
-    """Tints, and outlines that nothing shines through; transparent elsewhere."""
-    colours = np.kron(colours, np.ones([max(1, SMOOTH // max(colours.shape))] * 2, np.uint8))
-    rim = np.pad(colours, 1)
-    beside = (rim[1:-1, :-2], rim[1:-1, 2:], rim[:-2, 1:-1], rim[2:, 1:-1])
-    edge = (colours > 0) & np.any([colours != b for b in beside], axis=0)
-    picture = Image.fromarray(colours + len(COLOURS) * edge.astype(np.uint8), mode="P")
-    picture.putpalette([0, 0, 0, *[c for k in 2 * COLOURS for c in ImageColor.getrgb(k)]])
-    tint = round(255 * min(max(fill, 0), 1))
-    picture.info["transparency"] = bytes([0, *[tint] * len(COLOURS), *[255] * len(COLOURS)])
-    return picture

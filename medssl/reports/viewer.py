@@ -19,7 +19,8 @@ from medssl.data.store import Store
 from medssl.data.volume import Volume, differences, reorient, same_grid, spacing_affine
 from medssl.errors import UserError
 from medssl.reports.figures import LEFT, fullest
-from medssl.reports.slices import AXES, Slices, coloured
+from medssl.reports.outlines import coloured
+from medssl.reports.slices import AXES, Slices
 from medssl.reports.style import COLOURS
 
 LONGEST = {2: 1024, 3: 256}  # pixels of a film's side, of a volume's

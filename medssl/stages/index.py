@@ -3,7 +3,7 @@
 Broken files are listed once more in quarantine.csv: code, path, what is wrong and how to mend it.
 """
 
-import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,9 +19,9 @@ from medssl.data.labels import attach
 from medssl.data.manifest import Manifest
 from medssl.data.manifest_checks import LARGEST_LABEL
 from medssl.data.outliers import mask_remark
-from medssl.data.patients import pseudonym
+from medssl.data.patient_pattern import compiled, example, name_patients
 from medssl.errors import UserError, check_bad
-from medssl.privacy import printable
+from medssl.privacy import PSEUDONYM, printable
 
 SHOWN = 5
 EXPECTED = ("NOT_IMAGE", "IS_MASK", "IS_LABELS", "COPY")
@@ -80,12 +80,12 @@ def run(config: Config) -> Path:
 
     Raises UserError for unusable labels and splits; an unusable scan is listed as refused.
     """
-    pattern = _pattern(config.patient_pattern)
+    pattern = compiled(config.patient_pattern) if config.patient_pattern else None
     manifest = Manifest.from_rows(
         config.scans, scan(config.scans, config.modality, config.ids, config.workers)
     )
     if pattern:
-        _name_patients(manifest, pattern)
+        name_patients(manifest, pattern)
     attach(manifest, config.labels, config.outside)
     manifest.recode = _recode(manifest, config.recode)
     if config.splits:
@@ -97,14 +97,8 @@ def run(config: Config) -> Path:
     splits.check(manifest.table)
     manifest.write(config.out)
     print(report(manifest))
-    if doubt := mask_remark(manifest.used, config.scans):
-        print(f"remark: {printable(doubt)}")
-    guessed = manifest.guessed_patients
-    if guessed:
-        print(
-            f"patients of {len(guessed)} scans are not known: each counts as a patient of its own; "
-            "give patient_pattern= or a patient_id column"
-        )
+    for remark in remarks(manifest, config.scans):
+        print(f"remark: {printable(remark)}")
     faults = _faults(manifest)
     listed = config.out / "quarantine.csv"
     write_csv(listed, faults[["code", "path", "cause", "fix"]], private=True)
@@ -117,18 +111,32 @@ def run(config: Config) -> Path:
     return config.out
 
 
-def _pattern(text: str) -> re.Pattern | None:
-    if not text:
-        return None
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        cause = f"is no regular expression ({error})"
-        raise UserError("CONFIG", f"patient_pattern={text}", cause, "correct it") from error
-    if not pattern.groups:
-        cause = "has no group in parentheses"
-        raise UserError("CONFIG", f"patient_pattern={text}", cause, "for example '(p[0-9]+)_'")
-    return pattern
+def remarks(manifest: Manifest, root: Path) -> Iterator[str]:
+    """What is not known of used scans and later steps ask for, each with the way to say it.
+
+    `root` is the folder of the scans, as people call it.
+    """
+    used, guessed = manifest.used, manifest.guessed_patients
+    if doubt := mask_remark(used, root):
+        yield doubt
+    if silent := (used["modality"] == "").sum():
+        yield (
+            f"{silent} of {len(used)} scans do not say their modality: give modality=MR (or CT, DX, ...), "
+            "or each is taken as what the recipe of `medssl prepare` expects"
+        )
+    if guessed:
+        paths = used.loc[used["id"].isin(guessed), "path"].tolist()
+        yield (
+            f"patients of {len(guessed)} scans are not known: each counts as a patient of its own. "
+            f"Give a column patient_id in labels=, or a regular expression on paths: {example(paths)}"
+        )
+    hidden = used[used["id"].str.fullmatch(PSEUDONYM)]
+    if len(hidden):
+        told = f"{len(hidden)} scans go by salted ids, such as {hidden['id'].iloc[0]}"
+        told += "; manifest.csv has the path of each"
+        if (hidden["format"] != "dicom").any():  # series of DICOM have no names to keep
+            told += ". ids=names keeps names of files, also where they tell who a patient is"
+        yield told
 
 
 def _recode(manifest: Manifest, codes: dict[int, int]) -> dict[int, int]:
@@ -145,18 +153,6 @@ def _recode(manifest: Manifest, codes: dict[int, int]) -> dict[int, int]:
         told = ", ".join(f"{value} counts as {code}" for value, code in codes.items())
         manifest.notes.append(f"in masks {told}")
     return codes
-
-
-def _name_patients(manifest: Manifest, pattern: re.Pattern) -> None:
-    unnamed = 0
-    for index, row in manifest.used.iterrows():
-        found = pattern.search(row["path"])
-        if found and found.group(1):
-            manifest.table.at[index, "patient"] = pseudonym(found.group(1), "p")
-        else:
-            unnamed += 1
-    if unnamed:
-        manifest.notes.append(f"patient_pattern: {unnamed} used scans do not match it")
 
 
 def _faults(manifest: Manifest) -> pd.DataFrame:

@@ -151,3 +151,13 @@ def test_gallery_of_films_and_volumes():
 
 def test_colours_differ():
     assert len(set(COLOURS)) == len(COLOURS) == 8
+
+
+def test_masks_of_a_gallery_are_outlined_and_few_classes_are_named():
+    films, mask = [np.zeros((20, 16))] * 2, np.zeros((20, 16), int)
+    mask[4:9, 4:9] = 7
+    figure = figures.gallery(films, ["a", "b"], 2, [mask, None], {7: "seven"})
+    assert [len(a.images) for a in figure.axes] == [2, 1]
+    assert [t.get_text() for legend in figure.legends for t in legend.get_texts()] == ["seven"]
+    many = figures.gallery(films, ["a", "b"], 2, [mask, None], {k: str(k) for k in range(9)})
+    assert not many.legends and not figures.gallery(films, ["a", "b"]).legends

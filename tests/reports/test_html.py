@@ -105,6 +105,23 @@ def test_facts_captions_and_caution(page):
     assert page.count("<p>") == 2
 
 
+def test_tiles_stand_in_even_rows_and_intervals_are_kept_together(tmp_path):
+    for tiles, columns in ((1, 3), (3, 3), (5, 5), (6, 3), (7, 4), (8, 4), (11, 4)):
+        facts = {f"n{i}": i for i in range(tiles)}
+        page = write(tmp_path / "r.html", "T", "S", [Section("A", facts=facts)]).read_text()
+        assert f'style="--columns: {columns}"' in page
+    facts = {
+        "Dice": "0.514 (0.395 to 0.635)",
+        "kinds": "CT, MR",
+        "odd": "a (b) c",
+        "hash": "f" * 16,
+    }
+    page = write(tmp_path / "r.html", "T", "S", [Section("A", facts=facts)]).read_text()
+    assert "<dd>0.514 <small>(0.395 to 0.635)</small></dd>" in page
+    assert "<dd>CT, MR</dd>" in page and "<dd>a (b) c</dd>" in page
+    assert f'<dd class="long">{"f" * 16}</dd>' in page and "\n.long" not in page
+
+
 def test_figures_are_set_at_their_drawn_size(page):
     widths = [int(w) for w in re.findall(r'<img [^>]*width="(\d+)"', page)]
     assert all(250 < w < 330 for w in widths)  # 3 inches at 100 pixels, trimmed

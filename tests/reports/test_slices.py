@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from medssl.reports.slices import Slices, coloured
+from medssl.reports.outlines import coloured
+from medssl.reports.slices import Slices
 from medssl.reports.style import COLOURS
 
 

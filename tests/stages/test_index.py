@@ -72,6 +72,24 @@ def test_labels_and_splits(scans, tmp_path):
     assert not (tmp_path / "m2").exists()
 
 
+def test_what_is_not_known_is_said_once_each_with_the_way_out(scans, tmp_path, capsys):
+    start(scans, f"out={tmp_path / 'm'}")
+    shown = capsys.readouterr().out
+    assert "4 of 4 scans do not say their modality: give modality=MR" in shown
+    assert "patients of 4 scans are not known" in shown and "ids=" not in shown
+    word = "patient_pattern=(sub[0-9]+)"
+    assert f"'{word}' takes sub1 of sub1_v1.nii.gz, which makes 2 patients" in shown
+    (scans / "sub1_v1.nii.gz").rename(scans / "sub1_smith.nii.gz")
+    manifest = start(scans, f"out={tmp_path / 'm'}", word, "modality=MR")
+    shown = capsys.readouterr().out
+    assert "modality" not in shown and "not known" not in shown
+    (id,) = manifest.used.loc[manifest.used["path"] == "sub1_smith.nii.gz", "id"]
+    assert f"1 scans go by salted ids, such as {id}; manifest.csv has the path" in shown
+    assert "ids=names keeps" in shown
+    start(scans, f"out={tmp_path / 'm'}", word, "modality=MR", "ids=names")
+    assert "remark" not in capsys.readouterr().out
+
+
 def test_values_of_masks_are_recoded_and_the_store_follows(cohort, tmp_path):
     m, s = tmp_path / "m", tmp_path / "s"
     words = [cohort / "images", f"labels={cohort / 'labels'}", "modality=MR", f"out={m}"]

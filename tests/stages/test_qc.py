@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from medssl.data.phantom import make
+from medssl.data.volume import Volume
 from medssl.errors import UserError
 from medssl.stages import call
+from medssl.stages.qc import _picture
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,53 @@ def test_copies_that_contradict_stand_first_and_broken_voxels_are_named(manifest
     )
     assert "UNREADABLE" in page
     assert page.count("<img") == 2 and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_masks_are_measured_drawn_and_told_where_they_are_odd(cohort, tmp_path):
+    for kind in ("images", "labels"):
+        shutil.copytree(cohort / kind, tmp_path / kind)
+    masks = {n: tmp_path / f"labels/case_{n}.nii.gz" for n in range(4)}
+    small, other, moved, empty = (nib.load(path) for path in masks.values())
+
+    def save(n, array, affine):
+        nib.save(nib.Nifti1Image(array.astype(np.uint8), affine), masks[n])
+
+    voxels = small.get_fdata()
+    save(0, voxels * (np.cumsum(voxels > 0).reshape(voxels.shape) < 9), small.affine)
+    voxels = other.get_fdata()
+    voxels[0, 0, 0] = 3
+    save(1, voxels, other.affine)
+    save(2, moved.get_fdata(), moved.affine + 5)
+    save(3, 0 * empty.get_fdata(), empty.affine)
+    words = {"scans": tmp_path / "images", "labels": [tmp_path / "labels"], "modality": "MR"}
+    m = call("index", **words, out=tmp_path / "m")
+    out = call("qc", manifest=m, out=tmp_path / "qc", thumbnails=2)
+    found = json.loads((out / "findings.json").read_text())
+    assert found["unusual_masks"]["case_0"][0]["value"] == 1
+    assert (
+        0
+        < found["unusual_masks"]["case_0"][0]["size"]
+        < found["unusual_masks"]["case_0"][0]["usual"]
+    )
+    assert list(found["unusable_masks"]) == ["case_2"] and found["empty_masks"] == ["case_3"]
+    assert "GEOMETRY" in found["unusable_masks"]["case_2"]
+    assert pd.read_csv(out / "classes.csv")["value"].tolist() == [1, 3]
+    page = (out / "qc.html").read_text()
+    assert "unusual masks" in page and "outlines of masks" in page
+    call("qc", manifest=m, out=tmp_path / "two", thumbnails=2, workers=2)
+    assert (tmp_path / "two/qc.html").read_text() == page
+
+
+def test_a_slice_is_drawn_where_the_mask_is_and_in_its_true_proportions():
+    labels = np.zeros((1, 40, 30, 20), np.uint8)
+    labels[0, 5:9, 5:9, 3], labels[0, 30, 20, 17] = 1, 2
+    affine = np.diag([1.0, 4.0, 1.0, 1.0])
+    scan, mask = Volume(0.5 * labels, affine), Volume(labels, affine)
+    for value, shown in ((None, {0, 1}), (1, {0, 1}), (2, {0, 2}), (3, {0, 1})):
+        drawn = _picture("a", scan, mask, value)
+        assert drawn.image.shape == drawn.mask.shape == (120, 40)
+        assert set(np.unique(drawn.mask)) == shown
+    assert _picture("a", scan).mask is None
 
 
 def test_workers_and_repetition_change_nothing(manifest, tmp_path):
