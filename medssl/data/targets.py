@@ -43,7 +43,7 @@ def mask_classes(
     Raises UserError if the masks are empty or names are alike, and, unless `others` are background,
     if they hold a value without a name.
     """
-    found = sorted({int(k) for i in items.index for k in np.unique(store.foreground(i)[:, 0])})
+    found = mask_values(store, items)
     if not found:
         raise UserError("LABELS", store.folder, "all masks are empty", "check the label masks")
     if not names:
@@ -67,6 +67,11 @@ def mask_classes(
             "LABELS", "classes", "no mask holds a value that it names", "name values that are there"
         )
     return dict(sorted(names.items()))
+
+
+def mask_values(store: Store, items: pd.DataFrame) -> list[int]:
+    """The values above 0 that the masks of some items hold."""
+    return sorted({int(k) for i in items.index for k in np.unique(store.foreground(i)[:, 0])})
 
 
 def nameless(value: int) -> str:

@@ -17,6 +17,7 @@ from medssl.data.targets import (
     in_masks,
     mask_classes,
     mask_remarks,
+    mask_values,
     nameless,
     read_targets,
     with_masks,
@@ -66,7 +67,7 @@ class Truths:
         """What is to be told apart, from training items. Raises UserError."""
         raise NotImplementedError
 
-    def told(self, classes: dict[int, str]) -> str:
+    def told(self, classes: dict[int, str], train: pd.DataFrame) -> str:
         """What is to be told apart, in a line, and how to ask for less where nobody has named any of many."""
         values = [str(k) for k, name in classes.items() if name == nameless(k)]
         names = values if len(values) == len(classes) else list(classes.values())
@@ -134,6 +135,17 @@ class Masks(Truths):
 
     def classes(self, train: pd.DataFrame) -> dict[int, str]:
         return mask_classes(self.store, train, self.names, self.others)
+
+    def told(self, classes: dict[int, str], train: pd.DataFrame) -> str:
+        line = super().told(classes, train)
+        left = [str(k) for k in mask_values(self.store, train) if k not in classes]
+        if not left:
+            return line
+        shown = ", ".join(left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
+        return (
+            f"{line}; taken as background: {len(left)} other value{'s' * (len(left) > 1)} of the masks, "
+            f"{shown} (recode= of medssl index makes one class of several)"
+        )
 
     def holding(self, items: pd.DataFrame) -> Counter:
         return in_masks(self.store, items, self.names, self.others)

@@ -148,7 +148,7 @@ def run(config: Config) -> Path:
     ):
         ranks.check_same(config.store, digest(train))
         say(f"finetune {config.task.name} on {len(train)} scans, {about['start']}")
-        say(truths.told(classes))
+        say(truths.told(classes, train))
         if crops.slices:
             say(
                 f"reads {store.recipe.plane} slices; for volumes give a 3D backbone (arch=res_unet) and "

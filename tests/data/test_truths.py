@@ -171,16 +171,25 @@ def test_answers_know_their_items_and_masks_are_read_with_the_crops():
 
 
 def test_classes_are_told_in_a_line_and_the_way_to_fewer_where_they_are_many():
+    none = Shelf().items.iloc[:0]
     names = {1: "anterior", 2: "posterior"}
-    assert Masks(Shelf(), names=names).told(names) == "2 classes: anterior, posterior"
-    assert Masks(Shelf()).told({4: "class_4", 9: "class_9"}) == "2 classes: 4, 9"
-    line = Masks(Shelf()).told({k: f"class_{k}" for k in range(4, 153)})
+    assert Masks(Shelf(), names=names).told(names, none) == "2 classes: anterior, posterior"
+    assert Masks(Shelf()).told({4: "class_4", 9: "class_9"}, none) == "2 classes: 4, 9"
+    line = Masks(Shelf()).told({k: f"class_{k}" for k in range(4, 153)}, none)
     assert line.startswith(
         "149 classes: 4, 5, 6, 7, 8, ..., 152: all that the masks hold; name some"
     )
     assert "classes='{4: NAME, 5: NAME}' others=true" in line
     many = {k: f"organ {k}" for k in range(30)}
-    assert Masks(Shelf(), names=many).told(many).endswith("organ 4, ..., organ 29")
-    assert Answers(Shelf(), reads="number").told({0: "age"}) == "1 number: age"
-    assert Answers(Shelf(), reads="grades").told({0: "I", 1: "II"}) == "2 grades: I, II"
-    assert Answers(Shelf(), reads="class").told({0: "ill"}) == "1 class: ill"
+    assert Masks(Shelf(), names=many).told(many, none).endswith("organ 4, ..., organ 29")
+    assert Answers(Shelf(), reads="number").told({0: "age"}, none) == "1 number: age"
+    assert Answers(Shelf(), reads="grades").told({0: "I", 1: "II"}, none) == "2 grades: I, II"
+    assert Answers(Shelf(), reads="class").told({0: "ill"}, none) == "1 class: ill"
+
+
+def test_values_that_no_class_is_made_of_are_told():
+    shelf = Shelf()
+    line = Masks(shelf, names={2: "cyst"}, others=True).told({2: "cyst"}, shelf.items)
+    assert line.startswith(
+        "1 class: cyst; taken as background: 1 other value of the masks, 1 (recode= of"
+    )

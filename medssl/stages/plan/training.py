@@ -50,7 +50,7 @@ def pretrain(config: Config, folder: Path, batches: bool = True) -> Plan:
 def finetune(config: Config, folder: Path, batches: bool = True) -> Plan:
     """The same of a fine-tuning."""
     truths, train, validation = scans_of(config)
-    say(truths.told(truths.classes(train)))
+    say(truths.told(truths.classes(train), train))
     store, voxels = truths.store, scans.voxels(truths.store, validation.index)
     chosen = scans.spread(voxels, FEW)
     left_out = (store.items["split"] == "val") & ~store.items.index.isin(validation.index[chosen])

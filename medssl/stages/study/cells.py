@@ -15,6 +15,7 @@ from medssl.data.files import write_json
 from medssl.data.manifest import Manifest
 from medssl.data.subset import of_splits
 from medssl.errors import UserError, one_line
+from medssl.progress import say
 from medssl.stages import evaluate, finetune
 from medssl.stages.study.arms import Start, folder_name
 from medssl.training.card import nothing_learnt
@@ -143,7 +144,7 @@ def train(cell: Cell) -> None:
 
 def check_labels(every: Sequence[Cell], manifest: Manifest, split: str, on_trial: bool) -> None:
     """Raise UserError where a fine-tuning would not have its labels, a trial its validation scans, or the
-    split its cases or their files, before anything is trained."""
+    split its cases or their files, before anything is trained; say what is to be told apart."""
     most = pd.DataFrame()  # labels: fewer are part of them, and are not read again
     for cell in {cell.labelled: cell for cell in every}.values():
         truths, train, validation = finetune.scans_of(cell.settings())
@@ -167,6 +168,7 @@ def check_labels(every: Sequence[Cell], manifest: Manifest, split: str, on_trial
         cause = f"no labelled scan has it; there are {there}"
         raise UserError("CONFIG", f"split={split}", cause, "name one of them")
     evaluate.check_files(manifest, truths, scored)
+    say(f"study: {truths.told(classes, most)}")
 
 
 def score(cell: Cell, split: str, keep: bool) -> None:
