@@ -1,6 +1,7 @@
 """Charts of numbers: learning curves, estimates with intervals, paired cases."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,6 +11,8 @@ from medssl.reports.style import BLUE, FAINT, INK, LINES, ORANGE, SOFT, styled
 
 SMOOTHED = 40  # a log with more points than this is drawn smoothed, the raw values behind it
 BINS = 24
+WIDEST = 80  # letters of a line in a forest plot: of a heading, and of a name half of it
+LINE = 0.75  # height of a further line, in rows
 SLOPES = 40  # more pairs than this are drawn as points instead of lines
 
 
@@ -61,22 +64,20 @@ def dots_with_intervals(
 ) -> Figure:
     """A forest plot: dicts of name, estimate, low, high and, to stand together, group.
 
-    The numbers stand at the right. `reference` draws a line (0 for differences). A row that is NaN
-    says so instead.
+    The numbers stand at the right, the name of a group on lines of its own. `reference` draws a line (0
+    for differences). A row that is NaN says so instead.
     """
     if not rows:
         return _nothing("no figures")
-    names, places, headings = [], [], []
+    names, headings = [], []
     y, group = 0.0, None
     for row in rows:
         if row.get("group") and row["group"] != group:
             group = row["group"]
-            y -= 0.35 if places else 0
-            headings.append((y, group))
-            y -= 1
-        names.append(row["name"])
-        places.append(y)
-        y -= 1
+            y -= 0.35 if names else 0
+            y = _written(group, WIDEST, y, headings)
+        y = _written(row["name"], WIDEST // 2, y, names)
+    places = [place for place, _ in names]
     figure = Figure(figsize=(5.4, 0.55 + 0.23 * -y))
     axis = figure.add_subplot()
     if reference is not None:
@@ -94,9 +95,7 @@ def dots_with_intervals(
         axis.text(
             1.03, place, words.replace("-", "\N{MINUS SIGN}"), transform=right, va="center", size=8
         )
-    axis.set_yticks([*places, *(p for p, _ in headings)], [*names, *(name for _, name in headings)])
-    for tick, _ in zip(axis.get_yticklabels()[len(places) :], headings, strict=True):
-        tick.set_fontweight("bold")
+    axis.set_yticks(places, [name for _, name in names])
     axis.set_ylim(y + 0.4, 0.6)
     axis.margins(x=0.05)
     axis.xaxis.set_major_locator(MaxNLocator(6))
@@ -105,7 +104,21 @@ def dots_with_intervals(
     axis.tick_params(axis="y", length=0)
     if label:
         axis.set_xlabel(label)
+    figure.draw_without_rendering()  # how wide the names are is known then
+    start = min(tick.get_window_extent().x0 for tick in axis.get_yticklabels())
+    start = axis.transAxes.inverted().transform((start, 0))[0]
+    for place, heading in headings:  # across the panel, which is empty there
+        axis.text(start, place, heading, transform=right, va="center", size=8, weight="bold",
+                  bbox={"color": "white", "pad": 1})  # fmt: skip
     return figure
+
+
+def _written(words: str, widest: int, y: float, written: list[tuple[float, str]]) -> float:
+    """Add `words`, in lines, and where their middle stands below y; return where the next begin."""
+    lines = wrap(words, widest)
+    more = LINE * (len(lines) - 1)
+    written.append((y - more / 2, "\n".join(lines)))
+    return y - 1 - more
 
 
 @styled

@@ -61,14 +61,31 @@ def test_forest_plot_draws_intervals_numbers_groups_and_reference():
     figure = dots_with_intervals(ROWS, reference=0, label="difference")
     axis = figure.axes[0]
     words = [t.get_text() for t in axis.texts]
-    assert words == ["0.900 (0.800 to 0.950)", "not defined", "−0.100 (−0.200 to 0.050)"]
+    assert words[:3] == ["0.900 (0.800 to 0.950)", "not defined", "−0.100 (−0.200 to 0.050)"]
     spans = [tuple(line.get_xdata()) for line in axis.lines if len(line.get_xdata()) == 2]
     assert {(0, 0), (0.8, 0.95), (-0.2, 0.05)} <= set(spans)
-    assert [t.get_text() for t in axis.get_yticklabels()][-2:] == ["Dice", "NSD"]
-    heights = axis.get_yticks()
+    assert words[3:] == ["Dice", "NSD"]
+    heights = [*axis.get_yticks(), *(t.get_position()[1] for t in axis.texts[3:])]
     assert len(set(heights)) == len(heights) == 5
     assert drawn(figure).std() > 5
     assert drawn(dots_with_intervals([])).std() > 1
+
+
+def test_a_long_heading_or_name_stays_in_its_lines_and_moves_nothing_aside():
+    long = "an arm that was pretrained on all of the archive for a week, " * 3
+    width = drawn(dots_with_intervals(ROWS)).shape[1]
+    headed = dots_with_intervals([{**row, "group": long} for row in ROWS])
+    assert drawn(headed).shape[1] < 1.1 * width
+    assert (
+        drawn(dots_with_intervals([{**row, "name": long} for row in ROWS])).shape[1] < 1.6 * width
+    )
+    axis = dots_with_intervals(
+        [{**row, "name": long, "group": row["group"] + long} for row in ROWS]
+    )
+    axis = axis.axes[0]
+    axis.figure.draw_without_rendering()
+    words = [t.get_window_extent() for t in (*axis.get_yticklabels(), *axis.texts[3:])]
+    assert not any(a.overlaps(b) for i, a in enumerate(words) for b in words[:i])
 
 
 @pytest.mark.parametrize("n", [1, 12, 200])
