@@ -37,7 +37,7 @@ def write(
     pretrained = {p: n for p, n in pretrained.items() if (p / "metrics.jsonl").exists()}
     sections = [
         _results(result, cases, card),
-        *([_overlays(folder, shown, card["recipe"])] if shown else []),
+        *([_overlays(folder, shown, result["examples_by"], card["recipe"])] if shown else []),
         cohort_section(cohort, card),
         *[pretraining_section(p, n) for p, n in pretrained.items()],
         _training(run, card),
@@ -173,7 +173,7 @@ def _intervals(found: dict) -> pd.DataFrame:
     return table if table["left out"].any() else table.drop(columns="left out")
 
 
-def _overlays(folder: Path, shown: list[dict], recipe: dict) -> Section:
+def _overlays(folder: Path, shown: list[dict], by: str, recipe: dict) -> Section:
     codes, drawn = recipe.get("orientation") or "RAS", []
     (folder / "pictures").mkdir(exist_ok=True)
     for case in shown:
@@ -198,7 +198,9 @@ def _overlays(folder: Path, shown: list[dict], recipe: dict) -> Section:
     text = "The best, the middle and the worst case of the split"
     if len(shown) != 3:
         text = "Cases of the split, from the best to the worst"
-    which = "in the planes with most truth"
+    if by == "truth":
+        text = "Cases of the split, from the smallest truth to the largest"
+    which = "in the planes that cut most structures"
     if isinstance(shown[0]["truth"], Boxes):
         which = f"in up to {boxes.VIEWS} sets of planes, which bring most boxes into view"
     text += f", {which}." if shown[0]["image"].ndim == 3 else "."

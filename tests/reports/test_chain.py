@@ -49,7 +49,7 @@ def written(run, **changes) -> str:
     } | changes.pop("card", {})  # fmt: skip
     result = {
         "run": "run", "start": "pretrained with mae", "trained_on": 4, "split": "test",
-        "n_patients": 12, "n_cases": 20, "n_cases_of_unknown_patients": 0, "seed": 3,
+        "n_patients": 12, "n_cases": 20, "n_cases_of_unknown_patients": 0, "seed": 3, "examples_by": "score",
         "baseline": {},
         "trained_on_held_out_patients": {}, "difference_to_baseline": {},
         "metrics": {"dice, mean of classes": interval(0.8, 0.75, 0.85),

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import torch
 from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.stages import call
-from medssl.stages.evaluate.scoring import Scoring
+from medssl.stages.evaluate.scoring import Scoring, Voxels
 from medssl.stages.finetune import load_task
 from medssl.tasks.segmentation import Segmentation
 from tests.stages.conftest import FIT, TINY
@@ -226,3 +227,18 @@ def test_a_scan_that_is_drawn_has_been_predicted_once_and_is_drawn_as_it_was_sco
     for each in drawn:
         again = task.labels(predict(task, store.read(each["id"])))
         assert np.array_equal(each["prediction"], again) and each["prediction"].dtype == again.dtype
+
+
+@pytest.mark.parametrize("dice", [(0.9, 0.8, 0.7, 0.6, 0.0), (0.1, 0.5, 0.2, 0.3, np.nan)])
+def test_drawn_by_their_truth_cases_are_the_same_whatever_the_model(dice, monkeypatch):
+    cases = pd.DataFrame(
+        {"id": list("abcde"), "dice": dice, "volume_ml_truth": [5.0, 2.0, 9.0, 1.0, 0.0]}
+    )
+    truths = SimpleNamespace(store=SimpleNamespace(burned_in=pd.Series(False, list("abcde"))))
+    monkeypatch.setattr(Voxels, "_drawn", lambda self, item, caption, pair: item)
+
+    def drawn(by: str) -> list[str]:
+        return Voxels(None, truths, None, None, 1.0, None, False, 3, by).examples(cases)
+
+    assert drawn("truth") == ["d", "a", "c"]  # e holds none
+    assert drawn("score") == (["a", "c", "e"] if dice[0] == 0.9 else ["b", "c", "a"])

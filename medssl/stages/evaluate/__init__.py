@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pandas as pd
 from pydantic import Field
@@ -74,6 +74,11 @@ class Config(Base, Hardware):
     resamples: int = Field(2000, description="bootstrap samples of the intervals", ge=100)
     seed: int = Field(0, description="of the bootstrap")
     examples_shown: int = Field(3, description="cases drawn in the report", ge=0)
+    examples_by: Literal["score", "truth"] = Field(
+        "score",
+        description="from the best to the worst, or from the smallest truth to the largest: the same "
+        "cases whatever the model",
+    )
     allow_overlap: bool = Field(False, description="score patients that were trained on, marked so")
 
 
@@ -104,7 +109,7 @@ def run(config: Config) -> Path:
 
     scoring = SCORING[task.learns](
         task, truths, manifest, items, config.tolerance, config.iou, config.lesions,
-        config.examples_shown,
+        config.examples_shown, config.examples_by,
     )  # fmt: skip
     cases = scoring.cases()
     of_classes = "truth" in cases and "usual" not in cases
@@ -132,6 +137,7 @@ def run(config: Config) -> Path:
         "seed": config.seed,
         "tolerance_mm": config.tolerance if isinstance(truths, Masks) else None,
         "remarks": remarks,
+        "examples_by": config.examples_by,
         "learnt_nothing": nothing_learnt(about.get("validation"), about.get("chance")),
         "trained_on_held_out_patients": {part: len(who) for part, who in seen.items()},
         "n_look_alikes_of_training_scans": int(alike["scan"].nunique()),
