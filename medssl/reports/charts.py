@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from medssl.evaluation.volumes import limits_of_agreement
 from medssl.reports.style import BLUE, FAINT, INK, LINES, ORANGE, SOFT, styled
 
 SMOOTHED = 40  # a log with more points than this is drawn smoothed, the raw values behind it
@@ -152,6 +153,33 @@ def paired(a: np.ndarray, b: np.ndarray, names: tuple[str, str], label: str = ""
         axis.set_ylabel(label)
     higher, lower = int((b > a).sum()), int((b < a).sum())
     axis.set_title(f"{names[1]} higher in {higher}, lower in {lower} of {len(a)}", fontsize=8)
+    return figure
+
+
+@styled
+def bland_altman(panels: dict[str, tuple[np.ndarray, np.ndarray]], unit: str = "ml") -> Figure:
+    """Differences of true and predicted sizes over the mean of both, a panel a structure, three a line."""
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(2.4 * columns + 0.3, 2.1 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axis, (name, (truth, predicted)) in zip(axes, panels.items(), strict=False):
+        difference = predicted - truth
+        axis.axhline(0, color=FAINT, linewidth=0.9)
+        axis.axhline(difference.mean(), color=ORANGE, linewidth=1.2)
+        for limit in limits_of_agreement(difference):
+            axis.axhline(limit, color=ORANGE, linewidth=0.9, linestyle=(0, (4, 3)))
+        axis.scatter(
+            (truth + predicted) / 2, difference, color=BLUE, s=14, alpha=0.75, linewidths=0
+        )
+        axis.set_title("\n".join(wrap(name, 32)))
+        axis.margins(0.1)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.yaxis.set_major_locator(MaxNLocator(5))
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    figure.supxlabel(f"mean of true and predicted, {unit}", size=9)
+    figure.supylabel(f"predicted \N{MINUS SIGN} true, {unit}", size=9)
     return figure
 
 

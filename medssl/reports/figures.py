@@ -141,9 +141,9 @@ def legend(figure: Figure, colours: dict[str, str]) -> None:
     handles += [Line2D([], [], color=INK, linestyle=style) for style in ("solid", DASHES)]
     names = [*colours, "truth", "prediction"]
     column = 0.45 + 0.065 * max(map(len, names))  # inches
+    lines = -(-len(names) // max(1, int(figure.get_figwidth() / column)))
     figure.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0.0),
-                  ncols=min(len(names), max(1, int(figure.get_figwidth() / column))),
-                  handlelength=1.8, columnspacing=1.3)  # fmt: skip
+                  ncols=-(-len(names) // lines), handlelength=1.8, columnspacing=1.3)  # fmt: skip
 
 
 def fullest(labels: np.ndarray) -> list[int]:

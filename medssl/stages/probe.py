@@ -124,7 +124,7 @@ def run(config: Config) -> Path:
     (out / "probe.json").write_text(json.dumps(found, indent=1))
     classes = found.get("dense", {}).get("classes", {})
     rows = {**found, **(classes if 1 < len(classes) <= LISTED else {})}
-    for line in table(rows, MEASURES).splitlines():
+    for line in table(rows, MEASURES):
         say(line)
     if words := too_few(test["patient"].nunique()):
         say(f"remark: {words}")

@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
-from medssl.reports.charts import dots_with_intervals, histograms, loss_curve, paired
+from medssl.reports.charts import bland_altman, dots_with_intervals, histograms, loss_curve, paired
 from medssl.reports.style import BLUE, ORANGE, as_png
 
 
@@ -103,6 +103,17 @@ def test_paired_counts_and_colours_winners(n):
         assert (colours == to_rgba(ORANGE)[:3]).all(1).sum() == lower
     else:
         assert sum(line.get_color() == BLUE for line in figure.axes[0].lines) == n - lower
+    assert drawn(figure).std() > 5
+
+
+def test_bland_altman_draws_each_case_the_mean_and_the_limits():
+    truth, predicted = np.array([10.0, 20, 30]), np.array([11.0, 23, 32])
+    figure = bland_altman({"liver": (truth, predicted), "spleen": (truth, truth - 1)})
+    axis = figure.axes[0]
+    assert axis.get_title(loc="left") == "liver"
+    assert axis.collections[0].get_offsets().tolist() == [[10.5, 1], [21.5, 3], [31, 2]]
+    lines = [line.get_ydata()[0] for line in axis.lines]
+    assert lines == pytest.approx([0, 2, 2 - 1.96, 2 + 1.96])
     assert drawn(figure).std() > 5
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -176,8 +177,9 @@ def test_a_class_that_no_training_scan_is_of_is_named(cohort, tmp_path, capsys):
     assert "1 scans are of odd, which the model has not learnt: they are left out" in remarks
 
 
-def test_figures_of_groups_stand_in_the_report_and_unknown_columns_are_told(segmented, tmp_path):
+def test_figures_of_groups_are_told_and_unknown_columns_refused(segmented, tmp_path, capsys):
     out = call("evaluate", run=segmented / "scratch", by=["odd", "modality"], out=tmp_path / "by")
+    said = capsys.readouterr().err
     found = json.loads((out / "metrics.json").read_text())
     assert {k: set(v) for k, v in found["subgroups"].items()} == {
         "odd": {"0", "1"}, "modality": {"MR"},
@@ -186,6 +188,16 @@ def test_figures_of_groups_stand_in_the_report_and_unknown_columns_are_told(segm
     of_one = cases[cases["id"].isin(["case_9"])]["dice"].mean()  # odd
     assert found["subgroups"]["odd"]["1"]["dice, ball"]["estimate"] == pytest.approx(of_one)
     assert "Main scores by odd" in (out / "report.html").read_text()
+    head, *rows = said[said.index("odd ") :].splitlines()[:3]
+    assert head.split() == [
+        "odd",
+        *"Dice, mean of classes".split(),
+        *"95 % interval patients".split(),
+    ]
+    assert [row.split()[:2] for row in rows] == [
+        [value, f"{found['subgroups']['odd'][value]['dice, mean of classes']['estimate']:.3f}"]
+        for value in "01"
+    ]
     with pytest.raises(UserError, match="LABELS by: found 'sex', there are odd"):
         call("evaluate", run=segmented / "scratch", by=["sex"], out=tmp_path / "no")
 
@@ -197,7 +209,17 @@ def test_figures_are_printed_by_the_names_of_the_report(segmented, tmp_path, cap
     for name in ("Dice, ball", "NSD, mean of classes", "HD95 in mm, ball"):
         assert f"{name}: " in said and f"{name}, difference to" in said and name in page
     assert "hd95_mm" not in said and "nsd" not in said
+    assert "NSD is of outlines within 1 mm (tolerance=, 1 by default)" in said
     assert "hd95_mm, ball" in json.loads((out / "metrics.json").read_text())["metrics"]
+
+
+def test_a_tolerance_below_any_voxel_is_remarked(segmented, tmp_path):
+    for tolerance, remarks in ((0.5, 1), (1.0, 0)):
+        out = call("evaluate", run=segmented / "tuned", tolerance=tolerance, out=tmp_path / "e")
+        told = json.loads((out / "metrics.json").read_text())
+        said = [r for r in told["remarks"] if "within 0.5 mm, which is less than any voxel" in r]
+        assert len(said) == remarks
+    assert told["volumes"]["ball"]["difference"]["n_patients"] == 1
 
 
 def test_lesions_are_of_masks(cohort, tmp_path):

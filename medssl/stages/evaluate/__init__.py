@@ -27,10 +27,14 @@ from medssl.data.truths import Masks, Truths
 from medssl.describe import words
 from medssl.errors import UserError
 from medssl.evaluation.baseline import Baseline
-from medssl.evaluation.intervals import without_spread
+from medssl.evaluation.columns import in_columns
+from medssl.evaluation.headline import headline
+from medssl.evaluation.intervals import Interval, without_spread
+from medssl.evaluation.metrics import EXACT, TOLERANCE_MM
 from medssl.evaluation.subgroups import by_group, grouped
 from medssl.evaluation.summary import differences, summary
 from medssl.evaluation.titles import title
+from medssl.evaluation.volumes import volumes
 from medssl.privacy import scrub
 from medssl.progress import say
 from medssl.reports import chain
@@ -65,7 +69,12 @@ class Config(Base, Hardware):
         [], description="label columns, or modality, format, spacing: figures of each value apart"
     )
     also: list[Path] = Field([], description="other pretraining runs to show in the report")
-    tolerance: float = Field(1.0, description="of the normalised surface distance, mm", gt=0)
+    tolerance: float = Field(
+        TOLERANCE_MM,
+        description="mm within which outlines agree, of NSD: about as far as those of two readers lie "
+        "apart, and no less than a voxel",
+        gt=0,
+    )
     iou: float | None = Field(
         None, description="overlap from which on a box counts as found; none: 0.5 in films, 0.1 in volumes",
         gt=0, le=1,
@@ -119,8 +128,11 @@ def run(config: Config) -> Path:
     write_csv(out / "look_alikes.csv", alike)
     cases.to_parquet(out / "cases.parquet", index=False)
     write_csv(out / "cases.csv", cases)
+    if isinstance(truths, Masks):
+        remarks += _too_strict(manifest, items, config.tolerance)
     bootstrapped = {"n": config.resamples, "seed": config.seed}
     metrics = summary(cases, **bootstrapped)
+    subgroups = {name: by_group(cases, of, **bootstrapped) for name, of in groups.items()}
     compared = differences(cases, baseline.cases, **bootstrapped) if baseline else {}
     remarks += without_spread(metrics)
     result = {
@@ -145,10 +157,11 @@ def run(config: Config) -> Path:
         "subgroups": {
             name: {
                 value: {figure: asdict(interval) for figure, interval in found.items()}
-                for value, found in by_group(cases, of, **bootstrapped).items()
+                for value, found in of.items()
             }
-            for name, of in groups.items()
+            for name, of in subgroups.items()
         },
+        "volumes": volumes(cases, **bootstrapped) if isinstance(truths, Masks) else {},
         "baseline": baseline.about if baseline else {},
         "difference_to_baseline": {name: asdict(interval) for name, interval in compared.items()},
     }
@@ -161,6 +174,11 @@ def run(config: Config) -> Path:
         say(f"left out: {result['n_unlabelled']} scans of the split, without a label that is known")
     for name, interval in metrics.items():
         say(f"{title(name)}: {interval}")
+    if isinstance(truths, Masks):
+        say(
+            f"NSD is of outlines within {config.tolerance:g} mm (tolerance=, {TOLERANCE_MM:g} by default)"
+        )
+    _say_groups(subgroups, headline(cases)[0])
     for name, interval in compared.items():
         say(f"{title(name)}, difference to {config.baseline}: {interval}")
     pretrained = {path: 0 for path in config.also}
@@ -173,6 +191,30 @@ def run(config: Config) -> Path:
     )
     say(f"report: {report}")
     return out
+
+
+def _too_strict(manifest: Manifest, items: pd.DataFrame, tolerance: float) -> list[str]:
+    """What to say of NSD where outlines one voxel apart never agree."""
+    spacings = manifest.table.set_index("id").loc[items.index, "spacing"]
+    voxel = min(float(mm) for spacing in spacings for mm in spacing.split("x"))
+    if voxel <= tolerance * EXACT:
+        return []
+    return [
+        f"NSD takes outlines to agree within {tolerance:g} mm, which is less than any voxel measures "
+        f"(from {voxel:g} mm on): tolerance={voxel:g} or more tells more"
+    ]
+
+
+def _say_groups(subgroups: dict[str, dict[str, dict[str, Interval]]], figure: str) -> None:
+    """The main figure of every group, on the terminal."""
+    for name, of in subgroups.items():
+        head = [name.removeprefix("label_"), title(figure), "95 % interval", "patients"]
+        rows = [
+            [value, f"{i.estimate:z.3f}", f"{i.low:z.3f} to {i.high:z.3f}", str(i.n_patients)]
+            for value, i in ((value, found[figure]) for value, found in of.items())
+        ]
+        for line in in_columns([head, *rows]):
+            say(line)
 
 
 def scans_of(
