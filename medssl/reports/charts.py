@@ -1,7 +1,7 @@
 """Charts of numbers: learning curves, estimates with intervals, paired cases."""
 
 from collections.abc import Sequence
-from textwrap import wrap
+from textwrap import fill, wrap
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -140,19 +140,21 @@ def paired(a: np.ndarray, b: np.ndarray, names: tuple[str, str], label: str = ""
         ends = [min(a.min(), b.min()), max(a.max(), b.max())]
         axis.plot(ends, ends, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
         axis.scatter(a, b, c=colours, s=14, alpha=0.75, linewidths=0)
-        axis.set(xlabel=f"{names[0]} {label}".strip(), ylabel=f"{names[1]} {label}".strip())
+        x, y = (fill(f"{name} {label}".strip(), 44) for name in names)
+        axis.set(xlabel=x, ylabel=y)
         axis.set_aspect("equal", adjustable="datalim")
     else:
         for x, y, colour in zip(a, b, colours, strict=True):
             axis.plot([0, 1], [x, y], color=colour, linewidth=0.9, alpha=0.7,
                       marker="o", markersize=3)  # fmt: skip
         axis.plot([0, 1], [a.mean(), b.mean()], color=INK, linewidth=2.4, marker="o", markersize=6)
-        axis.set_xticks([0, 1], names)
+        axis.set_xticks([0, 1], [fill(name, 18) for name in names])
         axis.set_xlim(-0.2, 1.2)
         axis.grid(axis="x", visible=False)
         axis.set_ylabel(label)
     higher, lower = int((b > a).sum()), int((b < a).sum())
-    axis.set_title(f"{names[1]} higher in {higher}, lower in {lower} of {len(a)}", fontsize=8)
+    words = f"{names[1]} higher in {higher}, lower in {lower} of {len(a)}"
+    axis.set_title(fill(words, 44), fontsize=8)
     return figure
 
 
@@ -172,7 +174,7 @@ def bland_altman(panels: dict[str, tuple[np.ndarray, np.ndarray]], unit: str = "
         axis.scatter(
             (truth + predicted) / 2, difference, color=BLUE, s=14, alpha=0.75, linewidths=0
         )
-        axis.set_title("\n".join(wrap(name, 32)))
+        axis.set_title(fill(name, 32))
         axis.margins(0.1)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.yaxis.set_major_locator(MaxNLocator(5))

@@ -117,6 +117,14 @@ def test_bland_altman_draws_each_case_the_mean_and_the_limits():
     assert drawn(figure).std() > 5
 
 
+def test_paired_keeps_long_names_apart():
+    names = ("from-scratch/2-draw0-seed0-trial1", "global-contrast/2-draw0-seed0-trial1")
+    axis = paired([0.1, 0.2], [0.2, 0.1], names).axes[0]
+    axis.figure.draw_without_rendering()
+    one, two = (tick.get_window_extent() for tick in axis.get_xticklabels())
+    assert not one.overlaps(two)
+
+
 def test_paired_without_common_cases_says_so():
     assert "no case" in paired([np.nan], [1.0], ("a", "b")).texts[0].get_text()
 
