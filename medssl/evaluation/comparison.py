@@ -72,6 +72,13 @@ def _reading(figure: str, row: pd.Series) -> str:
     return BETTER if (row["difference"] > 0) == higher_is_better(figure) else WORSE
 
 
+def corrected_over(table: pd.DataFrame) -> dict[bool, int]:
+    """Over how many comparisons the p-values of the main figure (True) and of all others (False) are
+    corrected; without what has none."""
+    known = table[table["comparisons"].notna()]
+    return {bool(main): int(n) for main, n in known.groupby("main")["comparisons"].first().items()}
+
+
 def least_p(n_resamples: int, n_patients: int) -> float:
     """The smallest p-value that so many resamples of so many patients can give."""
     return p_value(np.ones(n_resamples), n_patients)

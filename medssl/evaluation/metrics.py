@@ -7,6 +7,7 @@ from scipy import ndimage
 
 # Spacings out of float32 affines are off by 1e-7: one voxel must not lie beyond one voxel's size.
 EXACT = 1 + 1e-4
+TOLERANCE_MM = 1.0
 
 
 def dice(prediction: np.ndarray, truth: np.ndarray, classes: dict[int, str]) -> dict[str, float]:
@@ -29,7 +30,7 @@ def segmentation_scores(
     truth: np.ndarray,
     classes: dict[int, str],
     spacing,
-    tolerance_mm: float = 1.0,
+    tolerance_mm: float = TOLERANCE_MM,
     lesions: bool = False,
 ) -> list[dict]:
     """One row a class: class, dice, nsd, hd95_mm, volume_ml_truth, volume_ml_prediction, and with

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from medssl.errors import UserError
+from medssl.evaluation.columns import in_columns
 from medssl.evaluation.intervals import bootstrap, paired_difference
 
 BLOCK = 1024
@@ -83,7 +84,7 @@ def compared_by_class(
     return {**score(*means), "classes": each}
 
 
-def table(found: dict[str, dict], measures: dict[str, str]) -> str:
+def table(found: dict[str, dict], measures: dict[str, str]) -> list[str]:
     """What `compared` gave of every probe as lines of text; `measures` says what its figures are."""
     rows = [
         ("probe", "pretrained", "untrained", "difference", "95 % interval", "chance", "patients")
@@ -98,8 +99,4 @@ def table(found: dict[str, dict], measures: dict[str, str]) -> str:
             f"{figures['chance']:.3f}",
             str(gain["n_patients"]),
         ))  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
-    return "\n".join(lines)
+    return in_columns(rows)

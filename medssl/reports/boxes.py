@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -52,7 +53,7 @@ def boxes_overlay(
                             color=colour, size=7,
                         )  # fmt: skip
             axis.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
-    legend(figure, classes, d)
+    legend(figure, dict(zip(classes.values(), cycle(COLOURS), strict=False)))
     return figure
 
 

@@ -1,6 +1,8 @@
 """The report of an evaluated run: from cohort to figures, as far back as its folders reach."""
 
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +10,9 @@ import pandas as pd
 from medssl.data.recipe import Recipe
 from medssl.evaluation.detection import Boxes
 from medssl.evaluation.intervals import of_unknown_patients, too_few
+from medssl.evaluation.metrics import TOLERANCE_MM
 from medssl.evaluation.titles import title
+from medssl.evaluation.volumes import BOTH, measured
 from medssl.reports import answers, boxes, charts, figures, method_figures
 from medssl.reports.cohort import by_split
 from medssl.reports.html import Section
@@ -18,6 +22,7 @@ from medssl.reports.style import as_png
 
 PICTURES = 2
 HEADLINE = 4
+MOST_PANELS = 6  # classes whose volumes are drawn
 COLLAPSE = ("spread", "rank")
 
 
@@ -37,7 +42,8 @@ def write(
     pretrained = {p: n for p, n in pretrained.items() if (p / "metrics.jsonl").exists()}
     sections = [
         _results(result, cases, card),
-        *([_overlays(folder, shown, card["recipe"])] if shown else []),
+        *([_volumes(result["volumes"], cases)] if result.get("volumes") else []),
+        *([_overlays(folder, shown, result["examples_by"], card["recipe"])] if shown else []),
         cohort_section(cohort, card),
         *[pretraining_section(p, n) for p, n in pretrained.items()],
         _training(run, card),
@@ -59,18 +65,22 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
         f"Scored on the {result['split']} split. The intervals are 95 % percentile bootstrap "
         f"intervals over patients (seed {result['seed']})."
     )
+    within = ""
     if result.get("tolerance_mm"):
         text += (
-            f" NSD is the normalised surface distance at {result['tolerance_mm']:g} mm; HD95 the larger "
-            "of the two 95th percentiles of distances between surfaces (the length of the scan where only "
-            "one side has the class: lower is better)."
+            f" NSD, the normalised surface distance, is the share of both outlines that lies within "
+            f"{result['tolerance_mm']:g} mm of the other ({TOLERANCE_MM:g} mm unless tolerance= says "
+            "otherwise; about as far as the outlines of two readers lie apart, and no less than a voxel, is "
+            "a good choice); HD95 the larger of the two 95th percentiles of distances between surfaces (the "
+            "length of the scan where only one side has the class: lower is better)."
         )
+        within = f"; NSD within {result['tolerance_mm']:g} mm"
     if any(name.startswith("lesion") for name in found):
         text += (
             " Lesions are parts of a class that hang together; a true one is found if the prediction touches "
             "it by a voxel, a predicted one is right if it touches a true one."
         )
-    tables = [(_intervals(found), "Scores with their intervals.")]
+    tables = [(_intervals(found), f"Scores with their intervals{within}.")]
     drawn = [
         (forest, "Scores and 95 % intervals.", "forest plot of the scores")
         for forest in forests(found)
@@ -173,7 +183,50 @@ def _intervals(found: dict) -> pd.DataFrame:
     return table if table["left out"].any() else table.drop(columns="left out")
 
 
-def _overlays(folder: Path, shown: list[dict], recipe: dict) -> Section:
+def _volumes(found: dict[str, dict], cases: pd.DataFrame) -> Section:
+    """How true and predicted volumes agree."""
+    rows = []
+    for name, of in found.items():
+        ml = _as_large_as(max(of["truth"], of["prediction"]))
+        gain = of["difference"]
+        rows.append({
+            "class": name, "truth, ml": ml(of["truth"]), "predicted, ml": ml(of["prediction"]),
+            "difference, ml": f"{ml(gain['estimate'])} ({ml(gain['low'])} to {ml(gain['high'])})",
+            "95 % limits of agreement": " to ".join(map(ml, of["limits"])),
+            "patients": gain["n_patients"], "cases": gain["n_cases"],
+        })  # fmt: skip
+    text = (
+        "Means over the cases in which a class is true or was predicted; differences are predicted minus "
+        "true, with 95 % intervals over patients. Between the limits of agreement (the mean and 1.96 "
+        "standard deviations of cases to either side, after Bland and Altman) lie about 95 of 100 cases. "
+        "What is drawn on a film counts as 1 mm thick."
+    )
+    largest = sorted(found, key=lambda name: -found[name]["truth"])[:MOST_PANELS]
+    pairs = {
+        name: rows[BOTH].to_numpy(float).T
+        for name, rows in measured(cases).items()
+        if name in largest and len(rows) > 1
+    }
+    words = "Difference of each case over the mean of both; lines: the mean and the limits of agreement."
+    if len(pairs) < len(found):
+        words += f" The {len(pairs)} largest classes."
+    drawn = [(charts.bland_altman(pairs), words, "Bland-Altman plots of volumes")] if pairs else []
+    return Section(
+        "Volumes", text, tables=[(pd.DataFrame(rows), "Volumes by class.")], figures=drawn
+    )
+
+
+def _as_large_as(size: float) -> Callable[[float], str]:
+    """Writes volumes with as many decimals as one of this size needs for three digits."""
+    decimals = max(0, 2 - math.floor(math.log10(size)))
+    return lambda ml: "not defined" if math.isnan(ml) else _minus(f"{ml:z.{decimals}f}")
+
+
+def _minus(words: str) -> str:
+    return words.replace("-", "\N{MINUS SIGN}")
+
+
+def _overlays(folder: Path, shown: list[dict], by: str, recipe: dict) -> Section:
     codes, drawn = recipe.get("orientation") or "RAS", []
     (folder / "pictures").mkdir(exist_ok=True)
     for case in shown:
@@ -198,7 +251,9 @@ def _overlays(folder: Path, shown: list[dict], recipe: dict) -> Section:
     text = "The best, the middle and the worst case of the split"
     if len(shown) != 3:
         text = "Cases of the split, from the best to the worst"
-    which = "in the planes with most truth"
+    if by == "truth":
+        text = "Cases of the split, from the smallest truth to the largest"
+    which = "in the planes that cut most structures"
     if isinstance(shown[0]["truth"], Boxes):
         which = f"in up to {boxes.VIEWS} sets of planes, which bring most boxes into view"
     text += f", {which}." if shown[0]["image"].ndim == 3 else "."

@@ -1,17 +1,20 @@
 """Charts of numbers: learning curves, estimates with intervals, paired cases."""
 
 from collections.abc import Sequence
-from textwrap import fill
+from textwrap import fill, wrap
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from medssl.evaluation.volumes import limits_of_agreement
 from medssl.reports.style import BLUE, FAINT, INK, LINES, ORANGE, SOFT, styled
 
 SMOOTHED = 40  # a log with more points than this is drawn smoothed, the raw values behind it
 BINS = 24
 NARROW = 16  # letters of a line beside an axis
+WIDEST = 80  # letters of a line in a forest plot: of a heading, and of a name half of it
+LINE = 0.75  # height of a further line, in rows
 SLOPES = 40  # more pairs than this are drawn as points instead of lines
 
 
@@ -67,22 +70,20 @@ def dots_with_intervals(
 ) -> Figure:
     """A forest plot: dicts of name, estimate, low, high and, to stand together, group.
 
-    The numbers stand at the right. `reference` draws a line (0 for differences). A row that is NaN
-    says so instead.
+    The numbers stand at the right, the name of a group on lines of its own. `reference` draws a line (0
+    for differences). A row that is NaN says so instead.
     """
     if not rows:
         return _nothing("no figures")
-    names, places, headings = [], [], []
+    names, headings = [], []
     y, group = 0.0, None
     for row in rows:
         if row.get("group") and row["group"] != group:
             group = row["group"]
-            y -= 0.35 if places else 0
-            headings.append((y, group))
-            y -= 1
-        names.append(row["name"])
-        places.append(y)
-        y -= 1
+            y -= 0.35 if names else 0
+            y = _written(group, WIDEST, y, headings)
+        y = _written(row["name"], WIDEST // 2, y, names)
+    places = [place for place, _ in names]
     figure = Figure(figsize=(5.4, 0.55 + 0.23 * -y))
     axis = figure.add_subplot()
     if reference is not None:
@@ -100,9 +101,7 @@ def dots_with_intervals(
         axis.text(
             1.03, place, words.replace("-", "\N{MINUS SIGN}"), transform=right, va="center", size=8
         )
-    axis.set_yticks([*places, *(p for p, _ in headings)], [*names, *(name for _, name in headings)])
-    for tick, _ in zip(axis.get_yticklabels()[len(places) :], headings, strict=True):
-        tick.set_fontweight("bold")
+    axis.set_yticks(places, [name for _, name in names])
     axis.set_ylim(y + 0.4, 0.6)
     axis.margins(x=0.05)
     axis.xaxis.set_major_locator(MaxNLocator(6))
@@ -111,7 +110,21 @@ def dots_with_intervals(
     axis.tick_params(axis="y", length=0)
     if label:
         axis.set_xlabel(label)
+    figure.draw_without_rendering()  # how wide the names are is known then
+    start = min(tick.get_window_extent().x0 for tick in axis.get_yticklabels())
+    start = axis.transAxes.inverted().transform((start, 0))[0]
+    for place, heading in headings:  # across the panel, which is empty there
+        axis.text(start, place, heading, transform=right, va="center", size=8, weight="bold",
+                  bbox={"color": "white", "pad": 1})  # fmt: skip
     return figure
+
+
+def _written(words: str, widest: int, y: float, written: list[tuple[float, str]]) -> float:
+    """Add `words`, in lines, and where their middle stands below y; return where the next begin."""
+    lines = wrap(words, widest)
+    more = LINE * (len(lines) - 1)
+    written.append((y - more / 2, "\n".join(lines)))
+    return y - 1 - more
 
 
 @styled
@@ -132,19 +145,48 @@ def paired(a: np.ndarray, b: np.ndarray, names: tuple[str, str], label: str = ""
         ends = [min(a.min(), b.min()), max(a.max(), b.max())]
         axis.plot(ends, ends, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
         axis.scatter(a, b, c=colours, s=14, alpha=0.75, linewidths=0)
-        axis.set(xlabel=f"{names[0]} {label}".strip(), ylabel=f"{names[1]} {label}".strip())
+        x, y = (fill(f"{name} {label}".strip(), 44) for name in names)
+        axis.set(xlabel=x, ylabel=y)
         axis.set_aspect("equal", adjustable="datalim")
     else:
         for x, y, colour in zip(a, b, colours, strict=True):
             axis.plot([0, 1], [x, y], color=colour, linewidth=0.9, alpha=0.7,
                       marker="o", markersize=3)  # fmt: skip
         axis.plot([0, 1], [a.mean(), b.mean()], color=INK, linewidth=2.4, marker="o", markersize=6)
-        axis.set_xticks([0, 1], names)
+        axis.set_xticks([0, 1], [fill(name, 18) for name in names])
         axis.set_xlim(-0.2, 1.2)
         axis.grid(axis="x", visible=False)
         axis.set_ylabel(label)
     higher, lower = int((b > a).sum()), int((b < a).sum())
-    axis.set_title(f"{names[1]} higher in {higher}, lower in {lower} of {len(a)}", fontsize=8)
+    words = f"{names[1]} higher in {higher}, lower in {lower} of {len(a)}"
+    axis.set_title(fill(words, 44), fontsize=8)
+    return figure
+
+
+@styled
+def bland_altman(panels: dict[str, tuple[np.ndarray, np.ndarray]], unit: str = "ml") -> Figure:
+    """Differences of true and predicted sizes over the mean of both, a panel a structure, three a line."""
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(2.4 * columns + 0.3, 2.1 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axis, (name, (truth, predicted)) in zip(axes, panels.items(), strict=False):
+        difference = predicted - truth
+        axis.axhline(0, color=FAINT, linewidth=0.9)
+        axis.axhline(difference.mean(), color=ORANGE, linewidth=1.2)
+        for limit in limits_of_agreement(difference):
+            axis.axhline(limit, color=ORANGE, linewidth=0.9, linestyle=(0, (4, 3)))
+        axis.scatter(
+            (truth + predicted) / 2, difference, color=BLUE, s=14, alpha=0.75, linewidths=0
+        )
+        axis.set_title(fill(name, 32))
+        axis.margins(0.1)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.yaxis.set_major_locator(MaxNLocator(5))
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    figure.supxlabel(f"mean of true and predicted, {unit}", size=9)
+    figure.supylabel(f"predicted \N{MINUS SIGN} true, {unit}", size=9)
     return figure
 
 

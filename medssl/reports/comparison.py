@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from medssl.describe import plain
-from medssl.evaluation.comparison import BETTER, WORSE
+from medssl.evaluation.comparison import BETTER, WORSE, corrected_over
 from medssl.evaluation.headline import higher_is_better
 from medssl.evaluation.titles import title
 from medssl.reports import answers, charts
@@ -71,9 +71,8 @@ def _main(compared: Compared) -> Section:
         f"percentile bootstrap intervals over patients ({compared.n} resamples, seed {compared.seed}); "
         f"differences to {base} are paired, case by case.\n\n"
         "P-values come from the same resamples, are two-sided, and are never smaller than the number of "
-        "patients allows. They are corrected for the number of runs (Holm); those of all other figures, "
-        "further below, for the number of these. One run of each kind was scored: what is said is said of "
-        "other patients, not of training anew with another seed."
+        "patients allows. One run of each kind was scored: what is said is said of other patients, not of "
+        "training anew with another seed."
     )
     told = {
         run: with_interval(row) + ("" if run == base else f", {row['reading']}")
@@ -86,7 +85,7 @@ def _main(compared: Compared) -> Section:
     words = (
         f"{title(figure)} of every run and its difference to {base}, of "
         f"{_count(int(table['n_patients'].iloc[0]), 'patient')} and "
-        f"{_count(int(table['n_cases'].iloc[0]), 'case')}."
+        f"{_count(int(table['n_cases'].iloc[0]), 'case')}. {corrections(compared.table)}"
     )
     drawn = [
         (charts.dots_with_intervals(
@@ -125,16 +124,17 @@ def _all(compared: Compared) -> Section:
         for same, (_, row) in zip(again, gains.iterrows(), strict=True)
     ]
     more = len(figures) - len(shown)
-    m = table.loc[~table["main"], "comparisons"].max()
-    text = "What is found among many figures proves less than what was named beforehand"
-    text += "." if pd.isna(m) else f": these p-values are corrected for all {m:.0f} comparisons."
+    text = "What is found among many figures proves less than what was named beforehand."
     if more:
         text += f" {more} more figures, of single classes, are in compare.csv."
     tables = [
         (wide.astype(object).where(wide.notna(), None), "Every score with its 95 % interval.")
     ]
     if rows:
-        words = f"Differences to {base}; distances and errors are better when they are lower."
+        words = (
+            f"Differences to {base}; distances and errors are better when they are lower."
+            f" {corrections(table)}"
+        )
         tables.append((pd.DataFrame(rows), words))
     rest = table[
         ~table["main"] & table["figure"].isin(_first(figures, MOST_DOTS // max(1, len(others))))
@@ -161,6 +161,19 @@ def _settings(compared: Compared) -> Section:
     shown = found.map(lambda value: "not set" if value is None else plain(value))
     words = "Settings in which the runs differ; what is not set has its default."
     return Section("What was set otherwise", tables=[(shown, words)])
+
+
+def corrections(table: pd.DataFrame) -> str:
+    """How the p-values of the main figure, and those of all others, are corrected."""
+    main = title(table.loc[table["main"], "figure"].iloc[0])
+    over = corrected_over(table)
+    said = [
+        f"those of {of} for {_count(over[kind], 'comparison')}" if over[kind] > 1 else
+        f"that of {of}, one comparison, is left as it is"
+        for kind, of in ((True, main), (False, "all other figures"))
+        if over.get(kind)
+    ]  # fmt: skip
+    return f"P-values are corrected after Holm: {'; '.join(said)}." if said else ""
 
 
 def _gain(row: pd.Series, is_base: bool) -> dict:

@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from medssl.reports.outlines import coloured, outlined
-from medssl.reports.style import COLOURS, FAINT, styled
+from medssl.reports.style import COLOURS, FAINT, INK, styled
 
 AXES = ("RL", "AP", "SI")
 LEFT = ("R", "R", "A")  # what lies on the left of the axial, coronal and sagittal picture
 DASHES = (0, (2.2, 1.4))
+OTHERS = FAINT  # what there are no colours left for
+TITLE = 0.25  # inches
 
 
 def planes(image: np.ndarray, at: Sequence[int] | None = None) -> list[np.ndarray]:
@@ -47,34 +49,62 @@ def axis_order(codes: str) -> list[int]:
 
 @styled
 def overlay(
-    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, classes: dict[int, str],
-    title: str = "", spacing: Sequence[float] | None = None,
+    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray | dict[str, np.ndarray],
+    classes: dict[int, str], spacing: Sequence[float] | None = None,
 ) -> Figure:  # fmt: skip
     """Truth (solid) and prediction (dashed) as contours in three planes, or on a film.
 
-    The planes are those with the most truth (or, without any, the most prediction), every structure
-    counted alike. `spacing` in mm gives slices their true proportions; none: cubic voxels.
+    The planes are those that cut most structures of the truth (or, without any, of the prediction). Of
+    more classes than there are colours those with most truth in view have one, the others are grey.
+    Several predictions, by their titles, are drawn below each other. `spacing` in mm gives slices their
+    true proportions; none: cubic voxels.
     """
-    marked = truth if (truth > 0).any() else prediction
-    at = fullest(marked) if image.ndim == 3 and (marked > 0).any() else None
-    panels = [planes(a, at) for a in (image, truth, prediction)]
+    predictions = prediction if isinstance(prediction, dict) else {"": prediction}
+    marked = next((m for m in (truth, *predictions.values()) if (m > 0).any()), None)
+    at = fullest(marked) if image.ndim == 3 and marked is not None else None
+    pictures, truths = planes(image, at), planes(truth, at)
+    told = {name: planes(labels, at) for name, labels in predictions.items()}
+    colours = _colours(classes, truths, [p for panels in told.values() for p in panels])
     aspects = aspects_of(image.ndim, spacing)
-    figure, (axes,) = rows_of([p.shape for p in panels[0]], aspects)
-    for i, (axis, picture, t, p) in enumerate(zip(axes, *panels, strict=True)):
-        show(axis, picture, image, aspects[i], LEFT[i] if image.ndim == 3 else "")
-        for j, k in enumerate(classes):
-            for mask, line in ((t == k, "solid"), (p == k, DASHES)):
-                if mask.any():
-                    # A rim of background closes outlines at the edge of the picture.
-                    rows, columns = (np.arange(-1, n + 1) for n in mask.shape)
-                    style = {"colors": [COLOURS[j % len(COLOURS)]], "linestyles": [line]}
-                    inside = np.pad(mask, 1).astype(float)
-                    axis.contour(columns, rows, inside, [0.5], linewidths=1.4, **style)
-        axis.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
-    if title:
-        figure.suptitle(title, y=1.04)
-    legend(figure, classes, image.ndim)
+    figure, lines = rows_of([p.shape for p in pictures], aspects, len(told), titled=any(told))
+    for axes, (name, panels) in zip(lines, told.items(), strict=True):
+        axes[0].set_title(name)
+        for i, axis in enumerate(axes):
+            show(axis, pictures[i], image, aspects[i], LEFT[i] if image.ndim == 3 else "")
+            for k, colour in colours.items():
+                _outline(axis, truths[i] == k, colour, "solid")
+                _outline(axis, panels[i] == k, colour, DASHES)
+            rows, columns = pictures[i].shape
+            axis.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    named = {classes[k]: colour for k, colour in colours.items() if colour != OTHERS}
+    if more := len(colours) - len(named):
+        named[f"and {more} more"] = OTHERS
+    legend(figure, named)
     return figure
+
+
+def _colours(classes: dict[int, str], truths: list, predictions: list) -> dict[int, str]:
+    """A colour for each class in view: always the same one where there are enough for all."""
+    true, told = (
+        dict(zip(*np.unique(np.concatenate([p.ravel() for p in panels]), return_counts=True),
+                 strict=True))
+        for panels in (truths, predictions)
+    )  # fmt: skip
+    seen = [k for k in classes if k in true or k in told]
+    first = classes
+    if len(classes) > len(COLOURS):
+        largest = sorted(seen, key=lambda k: (true.get(k, 0), told.get(k, 0)), reverse=True)
+        first = [k for k in seen if k in largest[: len(COLOURS)]]
+    given = dict(zip(first, COLOURS, strict=False))
+    return {k: given.get(k, OTHERS) for k in seen}
+
+
+def _outline(axis: Axes, mask: np.ndarray, colour: str, line) -> None:
+    if mask.any():
+        # A rim of background closes outlines at the edge of the picture.
+        rows, columns = (np.arange(-1, n + 1) for n in mask.shape)
+        axis.contour(columns, rows, np.pad(mask, 1).astype(float), [0.5], colors=[colour],
+                     linestyles=[line], linewidths=0.7 if colour == OTHERS else 1.4)  # fmt: skip
 
 
 @styled
@@ -121,24 +151,27 @@ def show(axis: Axes, picture: np.ndarray, whole: np.ndarray, aspect: float, left
     axis.text(0.02, 0.5, left, transform=axis.transAxes, color="white", size=8, va="center")
 
 
-def legend(figure: Figure, classes: dict[int, str], ndim: int) -> None:
-    """The colours of the classes, and the lines of truth and prediction, below a picture."""
-    handles = [Line2D([], [], color=COLOURS[j % len(COLOURS)], lw=3) for j in range(len(classes))]
-    handles += [Line2D([], [], color=FAINT, linestyle=s) for s in ("solid", DASHES)]
-    names = [*classes.values(), "truth", "prediction"]
+def legend(figure: Figure, colours: dict[str, str]) -> None:
+    """What the colours stand for, and the lines of truth and prediction, below a picture."""
+    handles = [Line2D([], [], color=colour, lw=3) for colour in colours.values()]
+    handles += [Line2D([], [], color=INK, linestyle=style) for style in ("solid", DASHES)]
+    names = [*colours, "truth", "prediction"]
+    column = 0.45 + 0.065 * max(map(len, names))  # inches
+    lines = -(-len(names) // max(1, int(figure.get_figwidth() / column)))
     figure.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0.0),
-                  ncols=min(len(names), 7 if ndim == 3 else 4), handlelength=1.8,
-                  columnspacing=1.3)  # fmt: skip
+                  ncols=-(-len(names) // lines), handlelength=1.8, columnspacing=1.3)  # fmt: skip
 
 
 def fullest(labels: np.ndarray) -> list[int]:
-    """Along each axis the slice with the largest shares of the structures, each counted alike."""
+    """Along each axis the slice that cuts most structures; of several the one with the largest shares of
+    them, each counted alike."""
     masks = [labels == k for k in np.unique(labels[labels > 0])]
-    shares = []
+    places = []
     for axis in range(3):
         others = tuple({0, 1, 2} - {axis})
-        shares.append(sum(m.sum(axis=others) / m.sum() for m in masks))
-    return [int(np.argmax(s)) for s in shares]
+        shares = np.array([m.sum(axis=others) / m.sum() for m in masks])
+        places.append(int(np.lexsort((shares.sum(0), (shares > 0).sum(0)))[-1]))
+    return places
 
 
 def aspects_of(ndim: int, spacing: Sequence[float] | None) -> list[float]:
@@ -150,12 +183,14 @@ def aspects_of(ndim: int, spacing: Sequence[float] | None) -> list[float]:
 
 
 def rows_of(
-    shapes: list[tuple[int, int]], aspects: list[float], n: int = 1
+    shapes: list[tuple[int, int]], aspects: list[float], n: int = 1, titled: bool = False
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of n rows of panels of the same height, as wide as their pictures."""
+    """A figure of n rows of panels of the same height, as wide as their pictures; `titled` leaves room
+    above each row."""
     ratios = [columns / (rows * a) for (rows, columns), a in zip(shapes, aspects, strict=True)]
     height = min(2.6, 7.4 / sum(ratios))
     figure = Figure(figsize=(height * sum(ratios), height * n))
-    grid = figure.add_gridspec(n, len(shapes), width_ratios=ratios, wspace=0.02, hspace=0.02, left=0,
+    grid = figure.add_gridspec(n, len(shapes), width_ratios=ratios, wspace=0.02, left=0,
+                               hspace=TITLE / height if titled else 0.02,
                                right=1, bottom=0.03 / n, top=1)  # fmt: skip
     return figure, [[figure.add_subplot(grid[i, j]) for j in range(len(shapes))] for i in range(n)]

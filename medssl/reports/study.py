@@ -91,7 +91,10 @@ def write(folder: Path, told: Told) -> Path:
     return write_page(folder / "report.html", "Did pretraining help?", subtitle, sections, footer)
 
 
-_OF_CASES = "The best, the middle and the worst test case of the first draw with fewest labels."
+_OF_CASES = (
+    "The same test cases in every arm, as the first draw with fewest labels sees them: those with the "
+    "smallest, the middle and the largest truth (of boxes, with fewest to most). No score chose them."
+)
 
 
 def _short(told: Told, curve: bytes) -> Section:

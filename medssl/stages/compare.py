@@ -90,6 +90,8 @@ def run(config: Config) -> Path:
         ),
     )  # fmt: skip
     _say(table, base)
+    if words := comparison.corrections(table):
+        say(words)
     for caution in cautions:
         say(f"remark: {caution}")
     say(f"report: {report}")

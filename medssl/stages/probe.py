@@ -6,7 +6,6 @@ held-out patients are asked about. With target= the question is a label of whole
 asked of the untrained network; probe.json holds both, their paired difference and its interval.
 """
 
-import io
 import json
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.image import imread, imsave
 from pydantic import Field
 
 from medssl.backbones.base import build, pool
@@ -33,7 +31,7 @@ from medssl.evaluation.intervals import too_few
 from medssl.evaluation.probe import compared, compared_by_class, table
 from medssl.progress import say, track
 from medssl.reports.figures import overlay
-from medssl.reports.style import COLOURS, DPI, as_png
+from medssl.reports.style import as_png
 from medssl.training.card import planned
 from medssl.training.checkpoint import load_weights, read_card
 from medssl.training.embedder import box_size, boxes_of, cover
@@ -124,14 +122,17 @@ def run(config: Config) -> Path:
     out = config.out or config.run / "probe"
     out.mkdir(parents=True, exist_ok=True)
     (out / "probe.json").write_text(json.dumps(found, indent=1))
-    if drawn and not test.get("burned_in", pd.Series([False])).iloc[0]:
-        (out / "dense.png").write_bytes(_picture(store, scans[1][0], drawn, names))
     classes = found.get("dense", {}).get("classes", {})
     rows = {**found, **(classes if 1 < len(classes) <= LISTED else {})}
-    for line in table(rows, MEASURES).splitlines():
+    for line in table(rows, MEASURES):
         say(line)
     if words := too_few(test["patient"].nunique()):
         say(f"remark: {words}")
+    if drawn and not test.get("burned_in", pd.Series([False])).iloc[0]:
+        dice = {network: values[network]["dense"].iloc[0].mean() for network in NETWORKS}
+        (out / "dense.png").write_bytes(_picture(store, scans[1][0], drawn, dice, names))
+        say(f"picture: {out / 'dense.png'}")
+    say(f"figures: {out / 'probe.json'}")
     return out
 
 
@@ -213,23 +214,16 @@ def _dense(look: Look, train: list[Scan], test: list[Scan], names, config: Confi
     return pd.DataFrame(rows, index=[scan.id for scan in test]), first
 
 
-def _picture(store: Store, scan: Scan, predictions: dict[str, np.ndarray], names) -> bytes:
-    """Truth and prediction of the pretrained network, and below it of the untrained one."""
-    image, truth = store.read(scan.id)[0], np.where(scan.asked, scan.mask(), 0)
-    sizes = np.bincount(truth.ravel(), minlength=len(names) + 1)
-    drawn = sorted(np.argsort(-sizes[1:], kind="stable")[: len(COLOURS)] + 1)  # as many as colours
-    classes = {int(k): [*names.values()][k - 1] for k in drawn if sizes[k]}
-    truth = np.where(np.isin(truth, list(classes)), truth, 0)
-    spacing = store.spacing(scan.id)
-    figures = [
-        overlay(image, truth, predicted, classes, f"dense probe, {network}", spacing)
+def _picture(
+    store: Store, scan: Scan, predictions: dict[str, np.ndarray], dice: dict[str, float], names
+) -> bytes:
+    """Truth and the predictions of both networks, below each other."""
+    titled = {
+        f"{scan.id}, {network}: "
+        + ("holds none of them" if np.isnan(dice[network]) else f"mean Dice {dice[network]:z.3f}"):
+        predicted
         for network, predicted in predictions.items()
-    ]
-    pictures = [imread(io.BytesIO(as_png(figure))) for figure in figures]
-    width = max(picture.shape[1] for picture in pictures)
-    pictures = [
-        np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=1) for p in pictures
-    ]
-    out = io.BytesIO()
-    imsave(out, np.concatenate(pictures), format="png", dpi=DPI)
-    return out.getvalue()
+    }  # fmt: skip
+    image, truth = store.read(scan.id)[0], np.where(scan.asked, scan.mask(), 0)
+    classes = dict(enumerate(names.values(), 1))
+    return as_png(overlay(image, truth, titled, classes, store.spacing(scan.id)))

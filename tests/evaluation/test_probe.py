@@ -63,7 +63,7 @@ def test_networks_are_compared_case_by_case_and_shown_as_a_table():
     assert found["pretrained"]["estimate"] == 0.75 and found["untrained"]["estimate"] == 0.25
     assert found["difference"]["estimate"] == 0.5 and found["difference"]["n_patients"] == 3
     assert found["difference"]["seed"] == 3 and found["chance"] == 0.5
-    lines = table({"knn": found, "ball": found}, {"knn": "accuracy"}).splitlines()
+    lines = table({"knn": found, "ball": found}, {"knn": "accuracy"})
     assert (
         len(lines) == 3 and lines[1].startswith("knn, accuracy") and lines[2].startswith("  ball")
     )

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from medssl.evaluation.detection import Boxes
+from medssl.evaluation.volumes import volumes
 from medssl.reports import chain, figures, method_figures
 from medssl.reports.style import as_png
 
@@ -49,7 +50,7 @@ def written(run, **changes) -> str:
     } | changes.pop("card", {})  # fmt: skip
     result = {
         "run": "run", "start": "pretrained with mae", "trained_on": 4, "split": "test",
-        "n_patients": 12, "n_cases": 20, "n_cases_of_unknown_patients": 0, "seed": 3,
+        "n_patients": 12, "n_cases": 20, "n_cases_of_unknown_patients": 0, "seed": 3, "examples_by": "score",
         "baseline": {},
         "trained_on_held_out_patients": {}, "difference_to_baseline": {},
         "metrics": {"dice, mean of classes": interval(0.8, 0.75, 0.85),
@@ -168,3 +169,23 @@ def test_pretraining_is_shown_up_to_the_step_whose_weights_were_taken(run):
     page = written(run, pretrained={run.parent / "pretrained": 20})
     assert "20 steps without labels" in page and "59 steps without labels" not in page
     assert "It was to take 59 steps: these weights are from step 20." in page
+
+
+def test_volumes_of_classes_stand_with_their_limits_of_agreement(run):
+    classes = [f"organ {k}" for k in range(8)]
+    cases = pd.DataFrame([
+        {"id": i, "patient": i, "class": name, "dice": 0.8, "volume_ml_truth": 10.0**k,
+         "volume_ml_prediction": 10.0**k * (1 + i / 10)}
+        for i in range(3) for k, name in enumerate(classes)
+    ])  # fmt: skip
+    page = written(
+        run, cases=cases, result={"volumes": volumes(cases, seed=0), "tolerance_mm": 2.0}
+    )
+    rows = page.partition("Volumes by class")[2]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", rows)
+    assert cells[:5] == ["organ 0", "1.00", "1.10", "0.10 (0.00 to 0.20)", "−0.10 to 0.30"]
+    assert cells[7 * 7 : 7 * 7 + 3] == ["organ 7", "10000000", "11000000"]
+    assert "The 6 largest classes." in page and "Bland-Altman plots" in page
+    assert "Scores with their intervals; NSD within 2 mm." in page
+    assert "within 2 mm of the other (1 mm unless tolerance= says" in page
+    assert "Bland-Altman" not in written(run)

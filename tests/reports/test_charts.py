@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
-from medssl.reports.charts import dots_with_intervals, histograms, loss_curve, paired
+from medssl.reports.charts import bland_altman, dots_with_intervals, histograms, loss_curve, paired
 from medssl.reports.style import BLUE, ORANGE, as_png
 
 
@@ -63,14 +63,31 @@ def test_forest_plot_draws_intervals_numbers_groups_and_reference():
     figure = dots_with_intervals(ROWS, reference=0, label="difference")
     axis = figure.axes[0]
     words = [t.get_text() for t in axis.texts]
-    assert words == ["0.900 (0.800 to 0.950)", "not defined", "−0.100 (−0.200 to 0.050)"]
+    assert words[:3] == ["0.900 (0.800 to 0.950)", "not defined", "−0.100 (−0.200 to 0.050)"]
     spans = [tuple(line.get_xdata()) for line in axis.lines if len(line.get_xdata()) == 2]
     assert {(0, 0), (0.8, 0.95), (-0.2, 0.05)} <= set(spans)
-    assert [t.get_text() for t in axis.get_yticklabels()][-2:] == ["Dice", "NSD"]
-    heights = axis.get_yticks()
+    assert words[3:] == ["Dice", "NSD"]
+    heights = [*axis.get_yticks(), *(t.get_position()[1] for t in axis.texts[3:])]
     assert len(set(heights)) == len(heights) == 5
     assert drawn(figure).std() > 5
     assert drawn(dots_with_intervals([])).std() > 1
+
+
+def test_a_long_heading_or_name_stays_in_its_lines_and_moves_nothing_aside():
+    long = "an arm that was pretrained on all of the archive for a week, " * 3
+    width = drawn(dots_with_intervals(ROWS)).shape[1]
+    headed = dots_with_intervals([{**row, "group": long} for row in ROWS])
+    assert drawn(headed).shape[1] < 1.1 * width
+    assert (
+        drawn(dots_with_intervals([{**row, "name": long} for row in ROWS])).shape[1] < 1.6 * width
+    )
+    axis = dots_with_intervals(
+        [{**row, "name": long, "group": row["group"] + long} for row in ROWS]
+    )
+    axis = axis.axes[0]
+    axis.figure.draw_without_rendering()
+    words = [t.get_window_extent() for t in (*axis.get_yticklabels(), *axis.texts[3:])]
+    assert not any(a.overlaps(b) for i, a in enumerate(words) for b in words[:i])
 
 
 @pytest.mark.parametrize("n", [1, 12, 200])
@@ -89,6 +106,25 @@ def test_paired_counts_and_colours_winners(n):
     else:
         assert sum(line.get_color() == BLUE for line in figure.axes[0].lines) == n - lower
     assert drawn(figure).std() > 5
+
+
+def test_bland_altman_draws_each_case_the_mean_and_the_limits():
+    truth, predicted = np.array([10.0, 20, 30]), np.array([11.0, 23, 32])
+    figure = bland_altman({"liver": (truth, predicted), "spleen": (truth, truth - 1)})
+    axis = figure.axes[0]
+    assert axis.get_title(loc="left") == "liver"
+    assert axis.collections[0].get_offsets().tolist() == [[10.5, 1], [21.5, 3], [31, 2]]
+    lines = [line.get_ydata()[0] for line in axis.lines]
+    assert lines == pytest.approx([0, 2, 2 - 1.96, 2 + 1.96])
+    assert drawn(figure).std() > 5
+
+
+def test_paired_keeps_long_names_apart():
+    names = ("from-scratch/2-draw0-seed0-trial1", "global-contrast/2-draw0-seed0-trial1")
+    axis = paired([0.1, 0.2], [0.2, 0.1], names).axes[0]
+    axis.figure.draw_without_rendering()
+    one, two = (tick.get_window_extent() for tick in axis.get_xticklabels())
+    assert not one.overlaps(two)
 
 
 def test_paired_without_common_cases_says_so():

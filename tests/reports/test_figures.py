@@ -66,7 +66,7 @@ def test_to_ras_agrees_with_nibabel(codes):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_overlay_draws_truth_solid_and_prediction_dashed(shape):
     image, truth = scan(shape)
-    figure = figures.overlay(image, truth, np.roll(truth, 1, 0), CLASSES, title="case")
+    figure = figures.overlay(image, truth, np.roll(truth, 1, 0), CLASSES)
     assert len(figure.axes) == len(shape) * (len(shape) - 1) // 2
     lines = [c for c in figure.axes[0].collections if c.get_paths()]
     assert len(lines) == 4
@@ -123,6 +123,45 @@ def test_planes_count_every_structure_alike():
     axial, coronal, _ = figures.overlay(image, truth, truth * 0, CLASSES).axes
     assert sum(bool(c.get_paths()) for c in axial.collections) == 2
     assert sum(bool(c.get_paths()) for c in coronal.collections) == 2
+
+
+def test_planes_cut_as_many_structures_as_they_can_and_then_most_of_them():
+    labels = np.zeros((30, 30, 30), int)
+    labels[0:9, 0:9, 5], labels[0:3, 0:3, 6:8] = 1, 1
+    labels[20:29, 0:9, 5], labels[20:23, 0:3, 6:8] = 2, 2
+    labels[14, 20, 6:10], labels[13, 20, 7] = 3, 3  # is not where most of the others is
+    assert figures.fullest(labels)[2] == 7
+
+
+def test_a_picture_names_what_it_shows_and_no_more_than_it_has_colours_for():
+    labels = np.zeros((40, 40), int)
+    for k in range(20):
+        labels[2 * k : 2 * k + 2, : k + 2] = k + 1
+    classes = {k: f"structure {k}" for k in range(1, 141)}
+    figure = figures.overlay(labels, labels, labels, classes)
+    words = [t.get_text() for t in figure.legends[0].get_texts()]
+    largest = [f"structure {k}" for k in range(13, 21)]
+    assert words == [*largest, "and 12 more", "truth", "prediction"]
+    handles = figure.legends[0].get_lines()
+    assert len({line.get_color() for line in handles[:8]}) == 8
+    assert len(figure.axes[0].collections) == 40  # the others are drawn too
+    few = dict(list(classes.items())[:8])
+    named = figures.overlay(labels, labels * (labels == 3), labels * (labels == 5), few).legends[0]
+    assert [t.get_text() for t in named.get_texts()][:2] == ["structure 3", "structure 5"]
+    assert [line.get_color() for line in named.get_lines()][:2] == [COLOURS[2], COLOURS[4]]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_predictions_below_each_other_have_titles_that_cover_no_picture(shape):
+    image, truth = scan(shape)
+    figure = figures.overlay(image, truth, {"one: 0.9": truth, "two: 0.1": truth * 0}, CLASSES)
+    figure.draw_without_rendering()
+    titled = [axis for axis in figure.axes if axis.get_title(loc="left")]
+    assert [axis.get_title(loc="left") for axis in titled] == ["one: 0.9", "two: 0.1"]
+    pictures = [axis.get_window_extent() for axis in figure.axes]
+    for axis in titled:
+        title = axis._left_title.get_window_extent()
+        assert not any(title.overlaps(picture) for picture in pictures)
 
 
 def test_spacing_gives_slices_their_proportions():

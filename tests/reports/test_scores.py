@@ -40,7 +40,7 @@ def test_of_very_many_figures_a_page_shows_means_and_the_first_and_says_how_many
     n = table["figure"].nunique()
     assert n == 82 and f"{n - comparison.MOST_ROWS} more figures, of single classes, are in" in page
     assert "NSD, mean of classes" in page and "Dice, c5" in page and "Dice, c39" not in page
-    assert "Careful now." in page and "corrected for all 81 comparisons" in page
+    assert "Careful now." in page and "all other figures for 81 comparisons" in page
 
 
 def test_runs_without_a_difference_have_a_page(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import pandas as pd
@@ -45,6 +46,13 @@ def test_the_table_holds_what_the_evaluations_say(compared, segmented):
     assert "dice, mean of classes, tuned" in said and "difference to scratch" in said
     assert said.count(", the baseline\n") == 1
     assert "The split has 1 patient" in said
+    words = (
+        "P-values are corrected after Holm: that of Dice, mean of classes, one comparison, is left as it is; "
+        "those of all other figures for 5 comparisons."
+    )
+    assert words in said.replace("\n", " ")
+    tables = re.findall("<caption>(.*?)</caption>", (out / "report.html").read_text())
+    assert [words in caption for caption in tables[:3]] == [True, False, True]
 
 
 def test_the_page_holds_all_it_shows_and_names_no_folder(compared, segmented):

@@ -1,4 +1,6 @@
 import json
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ import torch
 from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.stages import call
-from medssl.stages.evaluate.scoring import Scoring
+from medssl.stages.evaluate.scoring import Scoring, Voxels
 from medssl.stages.finetune import load_task
 from medssl.tasks.segmentation import Segmentation
 from tests.stages.conftest import FIT, TINY
@@ -188,8 +190,9 @@ def test_a_class_that_no_training_scan_is_of_is_named(cohort, tmp_path, capsys):
     assert "1 scans are of odd, which the model has not learnt: they are left out" in remarks
 
 
-def test_figures_of_groups_stand_in_the_report_and_unknown_columns_are_told(segmented, tmp_path):
+def test_figures_of_groups_are_told_and_unknown_columns_refused(segmented, tmp_path, capsys):
     out = call("evaluate", run=segmented / "scratch", by=["odd", "modality"], out=tmp_path / "by")
+    said = capsys.readouterr().err
     found = json.loads((out / "metrics.json").read_text())
     assert {k: set(v) for k, v in found["subgroups"].items()} == {
         "odd": {"0", "1"}, "modality": {"MR"},
@@ -198,6 +201,12 @@ def test_figures_of_groups_stand_in_the_report_and_unknown_columns_are_told(segm
     of_one = cases[cases["id"].isin(["case_9"])]["dice"].mean()  # odd
     assert found["subgroups"]["odd"]["1"]["dice, ball"]["estimate"] == pytest.approx(of_one)
     assert "Main scores by odd" in (out / "report.html").read_text()
+    head, *rows = said[said.index("odd ") :].splitlines()[:3]
+    assert re.split(" {2,}", head) == ["odd", "Dice, mean of classes", "95 % interval", "patients"]
+    assert [row.split()[:2] for row in rows] == [
+        [value, f"{found['subgroups']['odd'][value]['dice, mean of classes']['estimate']:.3f}"]
+        for value in "01"
+    ]
     with pytest.raises(UserError, match="LABELS by: found 'sex', there are odd"):
         call("evaluate", run=segmented / "scratch", by=["sex"], out=tmp_path / "no")
 
@@ -209,7 +218,17 @@ def test_figures_are_printed_by_the_names_of_the_report(segmented, tmp_path, cap
     for name in ("Dice, ball", "NSD, mean of classes", "HD95 in mm, ball"):
         assert f"{name}: " in said and f"{name}, difference to" in said and name in page
     assert "hd95_mm" not in said and "nsd" not in said
+    assert "NSD is of outlines within 1 mm (tolerance=, 1 by default)" in said
     assert "hd95_mm, ball" in json.loads((out / "metrics.json").read_text())["metrics"]
+
+
+def test_a_tolerance_below_any_voxel_is_remarked(segmented, tmp_path):
+    for tolerance, remarks in ((0.5, 1), (1.0, 0)):
+        out = call("evaluate", run=segmented / "tuned", tolerance=tolerance, out=tmp_path / "e")
+        told = json.loads((out / "metrics.json").read_text())
+        said = [r for r in told["remarks"] if "within 0.5 mm, which is less than any voxel" in r]
+        assert len(said) == remarks
+    assert told["volumes"]["ball"]["difference"]["n_patients"] == 1
 
 
 def test_lesions_are_of_masks(cohort, tmp_path):
@@ -239,3 +258,18 @@ def test_a_scan_that_is_drawn_has_been_predicted_once_and_is_drawn_as_it_was_sco
     for each in drawn:
         again = task.labels(predict(task, store.read(each["id"])))
         assert np.array_equal(each["prediction"], again) and each["prediction"].dtype == again.dtype
+
+
+@pytest.mark.parametrize("dice", [(0.9, 0.8, 0.7, 0.6, 0.0), (0.1, 0.5, 0.2, 0.3, np.nan)])
+def test_drawn_by_their_truth_cases_are_the_same_whatever_the_model(dice, monkeypatch):
+    cases = pd.DataFrame(
+        {"id": list("abcde"), "dice": dice, "volume_ml_truth": [5.0, 2.0, 9.0, 1.0, 0.0]}
+    )
+    truths = SimpleNamespace(store=SimpleNamespace(burned_in=pd.Series(False, list("abcde"))))
+    monkeypatch.setattr(Voxels, "_drawn", lambda self, item, caption, pair: item)
+
+    def drawn(by: str) -> list[str]:
+        return Voxels(None, truths, None, None, 1.0, None, False, 3, by).examples(cases)
+
+    assert drawn("truth") == ["d", "a", "c"]  # e holds none
+    assert drawn("score") == (["a", "c", "e"] if dice[0] == 0.9 else ["b", "c", "a"])

@@ -54,6 +54,7 @@ def test_every_backbone_is_asked_by_every_probe(kind, cohort, tmp_path, capsys):
     words = capsys.readouterr().err
     assert "dense, mean Dice" in words and "knn, accuracy" in words
     assert "fewer than 10 patients are too narrow" in words
+    assert f"picture: {out / 'dense.png'}" in words and f"figures: {out / 'probe.json'}" in words
 
 
 def test_the_same_seed_gives_the_same_figures_and_classes_are_named(cohort, tmp_path, capsys):

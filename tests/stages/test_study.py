@@ -17,6 +17,7 @@ import pytest
 from medssl.command_line import load, of
 from medssl.config import flat
 from medssl.errors import UserError
+from medssl.evaluation.volumes import truth_sizes
 from medssl.stages import call, pretrain, study
 from medssl.stages.study.arms import Start
 from medssl.stages.study.cells import cells
@@ -158,6 +159,24 @@ def test_the_page_says_what_to_type_to_make_it_again(done, tmp_path):
         config = load(pretrain.Config, verb, words, pretrain.TABLES)
         run = done / "pretrain" / config.out.name
         assert config.fit.steps == json.loads((run / "config.json").read_text())["fit"]["steps"]
+
+
+def test_every_arm_is_shown_on_the_same_cases(done):
+    drawn = {
+        folder.parent.parent.parent.name: {p.name for p in folder.glob("*.png")}
+        for folder in done.glob("finetune/*/2-*/evaluation/pictures")
+    }
+    assert len(drawn) == 3 and len(set(map(frozenset, drawn.values()))) == 1
+    page = (done / "report.html").read_text()
+    shown = [
+        tuple(words.split(", ")[:2]) for words in re.findall(r'alt="prediction of (.*?)"', page)
+    ]
+    scans, arms = [scan for scan, _ in shown], ["from scratch", "voco", "mae"]
+    assert [arm for _, arm in shown] == arms * (len(shown) // 3)
+    assert scans[::3] == scans[1::3] == scans[2::3]
+    sizes = truth_sizes(pd.read_parquet(next(done.glob("finetune/*/2-*/evaluation/cases.parquet"))))
+    assert list(sizes[scans[::3]]) == sorted(sizes[scans[::3]])
+    assert "smallest, the middle and the largest truth" in page
 
 
 def test_weights_and_states_of_what_was_scored_are_not_kept(done):

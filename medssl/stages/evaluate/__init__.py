@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pandas as pd
 from pydantic import Field
@@ -28,10 +28,14 @@ from medssl.describe import words
 from medssl.errors import UserError
 from medssl.evaluation.baseline import Baseline
 from medssl.evaluation.classification import nearly_constant
-from medssl.evaluation.intervals import without_spread
+from medssl.evaluation.columns import in_columns
+from medssl.evaluation.headline import headline
+from medssl.evaluation.intervals import Interval, without_spread
+from medssl.evaluation.metrics import EXACT, TOLERANCE_MM
 from medssl.evaluation.subgroups import by_group, grouped
 from medssl.evaluation.summary import differences, summary
 from medssl.evaluation.titles import title
+from medssl.evaluation.volumes import volumes
 from medssl.privacy import scrub
 from medssl.progress import say
 from medssl.reports import chain
@@ -67,7 +71,12 @@ class Config(Base, Hardware):
         [], description="label columns, or modality, format, spacing: figures of each value apart"
     )
     also: list[Path] = Field([], description="other pretraining runs to show in the report")
-    tolerance: float = Field(1.0, description="of the normalised surface distance, mm", gt=0)
+    tolerance: float = Field(
+        TOLERANCE_MM,
+        description="mm within which outlines agree, of NSD: about as far as those of two readers lie "
+        "apart, and no less than a voxel",
+        gt=0,
+    )
     iou: float | None = Field(
         None, description="overlap from which on a box counts as found; none: 0.5 in films, 0.1 in volumes",
         gt=0, le=1,
@@ -76,6 +85,11 @@ class Config(Base, Hardware):
     resamples: int = Field(2000, description="bootstrap samples of the intervals", ge=100)
     seed: int = Field(0, description="of the bootstrap")
     examples_shown: int = Field(3, description="cases drawn in the report", ge=0)
+    examples_by: Literal["score", "truth"] = Field(
+        "score",
+        description="from the best to the worst, or from the smallest truth to the largest: the same "
+        "cases whatever the model",
+    )
     allow_overlap: bool = Field(False, description="score patients that were trained on, marked so")
 
 
@@ -106,15 +120,18 @@ def run(config: Config) -> Path:
 
     scoring = SCORING[task.learns](
         task, truths, manifest, items, config.tolerance, config.iou, config.lesions,
-        config.examples_shown,
+        config.examples_shown, config.examples_by,
     )  # fmt: skip
     cases = scoring.cases()
     remarks += _alike(cases)
     write_csv(out / "look_alikes.csv", alike)
     cases.to_parquet(out / "cases.parquet", index=False)
     write_csv(out / "cases.csv", cases)
+    if isinstance(truths, Masks):
+        remarks += _too_strict(manifest, items, config.tolerance)
     bootstrapped = {"n": config.resamples, "seed": config.seed}
     metrics = summary(cases, **bootstrapped)
+    subgroups = {name: by_group(cases, of, **bootstrapped) for name, of in groups.items()}
     compared = differences(cases, baseline.cases, **bootstrapped) if baseline else {}
     remarks += without_spread(metrics)
     result = {
@@ -131,6 +148,7 @@ def run(config: Config) -> Path:
         "seed": config.seed,
         "tolerance_mm": config.tolerance if isinstance(truths, Masks) else None,
         "remarks": remarks,
+        "examples_by": config.examples_by,
         "learnt_nothing": nothing_learnt(about),
         "trained_on_held_out_patients": {part: len(who) for part, who in seen.items()},
         "n_look_alikes_of_training_scans": int(alike["scan"].nunique()),
@@ -138,10 +156,11 @@ def run(config: Config) -> Path:
         "subgroups": {
             name: {
                 value: {figure: asdict(interval) for figure, interval in found.items()}
-                for value, found in by_group(cases, of, **bootstrapped).items()
+                for value, found in of.items()
             }
-            for name, of in groups.items()
+            for name, of in subgroups.items()
         },
+        "volumes": volumes(cases, **bootstrapped) if isinstance(truths, Masks) else {},
         "baseline": baseline.about if baseline else {},
         "difference_to_baseline": {name: asdict(interval) for name, interval in compared.items()},
     }
@@ -157,6 +176,11 @@ def run(config: Config) -> Path:
         say(f"left out: {result['n_unlabelled']} scans of the split, without a label that is known")
     for name, interval in metrics.items():
         say(f"{title(name)}: {interval}")
+    if isinstance(truths, Masks):
+        say(
+            f"NSD is of outlines within {config.tolerance:g} mm (tolerance=, {TOLERANCE_MM:g} by default)"
+        )
+    _say_groups(subgroups, headline(cases)[0])
     for name, interval in compared.items():
         say(f"{title(name)}, difference to {config.baseline}: {interval}")
     pretrained = {path: 0 for path in config.also}
@@ -187,6 +211,30 @@ def _alike(cases: pd.DataFrame) -> list[str]:
         named = " or ".join(sorted(predicted.unique()))
         return [f"all {len(cases)} cases were called {named}, and no other class"]
     return []
+
+
+def _too_strict(manifest: Manifest, items: pd.DataFrame, tolerance: float) -> list[str]:
+    """What to say of NSD where outlines one voxel apart never agree."""
+    spacings = manifest.table.set_index("id").loc[items.index, "spacing"]
+    voxel = min(float(mm) for spacing in spacings for mm in spacing.split("x"))
+    if voxel <= tolerance * EXACT:
+        return []
+    return [
+        f"NSD takes outlines to agree within {tolerance:g} mm, which is less than any voxel measures "
+        f"(from {voxel:g} mm on): tolerance={voxel:g} or more tells more"
+    ]
+
+
+def _say_groups(subgroups: dict[str, dict[str, dict[str, Interval]]], figure: str) -> None:
+    """The main figure of every group, on the terminal."""
+    for name, of in subgroups.items():
+        head = [name.removeprefix("label_"), title(figure), "95 % interval", "patients"]
+        rows = [
+            [value, f"{i.estimate:z.3f}", f"{i.low:z.3f} to {i.high:z.3f}", str(i.n_patients)]
+            for value, i in ((value, found[figure]) for value, found in of.items())
+        ]
+        for line in in_columns([head, *rows]):
+            say(line)
 
 
 def scans_of(

@@ -15,6 +15,7 @@ from medssl.data.store import Store
 from medssl.data.truths import Truths
 from medssl.evaluation.detection import Boxes, as_boxes, hits
 from medssl.evaluation.metrics import segmentation_scores
+from medssl.evaluation.volumes import truth_sizes
 from medssl.progress import say, track
 
 
@@ -26,6 +27,7 @@ class Scoring:
     iou        overlap from which on a box counts as found; none: as the task has it
     lesions    separate parts of each class are counted too
     shown      so many cases are to be drawn
+    drawn_by   what puts cases in the order of which both ends and the middle are drawn: "score" or "truth"
     """
 
     task: Any
@@ -36,6 +38,7 @@ class Scoring:
     iou: float | None
     lesions: bool
     shown: int
+    drawn_by: str
     found: dict[str, Any] = field(default_factory=dict, init=False)  # what is drawn, by item
 
     @property
@@ -57,14 +60,21 @@ class Scoring:
         raise NotImplementedError
 
     def examples(self, cases: pd.DataFrame) -> list[dict]:
-        """Best, middle and worst of the cases, as `reports.chain` draws them. A scan with text in its pixels
-        is none: a name would be passed on with it."""
+        """Some of the cases, as `reports.chain` draws them. A scan with text in its pixels is none: a name
+        would be passed on with it."""
         if not self.shown:
             return []
         burned, every = self.store.burned_in, self.ranked(cases)
         ranked = [row for row in every if not burned[row[0]]]
         if marked := len(every) - len(ranked):
             say(f"remark: {marked} scans with text in their pixels are scored, and not drawn")
+        if self.drawn_by == "truth":
+            size = truth_sizes(
+                cases
+            )  # without truth, whether a case is ranked depends on the model
+            ranked = sorted(
+                filter(lambda row: size[row[0]], ranked), key=lambda row: (size[row[0]], row[0])
+            )
         n = min(self.shown, len(ranked))
         places = np.unique(np.linspace(0, len(ranked) - 1, n).round().astype(int))
         return [self._drawn(*ranked[place]) for place in places]

@@ -178,7 +178,7 @@ def score(cell: Cell, split: str, keep: bool) -> None:
     evaluate.run(
         evaluate.Config(
             run=cell.folder, split=split, examples_shown=SHOWN if cell.first else 0,
-            allow_overlap=cell.settings().allow_overlap,
+            examples_by="truth", allow_overlap=cell.settings().allow_overlap,
         )
     )  # fmt: skip
     write_json(cell.folder / "scored.json", cell.told)

@@ -1,6 +1,7 @@
 """What a study found, as tables, and as the report takes it."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -14,6 +15,7 @@ from medssl.evaluation.efficiency import efficiency, gains_by_group
 from medssl.evaluation.headline import headline, higher_is_better
 from medssl.evaluation.intervals import of_unknown_patients
 from medssl.evaluation.summary import figure_names
+from medssl.evaluation.volumes import truth_sizes
 from medssl.reports.study import Told
 from medssl.stages import pretrain
 from medssl.stages.evaluate import groups_of
@@ -86,7 +88,7 @@ def tell(
         cases={arm: runs[0] for (arm, count), runs in tables.items() if count == few},
         pretrained=pretrained, cards={arm: read_card(path) for arm, path in pretrained.items()},
         whole=0 in config.labelled,
-        pictures=[picture for cell in first for picture in _pictures(cell)],
+        pictures=_pictures(first),
         cautions=_cautions(chosen, idle), idle=set(idle),
         cohort=manifest.table, card=read_card(first[0].folder),
         commands=_commands(config, chains),
@@ -125,16 +127,27 @@ def _cautions(chosen: list[Cell], idle: list[tuple[str, int]]) -> list[str]:
     return said
 
 
-def _pictures(cell: Cell) -> list[tuple[bytes, str, str]]:
-    """What an evaluation drew: best, middle and worst case."""
-    cases, drawn = cell.cases, []
-    dice = cases.groupby("id")["dice"].mean() if "dice" in cases else {}
-    for path in (cell.folder / "evaluation/pictures").glob("*.png"):
-        score = dice.get(path.stem, float("nan"))
-        words = f", mean Dice {score:.3f}" if score == score else ""
-        caption = f"{cell.arm}, {path.stem}{words}. Truth solid, prediction dashed."
-        drawn.append((score, (path.read_bytes(), caption, f"prediction of {path.stem}")))
-    return [picture for _, picture in sorted(drawn, key=lambda each: -each[0])]
+def _pictures(cells: list[Cell]) -> list[tuple[bytes, str, str]]:
+    """What the evaluations of all arms drew of the same cases, case by case, from the smallest truth on."""
+    shared = set.intersection(*({p.stem for p in _drawn(cell).glob("*.png")} for cell in cells))
+    if not shared:
+        return []
+    tables, pictures = [cell.cases for cell in cells], []
+    size = truth_sizes(tables[0])
+    for scan in sorted(shared, key=lambda scan: (size[scan], scan)):
+        for cell, cases in zip(cells, tables, strict=True):
+            dice = (
+                cases.loc[cases["id"] == scan, "dice"].mean() if "dice" in cases else float("nan")
+            )
+            words = f", mean Dice {dice:.3f}" if dice == dice else ""
+            caption = f"{scan}, {cell.arm}{words}. Truth solid, prediction dashed."
+            picture = (_drawn(cell) / f"{scan}.png").read_bytes()
+            pictures.append((picture, caption, f"prediction of {scan}, {cell.arm}"))
+    return pictures
+
+
+def _drawn(cell: Cell) -> Path:
+    return cell.folder / "evaluation/pictures"
 
 
 def _commands(config: "Config", chains: dict[str, of_arms.Chain]) -> list[str]:
