@@ -201,9 +201,10 @@ def of_boxes(
     least: float,
 ) -> dict[str, np.ndarray]:
     """AP at an IoU, mAP over IoU 0.5 to 0.95 by 0.05, and FROC: means of the classes, each followed by
-    those of every class; sensitivities at single rates of the mean alone, as they would be too many."""
+    those of every class; sensitivities at single rates of the mean alone, as they would be too many. Where
+    there is no box, such as in a group of scans, the means are NaN."""
     each: dict[str, dict] = {}
-    for label, name in classes.items():
+    for label, name in (classes or {0: "none"}).items():
         detections = Detections(found, truth, label, least)
         spread = [
             Detections(found, truth, label, t).average_precision(weights)

@@ -39,3 +39,15 @@ def test_figures_of_a_group_are_those_of_its_cases_alone_in_the_order_of_numbers
     alone = summary(cases[2:4], n=100, seed=1)
     assert found["9 to 9.5"] == alone and alone["dice, x"].n_patients == 1
     assert alone["dice, x"].estimate == pytest.approx(cases["dice"][2:4].mean())
+
+
+def test_a_group_of_scans_without_boxes_has_no_figures():
+    box = {"class": "nodule", "score": 0.9, "iou": 0.5, "x0": 0.0, "y0": 0.0, "x1": 4.0, "y1": 4.0}
+    rows = [
+        {"id": "a", "patient": "p1", "box": "truth", **box},
+        {"id": "a", "patient": "p1", "box": "found", **box},
+        {"id": "b", "patient": "p2", "box": "", "class": "", "iou": 0.5},
+    ]
+    found = by_group(pd.DataFrame(rows), pd.Series({"a": "M", "b": "F"}), n=100, seed=0)
+    assert found["M"]["map"].estimate == 1 and set(found["M"]) == set(found["F"])
+    assert all(np.isnan(i.estimate) for i in found["F"].values())
