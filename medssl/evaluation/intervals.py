@@ -49,6 +49,18 @@ def without_spread(figures: "dict[str, Interval]") -> list[str]:
     ]
 
 
+def below_interval(figures: "dict[str, Interval]") -> list[str]:
+    """What to say of figures that lie below their own interval, as a calibration error may, which comes
+    out larger where some patients are drawn twice."""
+    names = [title(name) for name, i in figures.items() if i.estimate < i.low]
+    if not names:
+        return []
+    return [
+        f"below its own interval lies {'; '.join(names)}: with patients drawn twice it comes out larger. "
+        "The interval says how far it spreads, not where it lies"
+    ]
+
+
 @dataclass(frozen=True)
 class Interval:
     """An estimate, the ends of its interval, and what it rests on.

@@ -3,6 +3,7 @@ import pytest
 
 from medssl.evaluation.intervals import (
     Interval,
+    below_interval,
     bootstrap,
     bootstrap_statistics,
     paired_difference,
@@ -130,3 +131,11 @@ def test_figures_without_spread_are_remarked_by_their_readable_names():
     assert "does not make it certain" in said
     assert without_spread({"dice, a": same})[0].startswith("1 figure has an interval")
     assert without_spread({"dice, a": other}) == []
+
+
+def test_a_figure_below_its_interval_is_remarked():
+    beside, within = Interval(0.05, 0.06, 0.09, 9, 9, 0), Interval(0.5, 0.4, 0.6, 9, 9, 0)
+    unknown = Interval(np.nan, np.nan, np.nan, 0, 0, 0)
+    (said,) = below_interval({"calibration_error": beside, "auroc": within, "map": unknown})
+    assert said.startswith("below its own interval lies Calibration error: ")
+    assert below_interval({"auroc": within, "map": unknown}) == []

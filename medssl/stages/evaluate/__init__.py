@@ -30,7 +30,7 @@ from medssl.evaluation.baseline import Baseline
 from medssl.evaluation.classification import nearly_constant
 from medssl.evaluation.columns import in_columns
 from medssl.evaluation.headline import headline
-from medssl.evaluation.intervals import Interval, without_spread
+from medssl.evaluation.intervals import Interval, below_interval, without_spread
 from medssl.evaluation.metrics import EXACT, TOLERANCE_MM
 from medssl.evaluation.subgroups import by_group, grouped
 from medssl.evaluation.summary import differences, summary
@@ -133,7 +133,7 @@ def run(config: Config) -> Path:
     metrics = summary(cases, **bootstrapped)
     subgroups = {name: by_group(cases, of, **bootstrapped) for name, of in groups.items()}
     compared = differences(cases, baseline.cases, **bootstrapped) if baseline else {}
-    remarks += without_spread(metrics)
+    remarks += without_spread(metrics) + below_interval(metrics)
     result = {
         "run": scrub(config.run.resolve().name),
         "start": about["start"],
