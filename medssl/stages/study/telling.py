@@ -160,7 +160,7 @@ def _commands(config: "Config", chains: dict[str, of_arms.Chain]) -> list[str]:
     return [
         *script("study", config.model_copy(update={"arms": arms, "only": []})),
         *(
-            " ".join(["medssl", "pretrain", preset, *words(pretrain.Config, keys)])
+            " ".join(["medssl", "pretrain", preset, *words(pretrain.Config, keys, {})])
             for preset, keys in parts
         ),
     ]
