@@ -69,7 +69,8 @@ class Crops:
             raise UserError(
                 "CONFIG", "crops", f"have {len(spec.size)} axes, the store's scans {store.ndim}",
                 f"give method.size or task.size {store.ndim} values, and take a backbone of "
-                f"{store.ndim} axes (backbone.ndim={store.ndim}); films have no task.slices",
+                f"{store.ndim} axes (pretrain: backbone.ndim={store.ndim}, finetune: "
+                f"arch.ndim={store.ndim}); films have no task.slices",
             )  # fmt: skip
         self.items = [(i, None) for i in items]
         if self.slices and not spec.parts:

@@ -115,6 +115,8 @@ def as_one_patient(manifest: Manifest, source: Path) -> None:
         first.setdefault(group[place[name]], name)
     told = patient.map(lambda name: first[group[place[name]]])
     manifest.table.loc[used.index, "patient"] = told.to_numpy()
+    beside = len(table) - len(pairs)
     manifest.notes.append(
         f"{file.name}: {len(pairs)} pairs of copies make {n} patients of {len(names)}"
+        + f"; {beside} pairs are of scans that are not used here" * bool(beside)
     )

@@ -59,4 +59,7 @@ def example(paths: Sequence[str]) -> str:
         return GENERAL
     _, patients, text, shortest = max(tried)
     word = shlex.quote(f"patient_pattern={text}")
-    return f"{word} takes {shortest} of {paths[0]}, which makes {patients} patients"
+    made = (
+        f"{patients} patients" if patients > 1 else "all of them one patient: is it a date, a site?"
+    )
+    return f"{word} takes {shortest} of {paths[0]}, which makes {made}"

@@ -114,10 +114,14 @@ def check(table: pd.DataFrame) -> None:
     places = used.groupby("patient")["split"].agg(lambda s: "+".join(sorted(set(s))))
     torn = places[places.str.contains("+", regex=False)]
     if len(torn):
-        names = ", ".join(f"{patient} ({where})" for patient, where in torn.head(5).items())
-        cause = f"{len(torn)} of {len(places)} patients are in several splits: {names}"
-        cause += ", ..." if len(torn) > 5 else ""
-        raise UserError("SPLIT", "patients", cause, "put all scans of a patient into one split")
+        scans = used.groupby("patient")["id"].agg(lambda ids: ", ".join(sorted(ids)[:2]))
+        names = "; ".join(f"{p} ({where}: {scans[p]})" for p, where in torn.head(3).items())
+        cause = f"{len(torn)} of {len(places)} patients are in several splits, such as {names}"
+        raise UserError(
+            "SPLIT", "patients", cause,
+            "put all scans of a patient, and copies of each other if copies= is given, into one split, or "
+            "leave splits out and draw them with shares=0.7,0.1,0.2",
+        )  # fmt: skip
 
 
 def _fill_empty(of: dict[str, str], counts: dict[str, int], wanted: list[str]) -> None:

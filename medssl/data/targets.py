@@ -52,14 +52,14 @@ def mask_classes(
         raise UserError(
             "CONFIG", "classes", "names the background, or two values alike",
             "give every value above 0 a name of its own; that several become one, such as both sides of an "
-            "organ, is said when scans are indexed: `medssl index ... recode={48: 47}`",
+            "organ, is said when scans are indexed: `medssl index ... recode='{48: 47}'`",
         )  # fmt: skip
     strange = sorted(set(found) - set(names))
     if strange and not others:
         shown = ", ".join(map(str, strange[:10])) + (", ..." if len(strange) > 10 else "")
         raise UserError(
             "LABELS", "classes", f"masks hold values [{shown}] that classes= does not name",
-            "name every value, e.g. classes={1: liver, 2: spleen}, or let all others be background "
+            "name every value, e.g. classes='{1: liver, 2: spleen}', or let all others be background "
             "with others=true",
         )  # fmt: skip
     if not set(found) & set(names):
@@ -220,7 +220,7 @@ def _named(column: pd.Series, names: dict[int, str]) -> dict[int, str]:
     strange = sorted(set(column.map(_word)) - set(names.values()))
     if strange or len(set(names.values())) < max(2, len(names)):
         cause = f"holds {strange}, which classes= does not name" if strange else "needs two classes"
-        fix = "name every value once, lowest first, e.g. classes={0: none, 1: mild, 2: severe}"
+        fix = "name every value once, lowest first, e.g. classes='{0: none, 1: mild, 2: severe}'"
         raise UserError("LABELS", column.name, cause, fix)
     return dict(enumerate(names[k] for k in sorted(names)))
 
@@ -232,7 +232,7 @@ def _grades(column: pd.Series) -> dict[int, str]:
         ordered = sorted(there, key=float)
     except ValueError:
         cause = f"holds words ({', '.join(there[:3])}), whose order is not known"
-        fix = "give it, lowest first: classes={0: none, 1: mild, 2: severe}"
+        fix = "give it, lowest first: classes='{0: none, 1: mild, 2: severe}'"
         raise UserError("LABELS", column.name, cause, fix) from None
     target_classes(column)  # refuses one class, and measured numbers
     return dict(enumerate(ordered))

@@ -223,7 +223,7 @@ class BoxLists(Truths):
         if strange and not self.others:
             raise UserError(
                 "LABELS", "classes", f"boxes are of {strange}, which classes= does not name",
-                "name every class, e.g. classes={1: nodule, 2: mass}, or leave others out with "
+                "name every class, e.g. classes='{1: nodule, 2: mass}', or leave others out with "
                 "others=true",
             )  # fmt: skip
         return classes

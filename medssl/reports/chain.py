@@ -298,7 +298,7 @@ def _training(run: Path, card: dict) -> Section:
     fit = card["config"]["fit"]
     rows = jsonl(run / "metrics.jsonl")
     words = "Training loss"
-    if any(row.get("validation") is not None for row in rows):
+    if sum(row.get("validation") is not None for row in rows) > 1:  # one is no curve
         words += f", and the {card.get('figure') or 'score'} on validation patients"
     curve = charts.loss_curve(rows, ["loss", "validation"], validated=card.get("figure", ""))
     drawn = [(curve, f"{words}.", "curves over steps")]

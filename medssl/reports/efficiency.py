@@ -17,6 +17,7 @@ GAINS = [
     "arm", "labelled", "gain", "95 % interval", "p", "p, corrected", "lowest run", "highest run"
 ]  # fmt: skip
 SCRATCH = "training from scratch"
+LEVEL = 0.05  # of a single comparison
 MARK = " \N{DAGGER}"
 MARKED = f"{MARK.strip()}: next to nothing was learnt, here or from scratch, so that nothing is judged by it."
 
@@ -48,8 +49,9 @@ def _of(table: pd.DataFrame, cells: set[Cell]) -> pd.Series:
 
 
 def _verdict(arm: str, gains: pd.DataFrame, out: list[int]) -> str:
-    above = gains.loc[gains["low"] > 0, "labelled"].tolist()
-    below = gains.loc[gains["high"] < 0, "labelled"].tolist()
+    shown = gains[gains["p"] < LEVEL]  # of very few patients no interval shows anything
+    above = shown.loc[shown["low"] > 0, "labelled"].tolist()
+    below = shown.loc[shown["high"] < 0, "labelled"].tolist()
     said = [
         f"{arm} {did} with {_labels(counts)} (the whole interval lies {where} 0)"
         for counts, did, where in ((above, "gains", "above"), (below, "loses", "below"))
@@ -68,6 +70,11 @@ def _labels(counts: Sequence[int]) -> str:
     *first, last = map(str, counts)
     listed = f"{', '.join(first)} and {last}" if first else last
     return f"{listed} labelled scan{'s' * (listed != '1')}"
+
+
+def marks(table: pd.DataFrame, cells: set[Cell]) -> pd.Series:
+    """What stands behind a row of an arm and count: a mark if it is one of these cells."""
+    return _of(table, cells).map({True: MARK, False: ""})
 
 
 @styled
@@ -109,17 +116,17 @@ def curves(study: Efficiency, label: str, idle: set[Cell] = frozenset()) -> Figu
 
 def gains_section(study: Efficiency, main: str, idle: set[Cell]) -> Section:
     gains, out = study.differences(), unjudged(study, idle)
-    marks = _of(gains, out).map({True: MARK, False: ""})
+    marked = marks(gains, out)
     rows = [
         {"name": f"{r['labelled']} labels{mark}", "group": r["arm"], **r[["estimate", "low", "high"]]}
-        for (_, r), mark in zip(gains.iterrows(), marks, strict=True)
+        for (_, r), mark in zip(gains.iterrows(), marked, strict=True)
     ]  # fmt: skip
     better = "" if study.better > 0 else " The sign is turned: more is better."
     table = gains.assign(**{"95 % interval": gains.apply(between, axis=1)})
     for column in ("p", "p, corrected"):
         table[column] = table[column].map(probability)
     if out:
-        table["labelled"] = table["labelled"].astype("str") + marks
+        table["labelled"] = table["labelled"].astype("str") + marked
     table = table.rename(columns={"estimate": "gain"})[GAINS]
     text = (
         f"What every arm gains in {title(main)} over the same network from scratch, on the same "
@@ -128,9 +135,9 @@ def gains_section(study: Efficiency, main: str, idle: set[Cell]) -> Section:
         "of single fine-tunings."
     )
     forest = charts.dots_with_intervals(rows, 0, f"gain in {title(main)}")
-    words = _caption("Gains with 95 % intervals; right of the line pretraining is better.", out)
+    words = caption("Gains with 95 % intervals; right of the line pretraining is better.", out)
     return Section(
-        "Gain over training from scratch", text, tables=[(table, _caption("Paired gains.", out))],
+        "Gain over training from scratch", text, tables=[(table, caption("Paired gains.", out))],
         figures=[(forest, words, "forest plot of the gains")],
     )  # fmt: skip
 
@@ -161,14 +168,19 @@ def labels_saved(study: Efficiency, idle: set[Cell]) -> Section:
         "read off its curve (straight between points, over the logarithm of labels); what lies beyond the "
         "curve is told as more or fewer than its end."
     )
-    caption = _caption("Labels needed from scratch.", out)
     table = by_labels(needed, words, out)
-    return Section("Labels saved at equal score", text, tables=[(table, caption)])
+    told = caption("Labels needed from scratch.", out)
+    return Section("Labels saved at equal score", text, tables=[(table, told)])
 
 
 def shrinking(study: Efficiency, idle: set[Cell]) -> Section:
     losses = study.losses()
-    losses = losses.assign(loss=losses.apply(with_interval, axis=1))[["arm", "from", "to", "loss"]]
+    marked = [
+        MARK * bool({(arm, some), (arm, other)} & idle)
+        for arm, some, other in zip(losses["arm"], losses["from"], losses["to"], strict=True)
+    ]
+    losses = losses.assign(loss=losses.apply(with_interval, axis=1) + marked)
+    losses = losses[["arm", "from", "to", "loss"]]
     shares = by_labels(study.shares(), with_interval, idle)
     text = (
         "How robust an arm is when labels shrink, and how near it comes with few labels to what training "
@@ -178,8 +190,8 @@ def shrinking(study: Efficiency, idle: set[Cell]) -> Section:
     return Section(
         "When labels are few", text,
         tables=[
-            (losses, "Loss of score between most and fewest labels, with 95 % intervals."),
-            (shares, _caption(share, idle)),
+            (losses, caption("Loss of score between most and fewest labels, with 95 % intervals.", idle)),
+            (shares, caption(share, idle)),
         ],
     )  # fmt: skip
 
@@ -187,18 +199,18 @@ def shrinking(study: Efficiency, idle: set[Cell]) -> Section:
 def scores(study: Efficiency, idle: set[Cell]) -> tuple[pd.DataFrame, str]:
     """The table of all scores, and its caption."""
     table = by_labels(study.curve(), with_interval, idle)
-    return table, _caption("Scores with 95 % intervals, by number of labelled scans.", idle)
+    return table, caption("Scores with 95 % intervals, by number of labelled scans.", idle)
 
 
 def by_labels(
     table: pd.DataFrame, words: Callable[[pd.Series], str], marked: set[Cell]
 ) -> pd.DataFrame:
     """A row a number of labels, a column an arm."""
-    told = table.apply(words, axis=1) + _of(table, marked).map({True: MARK, False: ""})
+    told = table.apply(words, axis=1) + marks(table, marked)
     wide = table.assign(told=told).pivot(index="labelled", columns="arm", values="told")
     wide = wide[list(dict.fromkeys(table["arm"]))].fillna("\N{EN DASH}")
     return wide.rename_axis(columns=None).reset_index()
 
 
-def _caption(words: str, marked: set[Cell]) -> str:
+def caption(words: str, marked: set[Cell]) -> str:
     return f"{words} {MARKED}" if marked else words

@@ -1,6 +1,7 @@
 """A run or a study in words, for the terminal."""
 
 import math
+import shlex
 import textwrap
 from collections.abc import Sequence
 
@@ -50,7 +51,7 @@ def of_study(study, said: tuple[str, list[str]] | None) -> str:
         "arms": f"{'; '.join(study.arms)}: each against the same network from scratch",
         "labelled": f"{study.labelled}; {_count(asked['draws'], 'draw')}, {_count(asked['seeds'], 'seed')}",
         "report": str(study.report) if done else "not written yet: the command goes on from there",
-        "runs": f"medssl runs ls {study.folder}/finetune",
+        "runs": f"medssl runs ls {shlex.quote(str(study.folder))}/finetune",
     }.items():
         lines += _paragraph(name, [words])
     return "\n".join([*lines, "", "command:", printable(_command(study, said))])
@@ -174,16 +175,18 @@ def _command(run, said) -> str:
     if said is None:
         return ""
     preset, words = said
-    return " ".join(["medssl", run.verb, *filter(None, [preset]), *words, f"out={run.folder}"])
+    out = f"out={shlex.quote(str(run.folder))}"
+    return " ".join(["medssl", run.verb, *filter(None, [preset]), *words, out])
 
 
 def _next(run) -> str:
     if run.state == "stopped":
         return "the command goes on from there"
     if run.state == "finished" and run.verb == "finetune" and (not run.evaluation or run.stale):
-        return f"medssl evaluate {run.folder}"
+        return f"medssl evaluate {shlex.quote(str(run.folder))}"
     if run.state == "finished" and run.verb == "pretrain" and not run.probe:
-        return f"medssl probe {run.folder} store={run.values.get('store')}"
+        folder, store = (shlex.quote(str(path)) for path in (run.folder, run.values.get("store")))
+        return f"medssl probe {folder} store={store}"
     return ""
 
 

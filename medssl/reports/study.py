@@ -14,6 +14,7 @@ from medssl.reports.html import write as write_page
 from medssl.reports.scores import with_interval
 from medssl.reports.style import as_png
 
+UNFOUND = 0.05  # Dice of a class under which it is as good as not found
 ENOUGH = 3  # draws, under which it is said that they are few
 
 
@@ -132,15 +133,39 @@ def cautions(told: Told) -> list[str]:
         "labels saved, shares and losses say little. Give finetune.fit.steps more."
         for arm in told.study.falling()
     ]
-    return [*told.cautions, *short, *filter(None, [too_few(told.study.n_patients)])]
+    return [
+        *told.cautions,
+        *_unfound(told),
+        *short,
+        *filter(None, [too_few(told.study.n_patients)]),
+    ]
+
+
+def _unfound(told: Told) -> list[str]:
+    """Of which classes runs find next to nothing, though of others they do."""
+    cells: dict[str, list[str]] = {}
+    for name, study in told.figures.items():
+        measure, _, of = name.partition(", ")
+        if measure == "dice" and of != "mean of classes":
+            for (arm, count), dice in study.estimates.items():
+                if dice < UNFOUND and (arm, count) not in told.idle:
+                    cells.setdefault(f"{arm} with {count} labels", []).append(of)
+    if not cells:
+        return []
+    found = "; ".join(f"{cell}: {', '.join(classes)}" for cell, classes in cells.items())
+    return [
+        f"Next to nothing is found of some classes ({found}): gains and losses rest on how far training has "
+        "come. Give finetune.fit.steps more."
+    ]
 
 
 def _subgroups(told: Told) -> Section:
-    table = told.subgroups
-    table = table.assign(gain=table.apply(with_interval, axis=1))
+    table, out = told.subgroups, efficiency.unjudged(told.study, told.idle)
+    table = table.assign(gain=table.apply(with_interval, axis=1) + efficiency.marks(table, out))
     table = table[["group", "value", "patients", "arm", "labelled", "gain"]]
+    caption = efficiency.caption("Gains by group, with 95 % intervals.", out)
     return Section("Subgroups", "Gains of every group of test patients apart.",
-                   tables=[(table, "Gains by group, with 95 % intervals.")])  # fmt: skip
+                   tables=[(table, caption)])  # fmt: skip
 
 
 def _other_figures(told: Told) -> Section:
@@ -151,12 +176,14 @@ def _other_figures(told: Told) -> Section:
         few = min(count for _, count in study.runs)
         curve = study.curve()
         curve = curve[curve["labelled"] == few]
-        scores = {r["arm"]: with_interval(r) for _, r in curve.iterrows()}
-        rows.append({"figure": title(name), **scores})
+        scores = curve.apply(with_interval, axis=1) + efficiency.marks(curve, told.idle)
+        rows.append({"figure": title(name), **dict(zip(curve["arm"], scores, strict=True))})
     few = min(count for _, count in told.study.runs)
+    some = {cell for cell in told.idle if cell[1] == few}
+    caption = efficiency.caption(f"Scores with {few} labelled, with 95 % intervals.", some)
     return Section(
         "Every class, every figure", "All numbers of labels are in figures.csv.",
-        tables=[(pd.DataFrame(rows), f"Scores with {few} labelled, with 95 % intervals.")],
+        tables=[(pd.DataFrame(rows), caption)],
     )  # fmt: skip
 
 

@@ -148,8 +148,8 @@ def run(config: Config) -> Path:
     made = len(rows) - len(refused) - len(done)
     say(f"predicted {made} scan{'s' * (made != 1)}, refused {len(refused)}")
     if made:
-        say(f"each is called by {CALLED[config.ids]}, not by its id in a store; {config.out / NAMES} says "
-            "which scan it is")  # fmt: skip
+        names = config.out / NAMES
+        say(f"each is called by {CALLED[config.ids]}; {names} says which scan it is")
     if len(refused) == len(rows):
         raise UserError(
             "EMPTY", config.scans, f"no scan could be predicted (of {len(rows)} files)",

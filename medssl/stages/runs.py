@@ -202,7 +202,7 @@ def _print(table: pd.DataFrame) -> None:
 def _shown(row: dict) -> dict[str, str]:
     """What COLUMNS say of a run."""
     names = row["classes"]
-    of = row["target"] or ", ".join(names[:SHOWN_CLASSES]) + ", ..." * (len(names) > SHOWN_CLASSES)
+    of = row["target"] or _some(names)
     what = "pretrain " * (row["verb"] == "pretrain") + row["what"]
     done = "" if row["state"] == "finished" else f" {row['steps']}/{row['asked']}"
     score = row[VALIDATION]
@@ -218,6 +218,10 @@ def _shown(row: dict) -> dict[str, str]:
         VALIDATION: "" if pd.isna(score) else f"{row['validation figure']} {score:z.3f}".strip(),
         "figure": interval,
     }
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN_CLASSES]) + ", ..." * (len(names) > SHOWN_CLASSES)
 
 
 def _cut(words: str, most: int) -> str:
@@ -249,7 +253,8 @@ def best(runs: list[Run | Study], config: Config) -> Path | None:
     if not chosen:
         raise UserError(
             "EMPTY", config.folder, f"no run has a {where} figure to be judged by",
-            "fine-tune with validation scans, or run `medssl evaluate` on the runs",
+            "fine-tune with validation scans, or run `medssl evaluate` on the runs; those of a study lie in "
+            "its folder finetune",
         )  # fmt: skip
     if where == TEST:
         say(
@@ -304,7 +309,7 @@ def _best_of(judged: list[Judged]) -> Path:
 def _judged(run: Run | Study, where: str, figure: str) -> Judged | str:
     """What a run was asked and how well it answered, or why that cannot be told."""
     if isinstance(run, Study):
-        return f"a study, which says itself what is better: {run.report}"
+        return f"a study: see {run.report}, or give {run.folder}/finetune"
     if run.faults:
         return "; ".join(run.faults)
     if run.verb != "finetune":
@@ -313,7 +318,7 @@ def _judged(run: Run | Study, where: str, figure: str) -> Judged | str:
         return "it has no model yet"
     classes = list(run.card.classes.values())
     about = (run.name, *run.card.target, *classes)
-    words = f"{run.name}, {', '.join(run.card.target or classes[:SHOWN_CLASSES])}"
+    words = f"{run.name}, {', '.join(run.card.target) or _some(classes)}"
     if where == VALIDATION:
         if run.card.validation is None:
             return "it has no validation score"

@@ -47,6 +47,7 @@ class Choosing:
     def __init__(self, values: Iterable[int]):
         self.values = list(values)
         self.dice: list[np.ndarray] = []
+        self.everywhere: list[list[float]] = []  # Dice of a value that is predicted in every voxel
 
     def show(self, labels: np.ndarray, truth: np.ndarray) -> None:
         """Predicted and true labels (*space) of a case."""
@@ -59,6 +60,14 @@ class Choosing:
                 if total:
                     case[row, column:] = 2 * (mask & wanted).sum() / total
         self.dice.append(case)
+        true = [int((truth == value).sum()) for value in self.values]
+        self.everywhere.append([2 * n / (truth.size + n) for n in true])
+
+    def constant(self) -> float:
+        """The mean Dice, over cases and classes, of the best answer that is one class everywhere."""
+        if not self.everywhere:
+            return 0.0
+        return float(np.mean(self.everywhere, axis=0).max() / len(self.values))
 
     def chosen(self) -> tuple[dict[int, tuple[bool, bool]], float | None]:
         """What to do to each value, and the mean Dice over cases and classes once it is done (None where

@@ -21,13 +21,15 @@ from medssl.tasks.losses import MEANING, Loss, segmentation_loss
 from medssl.tasks.mixup import mixed, shares
 from medssl.trainable import StepOutput
 
+SCATTERED = 0.05  # Dice up to which next to nothing lies where it should
+
 
 class Segmentation(nn.Module):
     """A U-Net-type decoder on any backbone. Works in 2D and 3D."""
 
     learns: ClassVar = "masks"
     figure: ClassVar = "mean Dice"
-    chance: ClassVar = 0.05  # Dice up to which next to nothing lies where it should
+    chance: float = SCATTERED
 
     def __init__(
         self, backbone: nn.Module, augment: Augment, classes: dict[int, str],
@@ -137,6 +139,7 @@ class Segmentation(nn.Module):
             choosing.show(self.winners(self.predict(image)), truth)
         chosen, score = choosing.chosen()
         self.cleaning.copy_(torch.tensor([chosen[value] for value in self.classes]))
+        self.chance = max(SCATTERED, choosing.constant())
         return score
 
     def _channels(self, mask: Tensor) -> Tensor:

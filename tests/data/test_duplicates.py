@@ -81,13 +81,17 @@ def test_scans_that_are_copies_of_each_other_are_of_one_patient(tmp_path):
     manifest = films(tmp_path / "scans", *"abcdef")
     manifest.table.loc[manifest.table["id"] == "c", "patient"] = pseudonym("known", "p")
     alone = manifest.table.set_index("id")["patient"]
-    as_one_patient(manifest, copies(tmp_path / "copies.csv", ("a", "b"), ("b", "c"), ("e", "f")))
+    as_one_patient(
+        manifest, copies(tmp_path / "copies.csv", ("a", "b"), ("b", "c"), ("e", "f"), ("e", "x"))
+    )
     patient = manifest.table.set_index("id")["patient"]
     assert (
         patient["a"] == patient["b"] == patient["c"] == pseudonym("known", "p")
     )  # by links, who is known
     assert patient["e"] == patient["f"] and patient["d"] == alone["d"]
-    assert patient.nunique() == 3 and "3 pairs of copies make 3 patients of 6" in manifest.notes[-1]
+    assert patient.nunique() == 3
+    said = "3 pairs of copies make 3 patients of 6; 1 pairs are of scans that are not used here"
+    assert said in manifest.notes[-1]
     draw_splits(manifest, (0.4, 0.3, 0.3), 0)
     check(manifest.table)
     assert manifest.table["split"].nunique() == 3

@@ -19,7 +19,10 @@ from medssl.errors import UserError
 )
 def test_the_example_is_of_the_paths_there_are_and_can_be_pasted(paths, taken, patients):
     words, _, told = example(paths).partition(" takes ")
-    assert told == f"{taken} of {paths[0]}, which makes {patients} patients"
+    made = (
+        f"{patients} patients" if patients > 1 else "all of them one patient: is it a date, a site?"
+    )
+    assert told == f"{taken} of {paths[0]}, which makes {made}"
     (word,) = shlex.split(words)
     pattern = compiled(word.removeprefix("patient_pattern="))
     found = [pattern.search(path).group(1) for path in paths]

@@ -57,8 +57,8 @@ def test_bad_fractions_are_refused():
 
 
 def test_a_patient_in_two_splits_is_refused():
-    table = cohort(3).assign(verdict="used", split=["train"] * 5 + ["test"])
-    with pytest.raises(UserError, match=r"1 of 3 patients .*p-0002 \(test\+train\)"):
+    table = cohort(3).assign(verdict="used", split=["train"] * 5 + ["test"], id=list("abcdef"))
+    with pytest.raises(UserError, match=r"1 of 3 patients .*p-0002 \(test\+train: e, f\)"):
         check(table)
     check(table.assign(verdict=["used"] * 5 + ["refused"]))
     check(table.assign(split=["train"] * 5 + [""]))

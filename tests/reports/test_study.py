@@ -75,7 +75,7 @@ def test_runs_that_have_learnt_nothing_are_marked_and_not_judged(tmp_path, about
     )
     text = page.write(tmp_path, some).read_text()
     assert (
-        text.count("\N{DAGGER}: next to nothing was learnt") == 5
+        text.count("\N{DAGGER}: next to nothing was learnt") == 7
     )  # four tables and the forest plot
     (gains, _), (needed, _) = (
         section.tables[0]
@@ -92,6 +92,22 @@ def test_runs_that_have_learnt_nothing_are_marked_and_not_judged(tmp_path, about
     for axis in (left, right):
         (hollow,) = [line for line in axis.lines if line.get_markerfacecolor() == "white"]
         assert len(hollow.get_xdata()) == 1
+
+
+def test_two_patients_show_nothing_however_narrow_their_interval():
+    tables = {("from scratch", 2): [told(0.5, 0).iloc[:2]], ("ahead", 2): [told(0.6, 0).iloc[:2]]}
+    found = efficiency(tables, {"ahead": "from scratch"}, {DICE: 1}, n=1000)[DICE]
+    assert found.differences()["low"][0] > 0
+    assert of_page.verdicts(found, set())[0].startswith("Of ahead no gain and no loss is shown")
+
+
+def test_classes_that_are_not_found_are_named(about):
+    tables = {("from scratch", 2): [told(0.5, 0)], ("ahead", 2): [told(0.5, 0).assign(dice=0.01)]}
+    figures = efficiency(tables, {"ahead": "from scratch"}, {DICE: 1, "dice, ball": 1}, n=1000)
+    of_ball = replace(about, figures=figures)
+    assert "of some classes (ahead with 2 labels: ball)" in " ".join(page.cautions(of_ball))
+    unlearnt = replace(of_ball, idle={("ahead", 2)})
+    assert "of some classes" not in " ".join(page.cautions(unlearnt))
 
 
 def test_a_single_run_with_all_labels_is_told(tmp_path, about):

@@ -10,6 +10,7 @@ import torch
 from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.stages import call
+from medssl.stages.evaluate.remarks import of_cases
 from medssl.stages.evaluate.scoring import Scoring, Voxels
 from medssl.stages.finetune import load_task
 from medssl.tasks.segmentation import Segmentation
@@ -42,6 +43,16 @@ def test_figures_have_intervals_patients_and_seed(segmented):
     )
 
 
+def test_classes_that_one_side_alone_has_are_remarked():
+    rows = [("a", 2.0, 0.0), ("b", 2.0, 0.0), ("c", 0.0, 1.0), ("d", 1.0, 1.0), ("e", 0.0, 0.0)]
+    columns = ["id", "volume_ml_truth", "volume_ml_prediction"]
+    (said,) = of_cases(pd.DataFrame(rows, columns=columns).assign(**{"class": "ball"}))
+    assert said.startswith(
+        "of 5 cases ball was not found in 2, ball was found in 1 without it: HD95"
+    )
+    assert of_cases(pd.DataFrame(rows[3:], columns=columns).assign(**{"class": "ball"})) == []
+
+
 def test_classification_of_volumes_and_probe(cohort, segmented):
     out = cohort / "out"
     call(
@@ -57,7 +68,7 @@ def test_classification_of_volumes_and_probe(cohort, segmented):
             arch=TINY,
             out=out / "no",
         )
-    call("evaluate", run=out / "odd")
+    call("evaluate", run=out / "odd", examples_by="truth")  # as studies ask; nothing is drawn
     cases = pd.read_csv(out / "odd/evaluation/cases.csv")
     assert {"truth", "predicted", "score_0", "score_1"} <= set(cases)
     call("predict", run=out / "odd", scans=cohort / "images", modality="MR", out=out / "scores")

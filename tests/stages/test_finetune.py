@@ -191,7 +191,7 @@ def test_a_size_of_other_axes_is_answered_with_one_that_would_do(cohort, tmp_pat
 def test_little_that_was_learnt_is_remarked_and_kept_and_validation_is_announced(
     cohort, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(Segmentation, "chance", 1.0)
+    monkeypatch.setattr("medssl.tasks.segmentation.SCATTERED", 1.0)
     run = call(
         "finetune", "segmentation", store=cohort / "out/store", arch=TINY, labelled=2,
         task={"size": [16, 16, 16], "width": 4}, fit={**FIT, "steps": 1, "every": 1},

@@ -236,6 +236,27 @@ def test_one_study_a_folder(keys, done):
         call("study", **{**keys, "draws": 3}, out=done)
 
 
+def test_a_study_that_failed_before_anything_was_trained_may_be_asked_otherwise(keys, tmp_path):
+    out, few = tmp_path / "study", {"labelled": [2], "draws": 1, "trials": [], "scratch_trials": []}
+    wrong = {"arms": {"other": {"backbone": str(tmp_path / "nowhere")}}, "pretrain": {}}
+    with pytest.raises(UserError, match="CHECKPOINT"):
+        call("study", **{**keys, **few, **wrong}, out=out)
+    call("study", **{**keys, **few, "only": ["mae"]}, out=out)
+    assert json.loads((out / "config.json").read_text())["only"] == ["mae"]
+
+
+def test_films_are_classified_in_a_study_too(keys, tmp_path):
+    tune = {
+        "preset": "classification",
+        "target": ["odd"],
+        "task": {"size": [16, 16, 16]},
+        "fit": FIT,
+    }
+    few = {"labelled": [4], "draws": 1, "trials": [], "scratch_trials": [], "only": ["mae"]}
+    page = call("study", **{**keys, **few, "finetune": tune}, out=tmp_path / "study").read_text()
+    assert "AUROC" in page and "Calibration" in page
+
+
 def test_the_command_that_is_shown_asks_for_the_same_study(done, capsys):
     call("runs", what="show", folder=done)
     shown = capsys.readouterr().out

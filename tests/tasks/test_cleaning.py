@@ -72,3 +72,12 @@ def test_a_gain_that_is_none_changes_nothing():
     choosing = Choosing([1])
     choosing.show(found, truth)
     assert choosing.chosen()[0] == {1: CHOICES[0]}
+
+
+def test_one_class_everywhere_is_an_answer_too():
+    choosing = Choosing([1, 2])
+    assert choosing.constant() == 0
+    truth = np.zeros((4, 5), int)
+    truth[:2], truth[3, 0] = 1, 2
+    choosing.show(np.ones_like(truth), truth)
+    assert choosing.constant() == choosing.chosen()[1] == (2 * 10 / 30) / 2

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -27,11 +28,10 @@ from medssl.data.truths import Masks, Truths
 from medssl.describe import words
 from medssl.errors import UserError
 from medssl.evaluation.baseline import Baseline
-from medssl.evaluation.classification import nearly_constant
 from medssl.evaluation.columns import in_columns
 from medssl.evaluation.headline import headline
 from medssl.evaluation.intervals import Interval, below_interval, without_spread
-from medssl.evaluation.metrics import EXACT, TOLERANCE_MM
+from medssl.evaluation.metrics import TOLERANCE_MM
 from medssl.evaluation.subgroups import by_group, grouped
 from medssl.evaluation.summary import differences, summary
 from medssl.evaluation.titles import title
@@ -39,7 +39,9 @@ from medssl.evaluation.volumes import volumes
 from medssl.privacy import scrub
 from medssl.progress import say
 from medssl.reports import chain
+from medssl.reports.scores import between
 from medssl.stages import finetune, pretrain
+from medssl.stages.evaluate import remarks as said
 from medssl.stages.evaluate.scoring import SCORING
 from medssl.stages.finetune import load_task, truths_of
 from medssl.training import run_folder
@@ -123,12 +125,12 @@ def run(config: Config) -> Path:
         config.examples_shown, config.examples_by,
     )  # fmt: skip
     cases = scoring.cases()
-    remarks += _alike(cases)
+    remarks += said.of_cases(cases)
     write_csv(out / "look_alikes.csv", alike)
     cases.to_parquet(out / "cases.parquet", index=False)
     write_csv(out / "cases.csv", cases)
     if isinstance(truths, Masks):
-        remarks += _too_strict(manifest, items, config.tolerance)
+        remarks += said.too_strict(manifest, items, config.tolerance)
     bootstrapped = {"n": config.resamples, "seed": config.seed}
     metrics = summary(cases, **bootstrapped)
     subgroups = {name: by_group(cases, of, **bootstrapped) for name, of in groups.items()}
@@ -195,46 +197,23 @@ def run(config: Config) -> Path:
     return out
 
 
-def _alike(cases: pd.DataFrame) -> list[str]:
-    """What is to be said where whole scans were answered alike that are not."""
-    if "truth" not in cases:
-        return []
-    truth, predicted = cases["truth"], cases["predicted"]
-    if "usual" in cases:
-        if not nearly_constant(truth, predicted):
-            return []
-        spreads = (
-            f"standard deviation {predicted.std(ddof=0):.3g}, of the truth {truth.std(ddof=0):.3g}"
-        )
-        return [f"the {len(cases)} predicted numbers hardly differ ({spreads}): nearly one for all"]
-    if predicted.nunique() < truth.nunique():
-        named = " or ".join(sorted(predicted.unique()))
-        return [f"all {len(cases)} cases were called {named}, and no other class"]
-    return []
-
-
-def _too_strict(manifest: Manifest, items: pd.DataFrame, tolerance: float) -> list[str]:
-    """What to say of NSD where outlines one voxel apart never agree."""
-    spacings = manifest.table.set_index("id").loc[items.index, "spacing"]
-    voxel = min(float(mm) for spacing in spacings for mm in spacing.split("x"))
-    if voxel <= tolerance * EXACT:
-        return []
-    return [
-        f"NSD takes outlines to agree within {tolerance:g} mm, which is less than any voxel measures "
-        f"(from {voxel:g} mm on): tolerance={voxel:g} or more tells more"
-    ]
-
-
 def _say_groups(subgroups: dict[str, dict[str, dict[str, Interval]]], figure: str) -> None:
     """The main figure of every group, on the terminal."""
     for name, of in subgroups.items():
         head = [name.removeprefix("label_"), title(figure), "95 % interval", "patients"]
         rows = [
-            [value, f"{i.estimate:z.3f}", f"{i.low:z.3f} to {i.high:z.3f}", str(i.n_patients)]
+            [value, *_numbers(i), str(i.n_patients)]
             for value, i in ((value, found[figure]) for value, found in of.items())
         ]
         for line in in_columns([head, *rows]):
             say(line)
+
+
+def _numbers(interval: Interval) -> tuple[str, str]:
+    """An estimate and its ends, in words."""
+    if np.isnan(interval.estimate):
+        return "not defined", ""
+    return f"{interval.estimate:z.3f}", between(asdict(interval))
 
 
 def scans_of(
@@ -262,7 +241,8 @@ def scans_of(
     items = asked[asked.index.isin(known)]
     if items.empty:
         raise UserError(
-            "EMPTY", store.folder, f"no labelled scan has the split {config.split!r}",
+            "EMPTY", store.folder,
+            f"no scan of the split {config.split!r} ({len(asked)}) has a label that the model has learnt",
             "choose another split=, or give splits= to `medssl index`",
         )  # fmt: skip
     return manifest, truths, asked, items

@@ -68,10 +68,9 @@ class Scoring:
         ranked = [row for row in every if not burned[row[0]]]
         if marked := len(every) - len(ranked):
             say(f"remark: {marked} scans with text in their pixels are scored, and not drawn")
-        if self.drawn_by == "truth":
-            size = truth_sizes(
-                cases
-            )  # without truth, whether a case is ranked depends on the model
+        if ranked and self.drawn_by == "truth":
+            size = truth_sizes(cases)
+            # Without truth, whether a case is ranked depends on the model.
             ranked = sorted(
                 filter(lambda row: size[row[0]], ranked), key=lambda row: (size[row[0]], row[0])
             )

@@ -95,7 +95,7 @@ class Config(Base):
 def run(config: Config) -> Path:
     arms, chains = asked(config)
     config.out.mkdir(parents=True, exist_ok=True)
-    if not (config.out / "config.json").exists():
+    if not _begun(config.out):
         write_json(config.out / "config.json", config.model_dump(mode="json"), private=True)
     with _others(config):
         _work("pretraining", {of_arms.mark_of(c): partial(of_arms.pretrained, c, config.minutes)
@@ -128,10 +128,16 @@ def asked(config: Config) -> tuple[dict[str, Arm], dict[str, of_arms.Chain]]:
     folder = config.out / "pretrain"
     chains = {n: of_arms.chain_of(n, a, keys, folder) for n, a in arms.items() if a.pretrain}
     _check(config, arms, chains)
-    if (config.out / "config.json").exists():
+    if _begun(config.out):
         told = config.model_dump(mode="json")
         run_folder.refuse_other(config.out, run_folder.read_config(config.out), told, FREE)
     return arms, chains
+
+
+def _begun(folder: Path) -> bool:
+    """Whether a study has got further than a command that was wrong: it has trained something."""
+    trained = [*folder.glob("pretrain/*/metrics.jsonl"), *folder.glob("finetune/*/*")]
+    return bool(trained) and (folder / "config.json").exists()
 
 
 def _work(what: str, asked: dict[Path, Callable[[], None]]) -> None:

@@ -123,6 +123,8 @@ def _cautions(chosen: list[Cell], idle: list[tuple[str, int]]) -> list[str]:
             f"Test cases resemble scans that were trained on ({named}): look_alikes.csv of a fine-tuning's "
             "evaluation names them; if they are copies, these scores are too high."
         )
+    shared = set.intersection(*(set(cell.metrics["remarks"]) for cell in chosen))
+    said += [f"{remark[:1].upper()}{remark[1:]}." for remark in sorted(shared)]
     said += filter(None, [of_unknown_patients(chosen[0].metrics["n_cases_of_unknown_patients"])])
     return said
 

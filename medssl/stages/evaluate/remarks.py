@@ -1,0 +1,54 @@
+"""What is to be said, in words, of an evaluation's cases beside their figures."""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+
+from medssl.data.manifest import Manifest
+from medssl.evaluation.classification import nearly_constant
+from medssl.evaluation.metrics import EXACT
+
+
+def of_cases(cases: pd.DataFrame) -> list[str]:
+    """Answers that are alike where the truth is not, and classes that only one side has."""
+    if "volume_ml_truth" in cases:
+        return _one_sided(cases)
+    if "truth" not in cases:
+        return []
+    truth, predicted = cases["truth"], cases["predicted"]
+    if "usual" in cases:
+        if not nearly_constant(truth, predicted):
+            return []
+        spreads = (
+            f"standard deviation {predicted.std(ddof=0):.3g}, of the truth {truth.std(ddof=0):.3g}"
+        )
+        return [f"the {len(cases)} predicted numbers hardly differ ({spreads}): nearly one for all"]
+    if predicted.nunique() < truth.nunique():
+        named = " or ".join(sorted(predicted.unique()))
+        return [f"all {len(cases)} cases were called {named}, and no other class"]
+    return []
+
+
+def _one_sided(cases: pd.DataFrame) -> list[str]:
+    """Where a class is true or was predicted, but not both: its HD95 is no distance between outlines."""
+    true, told = cases["volume_ml_truth"] > 0, cases["volume_ml_prediction"] > 0
+    missed, invented = (Counter(cases["class"][at]) for at in (true & ~told, told & ~true))
+    words = [f"{name} was not found in {n}" for name, n in missed.items()]
+    words += [f"{name} was found in {n} without it" for name, n in invented.items()]
+    if not words:
+        return []
+    n = cases["id"].nunique()
+    return [f"of {n} cases {', '.join(words)}: HD95 counts the length of the scan there"]
+
+
+def too_strict(manifest: Manifest, items: pd.DataFrame, tolerance: float) -> list[str]:
+    """NSD where outlines one voxel apart never agree; `tolerance` in mm."""
+    spacings = manifest.table.set_index("id").loc[items.index, "spacing"]
+    voxel = float(np.min([float(mm) for spacing in spacings for mm in spacing.split("x")]))
+    if voxel <= tolerance * EXACT:
+        return []
+    return [
+        f"NSD takes outlines to agree within {tolerance:g} mm, which is less than any voxel measures "
+        f"(from {voxel:g} mm on): tolerance={voxel:g} or more tells more"
+    ]
