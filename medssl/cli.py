@@ -40,6 +40,7 @@ VERBS = {
     "copy": "copy a shipped preset or pipeline to edit it",
     "run": "run a pipeline by name or path",
 }
+WIDEST = 40  # letters of a default in a help text
 ACTIONS = {"runs": ("ls", "best", "show")}  # words behind a verb that are taken for one
 
 
@@ -170,6 +171,7 @@ def help_text(verb: str, words: list[str]) -> str:
         part = config.Part.model_validate(chosen[name])
         options = config.options_model(part.target(table, name))
         rows += describe(options, f"{name}.", part.options)
+    rows = [(key, kind, _cut(default), meaning) for key, kind, default, meaning in rows]
     wide = [max(len(row[i]) for row in rows) for i in range(3)]
     given = " ".join(filter(None, [preset, *(w for w in words if "=" in w)]))
     lines += [f"Keys (type, default{f' with {given}' if given else ''}, meaning):"]
@@ -179,6 +181,11 @@ def help_text(verb: str, words: list[str]) -> str:
     if examples:
         lines += ["", "Examples:", *(f"  {e}" for e in examples)]
     return "\n".join(lines)
+
+
+def _cut(default: str) -> str:
+    """Arms and trials of a preset of `study` are long; `medssl copy` shows them whole."""
+    return default if len(default) <= WIDEST else f"{default[: WIDEST - 3]}..."
 
 
 def main() -> None:

@@ -41,7 +41,8 @@ def class_table(sizes: pd.DataFrame) -> pd.DataFrame:
     """A line a class: value, masks that have it, and their median, smallest and largest size."""
     classes = sizes.groupby(["value", "unit"])["size"]
     table = classes.agg(masks="size", median="median", smallest="min", largest="max")
-    return table.reset_index()[["value", "masks", "median", "smallest", "largest", "unit"]]
+    table = table.round(6).reset_index()
+    return table[["value", "masks", "median", "smallest", "largest", "unit"]]
 
 
 def unusual_sizes(sizes: pd.DataFrame, units: Mapping[str, str]) -> pd.DataFrame:

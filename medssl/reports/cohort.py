@@ -84,6 +84,7 @@ def _look_first(findings: dict) -> Section:
     if findings["n_masks"]:
         counts["masks that cannot be used"] = len(findings["unusable_masks"])
         counts["masks with unusual classes"] = len(findings["unusual_masks"])
+        counts["masks without any class"] = len(findings["empty_masks"])
     caution = ""
     if torn:
         words = {d for c in torn for d in c["differ"]}
@@ -139,6 +140,8 @@ def _masks(findings: dict, classes: pd.DataFrame, pictures: Sequence[Picture]) -
         rows = list(unusable.items())[:MOST_ROWS]
         words = "Masks that cannot be used, and are refused when scans are prepared."
         tables.append((pd.DataFrame(rows, columns=["scan", "reason"]), words))
+    if empty := findings["empty_masks"][:MOST_ROWS]:
+        tables.append((pd.DataFrame({"scan": empty}), "Masks without any class."))
     if len(classes):
         tables.append(_class_table(classes, unusual))
     if pictures:
@@ -157,13 +160,17 @@ def _class_table(classes: pd.DataFrame, unusual: dict[str, list[dict]]) -> tuple
     odd = pd.Series([row["value"] for rows in unusual.values() for row in rows], dtype=int)
     times = classes["value"].map(odd.value_counts()).fillna(0).astype(int)
     table = classes.assign(**{"unusual in": times})
-    first = table.sort_values(["unusual in", "masks"], ascending=False, kind="stable")
+    farthest = {value: place for place, value in reversed([*enumerate(odd)])}
+    table["place"] = table["value"].map(farthest).fillna(len(odd))
+    order = ["unusual in", "place", "masks"]
+    first = table.sort_values(order, ascending=[False, True, False], kind="stable")
+    table, first = (t.drop(columns="place") for t in (table, first))
     shown = first.head(MOST_CLASSES).sort_values("value", kind="stable")
     if len(shown) == len(table):
         return shown, "Size of every class in the masks that have it."
     return shown, (
         f"Size of {len(shown)} of {len(table)} classes in the masks that have them: those that are "
-        "unusual in most masks, then the most frequent. classes.csv has all."
+        "unusual in most masks and farthest off, then the most frequent. classes.csv has all."
     )
 
 

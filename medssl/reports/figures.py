@@ -114,9 +114,10 @@ def gallery(
 ) -> Figure:  # fmt: skip
     """Films, or the axial middle of volumes, side by side, each with its own grey scale.
 
-    `masks` of the pictures, if any, are laid over them as outlines of the `classes`.
+    `masks` of the pictures, if any, are laid over them as outlines of the `classes`; of more classes than
+    there are colours all together have one.
     """
-    few = 0 < len(classes) <= len(COLOURS)  # of more, several share a colour
+    few = 0 < len(classes) <= len(COLOURS)
     columns = max(1, min(columns, len(images)))
     lines = max(1, -(-len(images) // columns))
     drawn = [planes(np.asarray(image))[0] for image in images]
@@ -133,8 +134,9 @@ def gallery(
         show(axis, picture, np.asarray(image), 1.0)
         if mask is not None:
             rows, across = mask.shape
-            colours = coloured(mask, list(classes))
-            over = np.asarray(outlined(colours, width=2 if few else 1).convert("RGBA"))
+            of = list(classes)
+            colours = coloured(mask, of) if few else np.isin(mask, of).astype(np.uint8)
+            over = np.asarray(outlined(colours, width=2).convert("RGBA"))
             axis.imshow(over, extent=(-0.5, across - 0.5, rows - 0.5, -0.5))
         axis.set_title(caption, fontsize=8)
     if few:

@@ -198,5 +198,9 @@ def test_masks_of_a_gallery_are_outlined_and_few_classes_are_named():
     figure = figures.gallery(films, ["a", "b"], 2, [mask, None], {7: "seven"})
     assert [len(a.images) for a in figure.axes] == [2, 1]
     assert [t.get_text() for legend in figure.legends for t in legend.get_texts()] == ["seven"]
-    many = figures.gallery(films, ["a", "b"], 2, [mask, None], {k: str(k) for k in range(9)})
+    many = figures.gallery(films, ["a", "b"], 2, [mask, None], {k: str(k) for k in range(1, 10)})
+    one = figures.gallery(films, ["a", "b"], 2, [mask > 0, None], {1: "all"})
+    over = [np.asarray(f.axes[0].images[1].get_array()).reshape(-1, 4) for f in (many, one)]
+    over = [np.unique(pixels, axis=0) for pixels in over]
+    assert np.array_equal(*over)  # one colour for all
     assert not many.legends and not figures.gallery(films, ["a", "b"]).legends
