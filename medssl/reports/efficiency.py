@@ -35,14 +35,14 @@ def unjudged(study: Efficiency, idle: set[Cell]) -> set[Cell]:
 def verdicts(study: Efficiency, idle: set[Cell]) -> list[str]:
     """What is shown of every arm, in a sentence; nothing by runs that have learnt nothing (`idle`)."""
     gains, out = study.differences(), unjudged(study, idle)
-    gains = gains[~_of(gains, out)]
+    gains = gains[~among(gains, out)]
     return [
         _verdict(arm, gains[gains["arm"] == arm], sorted(n for a, n in out if a == arm))
         for arm in study.baselines
     ]
 
 
-def _of(table: pd.DataFrame, cells: set[Cell]) -> pd.Series:
+def among(table: pd.DataFrame, cells: set[Cell]) -> pd.Series:
     """Whether the row of an arm and count is one of these cells."""
     rows = zip(table["arm"], table["labelled"], strict=True)
     return pd.Series([row in cells for row in rows], table.index, bool)
@@ -74,7 +74,7 @@ def _labels(counts: Sequence[int]) -> str:
 
 def marks(table: pd.DataFrame, cells: set[Cell]) -> pd.Series:
     """What stands behind a row of an arm and count: a mark if it is one of these cells."""
-    return _of(table, cells).map({True: MARK, False: ""})
+    return among(table, cells).map({True: MARK, False: ""})
 
 
 @styled
@@ -99,7 +99,7 @@ def curves(study: Efficiency, label: str, idle: set[Cell] = frozenset()) -> Figu
             axis.vlines(x, rows["low"], rows["high"], color=colour, linewidth=1.3, alpha=0.55)
             axis.plot(x, rows["estimate"], color=colour, linestyle=line, marker="o", markersize=4,
                       label=arm)  # fmt: skip
-            hollow = _of(rows, out)
+            hollow = among(rows, out)
             if hollow.any():
                 axis.plot(x[hollow], rows["estimate"][hollow], color=colour, linestyle="none",
                           marker="o", markersize=4, markerfacecolor="white")  # fmt: skip

@@ -54,6 +54,7 @@ def of_study(study, said: tuple[str, list[str]] | None) -> str:
         "runs": f"medssl runs ls {shlex.quote(str(study.folder))}/finetune",
     }.items():
         lines += _paragraph(name, [words])
+    lines += _paragraph("gains", study.gains)
     return "\n".join([*lines, "", "command:", printable(_command(study, said))])
 
 

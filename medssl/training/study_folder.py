@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+import pandas as pd
+
 from medssl.training.run_folder import held
 
 KEYS = {
@@ -79,6 +81,24 @@ class Study:
             return "finished"
         runs = [*self.folder.glob("pretrain/*"), *self.folder.glob("finetune/*/*")]
         return "running" if any(held(run) for run in runs) else "stopped"
+
+    @property
+    def gains(self) -> list[str]:
+        """What each arm gains over training from scratch, by number of labels, once it is finished."""
+        path = self.folder / "differences.csv"
+        if self.state != "finished" or not path.exists():
+            return []
+        table = pd.read_csv(path)
+        said = [
+            f"{r.estimate:+z.3f} ({r.low:z.3f} to {r.high:z.3f}) with {r.labelled}"
+            if getattr(r, "judged", True)
+            else f"not judged with {r.labelled}, where next to nothing was learnt"
+            for r in table.itertuples()
+        ]
+        return [
+            f"{arm}: {', '.join(words)}"
+            for arm, words in pd.Series(said).groupby(table["arm"], sort=False)
+        ]
 
     @property
     def date(self) -> str:

@@ -121,8 +121,13 @@ def test_a_study_is_one_line_and_its_fine_tunings_are_listed_where_they_are_aske
 
 
 def test_a_study_is_shown_with_its_command_and_its_report(tmp_path, capsys):
-    call("runs", what="show", folder=studied(tmp_path / "study"))
+    folder = studied(tmp_path / "study")
+    rows = [("voco", 2, 0.0141, 0.01, 0.02, True), ("voco", 4, 0.1, 0.05, 0.2, False)]
+    columns = ["arm", "labelled", "estimate", "low", "high", "judged"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "differences.csv", index=False)
+    call("runs", what="show", folder=folder)
     shown = capsys.readouterr().out
+    assert "voco: +0.014 (0.010 to 0.020) with 2, not judged with 4" in " ".join(shown.split())
     for words in ("finished, 12 of 12 fine-tunings", "voco; mae", f"{tmp_path}/study/report.html"):
         assert words in shown, words
     assert "damaged" not in shown

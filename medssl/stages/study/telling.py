@@ -16,6 +16,7 @@ from medssl.evaluation.headline import headline, higher_is_better
 from medssl.evaluation.intervals import of_unknown_patients
 from medssl.evaluation.summary import figure_names
 from medssl.evaluation.volumes import truth_sizes
+from medssl.reports.efficiency import among, unjudged
 from medssl.reports.study import Told
 from medssl.stages import pretrain
 from medssl.stages.evaluate import groups_of
@@ -59,10 +60,13 @@ def tell(
     subgroups = gains_by_group(tables, baselines, {main: better[main]}, groups, **bootstrapped)
     of_cell = {cell: iter(runs) for cell, runs in figures[main].runs.items()}
     table = pd.DataFrame([r | {"score": next(of_cell[r["arm"], r["labelled"]])} for r in rows])
+    idle = [(cell.arm, cell.told["labelled"]) for cell in chosen if cell.idle]
+    gains, out = figures[main].differences(), unjudged(figures[main], set(idle))
     spent = {name: json.loads(of_arms.mark_of(c).read_text()) for name, c in chains.items()}
     written = {
         "table": table,
         **{name: getattr(figures[main], name)() for name in WRITTEN},
+        "differences": gains.assign(judged=~among(gains, out)),
         "figures": pd.concat([f.curve().assign(figure=name) for name, f in figures.items()]),
         "subgroups": subgroups,
         "cost": of_cells.costs(chosen, spent),
@@ -77,7 +81,6 @@ def tell(
         ]
     ).to_parquet(config.out / "cases.parquet", index=False)
 
-    idle = [(cell.arm, cell.told["labelled"]) for cell in chosen if cell.idle]
     few = min(count for _, count in tables)
     first = [cell for cell in chosen if cell.first and cell.told["labelled"] == few]
     ready = {s.name: s.backbone for s in starts if not s.from_scratch}
