@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from medssl.errors import UserError
-from medssl.evaluation.columns import in_columns
 from medssl.evaluation.intervals import bootstrap, paired_difference
+from medssl.evaluation.text_table import text_table
 
 BLOCK = 1024
 
@@ -99,4 +99,4 @@ def table(found: dict[str, dict], measures: dict[str, str]) -> list[str]:
             f"{figures['chance']:.3f}",
             str(gain["n_patients"]),
         ))  # fmt: skip
-    return in_columns(rows)
+    return text_table(rows)

@@ -28,12 +28,12 @@ from medssl.data.truths import Masks, Truths
 from medssl.describe import words
 from medssl.errors import UserError
 from medssl.evaluation.baseline import Baseline
-from medssl.evaluation.columns import in_columns
 from medssl.evaluation.headline import headline
 from medssl.evaluation.intervals import Interval, below_interval, without_spread
 from medssl.evaluation.metrics import TOLERANCE_MM
 from medssl.evaluation.subgroups import by_group, grouped
 from medssl.evaluation.summary import differences, summary
+from medssl.evaluation.text_table import text_table
 from medssl.evaluation.titles import title
 from medssl.evaluation.volumes import volumes
 from medssl.privacy import scrub
@@ -205,7 +205,7 @@ def _say_groups(subgroups: dict[str, dict[str, dict[str, Interval]]], figure: st
             [value, *_numbers(i), str(i.n_patients)]
             for value, i in ((value, found[figure]) for value, found in of.items())
         ]
-        for line in in_columns([head, *rows]):
+        for line in text_table([head, *rows]):
             say(line)
 
 

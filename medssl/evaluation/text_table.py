@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 
-def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
     """A line a row: its first cell stands on the left of its column, the others on the right of theirs."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
