@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
+from medssl.data.index.row import NO_SPACING
 from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.stages import call
-from medssl.stages.evaluate.remarks import of_cases
+from medssl.stages.evaluate.remarks import of_cases, without_spacing
 from medssl.stages.evaluate.scoring import Scoring, Voxels
 from medssl.stages.finetune import load_task
 from medssl.tasks.segmentation import Segmentation
@@ -51,6 +52,13 @@ def test_classes_that_one_side_alone_has_are_remarked():
         "of 5 cases ball was not found in 2, ball was found in 1 without it: HD95"
     )
     assert of_cases(pd.DataFrame(rows[3:], columns=columns).assign(**{"class": "ball"})) == []
+
+
+def test_pixels_of_unknown_size_are_remarked():
+    table = pd.DataFrame({"id": ["a", "b"], "remarks": ["", NO_SPACING]})
+    (said,) = without_spacing(SimpleNamespace(table=table), pd.DataFrame(index=["a", "b"]))
+    assert said.startswith("of 1 of 2 scans no pixel size is known")
+    assert without_spacing(SimpleNamespace(table=table), pd.DataFrame(index=["a"])) == []
 
 
 def test_classification_of_volumes_and_probe(cohort, segmented):

@@ -130,6 +130,7 @@ def run(config: Config) -> Path:
     cases.to_parquet(out / "cases.parquet", index=False)
     write_csv(out / "cases.csv", cases)
     if isinstance(truths, Masks):
+        remarks += said.without_spacing(manifest, items)
         remarks += said.too_strict(manifest, items, config.tolerance)
     bootstrapped = {"n": config.resamples, "seed": config.seed}
     metrics = summary(cases, **bootstrapped)

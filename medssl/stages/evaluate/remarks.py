@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from medssl.data.index.row import NO_SPACING
 from medssl.data.manifest import Manifest
 from medssl.evaluation.classification import nearly_constant
 from medssl.evaluation.metrics import EXACT
@@ -40,6 +41,17 @@ def _one_sided(cases: pd.DataFrame) -> list[str]:
         return []
     n = cases["id"].nunique()
     return [f"of {n} cases {', '.join(words)}: HD95 counts the length of the scan there"]
+
+
+def without_spacing(manifest: Manifest, items: pd.DataFrame) -> list[str]:
+    """Scans whose files do not tell how large a pixel is."""
+    said = manifest.table.set_index("id").loc[items.index, "remarks"]
+    n = int(said.str.contains(NO_SPACING, regex=False).sum())
+    if not n:
+        return []
+    return [
+        f"of {n} of {len(items)} scans no pixel size is known: distances and volumes count it as 1 mm"
+    ]
 
 
 def too_strict(manifest: Manifest, items: pd.DataFrame, tolerance: float) -> list[str]:
