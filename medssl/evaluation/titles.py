@@ -15,3 +15,8 @@ def title(name: str) -> str:
     words = measure.replace("_", " ")
     words = words.replace("ap at", "AP at") if words.startswith("ap at") else words.capitalize()
     return MEASURES.get(measure, words) + comma + of
+
+
+def sentence(remark: str) -> str:
+    """A remark, which is written to stand behind a word, as a sentence of its own."""
+    return f"{remark[:1].upper()}{remark[1:]}."

@@ -11,7 +11,7 @@ from medssl.data.recipe import Recipe
 from medssl.evaluation.detection import Boxes
 from medssl.evaluation.intervals import of_unknown_patients, too_few
 from medssl.evaluation.metrics import TOLERANCE_MM
-from medssl.evaluation.titles import title
+from medssl.evaluation.titles import sentence, title
 from medssl.evaluation.volumes import BOTH, measured
 from medssl.reports import answers, boxes, charts, figures, method_figures
 from medssl.reports.cohort import by_split
@@ -127,7 +127,7 @@ def _caution(result: dict) -> str:
         )
     said += filter(None, [too_few(result["n_patients"])])
     said += filter(None, [of_unknown_patients(result["n_cases_of_unknown_patients"])])
-    said += [f"{remark[:1].upper()}{remark[1:]}." for remark in result.get("remarks", [])]
+    said += map(sentence, result.get("remarks", []))
     return " ".join(said)
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from medssl.evaluation.comparison import LEVEL
 from medssl.evaluation.efficiency import Cell, Efficiency
 from medssl.evaluation.titles import title
 from medssl.reports import charts
@@ -17,7 +18,6 @@ GAINS = [
     "arm", "labelled", "gain", "95 % interval", "p", "p, corrected", "lowest run", "highest run"
 ]  # fmt: skip
 SCRATCH = "training from scratch"
-LEVEL = 0.05  # of a single comparison
 MARK = " \N{DAGGER}"
 MARKED = f"{MARK.strip()}: next to nothing was learnt, here or from scratch, so that nothing is judged by it."
 

@@ -20,6 +20,7 @@ from medssl.errors import UserError
 from medssl.evaluation.baseline import Baseline
 from medssl.evaluation.comparison import cannot_show, compare, differing, resamples_for
 from medssl.evaluation.intervals import of_unknown_patients, too_few
+from medssl.evaluation.titles import sentence
 from medssl.privacy import scrub
 from medssl.progress import say
 from medssl.reports import comparison
@@ -153,10 +154,10 @@ def _cautions(given: dict, table, resamples: int) -> list[str]:
             found.append(f"Of {name} {unlearnt}.")
         if run and run.card and run.card.alarm:
             found.append(f"{name} was found collapsed: {run.card.alarm}.")
-    of_all = [scored.metrics.get("remarks", []) for scored, _ in given.values()]
-    found += [f"{r[:1].upper()}{r[1:]}." for r in of_all[0] if all(r in each for each in of_all)]
-    for (name, _), each in zip(given.items(), of_all, strict=True):
-        found += [f"{name}: {r}." for r in each if not all(r in other for other in of_all)]
+    remarks = {name: scored.metrics.get("remarks", []) for name, (scored, _) in given.items()}
+    shared = set.intersection(*map(set, remarks.values()))
+    found += map(sentence, sorted(shared))
+    found += [f"{name}: {r}." for name, of in remarks.items() for r in of if r not in shared]
     unknown = next(iter(given.values()))[0].metrics.get("n_cases_of_unknown_patients", 0)
     found.append(of_unknown_patients(unknown))
     if words := cannot_show(table, resamples):

@@ -4,7 +4,7 @@ import pytest
 from medssl.evaluation.classification import of_classes, of_numbers, of_steps, once
 from medssl.evaluation.detection import Boxes, of_boxes
 from medssl.evaluation.summary import MEASURES
-from medssl.evaluation.titles import title
+from medssl.evaluation.titles import sentence, title
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,7 @@ def test_no_figure_is_called_by_its_key():
     for name in told:
         assert "_" not in title(name)
         assert title(name)[0].isupper() or title(name).startswith("mAP"), name
+
+
+def test_a_remark_becomes_a_sentence():
+    assert sentence("all NSD is 0") == "All NSD is 0." and sentence("NSD is") == "NSD is."

@@ -15,6 +15,7 @@ from medssl.evaluation.efficiency import efficiency, gains_by_group
 from medssl.evaluation.headline import headline, higher_is_better
 from medssl.evaluation.intervals import of_unknown_patients
 from medssl.evaluation.summary import figure_names
+from medssl.evaluation.titles import sentence
 from medssl.evaluation.volumes import truth_sizes
 from medssl.reports.efficiency import among, unjudged
 from medssl.reports.study import Told
@@ -29,7 +30,7 @@ from medssl.training.checkpoint import read_card
 if TYPE_CHECKING:
     from medssl.stages.study import Config
 
-WRITTEN = ("curve", "differences", "needed", "shares", "losses")
+WRITTEN = ("curve", "needed", "shares", "losses")
 
 
 def tell(
@@ -127,7 +128,7 @@ def _cautions(chosen: list[Cell], idle: list[tuple[str, int]]) -> list[str]:
             "evaluation names them; if they are copies, these scores are too high."
         )
     shared = set.intersection(*(set(cell.metrics["remarks"]) for cell in chosen))
-    said += [f"{remark[:1].upper()}{remark[1:]}." for remark in sorted(shared)]
+    said += map(sentence, sorted(shared))
     said += filter(None, [of_unknown_patients(chosen[0].metrics["n_cases_of_unknown_patients"])])
     return said
 
