@@ -171,3 +171,12 @@ def test_runs_of_one_name_are_told_apart_and_cautions_are_said(tmp_path, capsys)
         "Of z/run next to nothing has been learnt",
     ):  # fmt: skip
         assert words in page and words in said, words
+
+
+def test_what_evaluations_remarked_is_not_lost(tmp_path, capsys):
+    scored(tmp_path / "x", 0.5, remarks=["one is odd", "both are"], n_cases_of_unknown_patients=3)
+    scored(tmp_path / "y", 0.6, remarks=["both are"], n_cases_of_unknown_patients=3)
+    call("compare", runs=[tmp_path / "x", tmp_path / "y"], out=tmp_path / "c")
+    said = capsys.readouterr().err
+    assert said.count("oth are") == 1 and "remark: Both are." in said
+    assert "remark: x: one is odd." in said and "Whose 3 scans are is not known" in said
