@@ -55,7 +55,26 @@ def test_gains_are_paired_and_nothing_gains_over_its_like(study):
     assert good["estimate"] == pytest.approx(0.1, abs=0.01) and good["low"] > 0.08
     assert good["p, corrected"] < 0.05
     assert same[["estimate", "low", "high"]].abs().max() < 1e-12 and same["p"] == 1
+    assert good["p, corrected"] == pytest.approx(8 * good["p"])  # the least of eight
     assert (gains["p, corrected"] >= gains["p"]).all() and len(gains) == 8
+
+
+def test_only_numbers_of_labels_that_the_baseline_had_too_are_compared(study):
+    found, tables = study
+    fewer = {cell: runs for cell, runs in tables.items() if cell != ("scratch", 4)}
+    again = efficiency(fewer, found.baselines, {DICE: 1}, n=500)[DICE]
+    assert again.differences()["labelled"].tolist() == [1, 2, 8, 1, 2, 8]
+    assert again.curve()["labelled"].tolist().count(4) == 2
+
+
+def test_intervals_are_of_patients_however_many_scans_each_has():
+    table = segmented(0.5, 0)
+    of = {f"c{i}": f"p{min(i, 10) // 2 if i < 30 else i}" for i in range(PATIENTS)}
+    table["patient"] = table["id"].map(of)
+    table.loc[table["patient"] == "p5", "dice"] += 0.2  # twenty scans of one patient
+    row = efficiency({("scratch", 1): [table]}, {}, {DICE: 1}, n=2000)[DICE].curve().iloc[0]
+    alone = summary(table, n=2000, seed=0)[DICE]
+    assert (row["low"], row["high"]) == pytest.approx((alone.low, alone.high))
 
 
 def test_labels_needed_are_read_off_the_curve(study):
@@ -66,6 +85,14 @@ def test_labels_needed_are_read_off_the_curve(study):
     assert np.isinf(row[["estimate", "low", "high"]].astype(float)).all()
     low = at(needed, "same", 1)
     assert low["estimate"] == 1 == low["low"]
+
+
+def test_labels_needed_are_the_fewest_where_the_curve_falls_in_between():
+    scores = {1: 0.4, 2: 0.6, 4: 0.5, 8: 0.7}
+    tables = {("scratch", n): [segmented(score, 0, 0)] for n, score in scores.items()}
+    tables["good", 1] = [segmented(0.55, 0, 0)]
+    needed = efficiency(tables, {"good": "scratch"}, {DICE: 1}, n=500)[DICE].needed()
+    assert at(needed, "good", 1)["estimate"] == pytest.approx(2**0.75)
 
 
 def test_shares_and_losses(study):
@@ -97,7 +124,8 @@ def test_of_errors_less_is_better():
               ("good", 8): [told(1)]}  # fmt: skip
     error = "mean_absolute_error"
     found = efficiency(tables, {"good": "scratch"}, {error: -1}, n=500)[error]
-    assert found.differences()["estimate"].tolist() == [2, 1]
+    gains = found.differences()
+    assert gains["estimate"].tolist() == gains["lowest run"].tolist() == [2, 1]
     assert at(found.needed(), "good", 2)["estimate"] == 8
     assert found.losses().set_index("arm").loc["scratch", "estimate"] == 2
 

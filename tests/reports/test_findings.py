@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from medssl.evaluation.efficiency import efficiency
-from medssl.reports.findings import section
+from medssl.reports.findings import section, verdict
 
 DICE = "dice, mean of classes"
 # Means at 2 and 8 labelled scans; spread over patients is 0.02.
@@ -55,7 +55,8 @@ def test_each_finding_stands_beside_the_figure_that_speaks_of_it():
     robust = "loss of views from 8 to 2 labels, less that of masked"
     assert figure[robust] == pytest.approx(0.3, abs=0.02) and agrees[robust] == "agree"
     full = "share that {} with 2 labels reaches of from scratch with 8, less 0.92"
-    assert figure[full.format("masked")] == pytest.approx(0.7 / 0.8 - 0.92, abs=0.02)
+    for arm, score in (("masked", 0.7), ("views", 0.5)):
+        assert figure[full.format(arm)] == pytest.approx(score / 0.8 - 0.92, abs=0.02)
     assert set(agrees[[full.format(arm) for arm in CARDS]]) == {"do not agree"}
     reduced = "gain of fewer scans over views, mean of 2 numbers of labels"
     assert figure[reduced] == pytest.approx(0.075, abs=0.02) and agrees[reduced] == "agree"
@@ -71,6 +72,8 @@ def test_an_interval_that_holds_0_shows_nothing():
     against = dict.fromkeys(["masked", "views"], "from scratch")
     table = told(efficiency(tables, against, {DICE: 1}, n=1000)[DICE])
     assert table["the data"].tolist() == ["show neither"]
+    for estimate in (-0.1, 0.1):
+        assert verdict({"estimate": estimate, "low": -0.2, "high": 0.2}) == "show neither"
 
 
 def test_of_errors_a_smaller_rise_is_more_robust():
@@ -97,3 +100,8 @@ def test_a_study_that_says_nothing_of_them_has_no_such_section():
         study_of(["from scratch", "masked", "views"], counts=(8,)),
     ):
         assert section(study, cards_of(study), whole=True) == []
+
+
+def test_nothing_is_set_beside_curves_that_fall_with_more_labels():
+    study = study_of(MEANS, better=-1)  # as if Dice were an error, which rises from scratch
+    assert study.falling() == ["from scratch"] and told(study).empty

@@ -88,6 +88,9 @@ def test_runs_that_have_learnt_nothing_are_marked_and_not_judged(tmp_path, about
     assert gains.loc[marked, "arm"].tolist() == ["ahead"] and needed["ahead"][0].endswith(
         "\N{DAGGER}"
     )
+    (losses, _), _ = of_page.shrinking(some.study, some.idle).tables  # with 2 labels, from 8
+    marked = losses["loss"].str.endswith("\N{DAGGER}")
+    assert losses.loc[marked, "arm"].tolist() == ["ahead"]
     left, right = of_page.curves(some.study, "Dice", some.idle).axes
     for axis in (left, right):
         (hollow,) = [line for line in axis.lines if line.get_markerfacecolor() == "white"]
@@ -129,9 +132,11 @@ def test_it_is_said_where_more_labels_did_not_help_training_from_scratch(tmp_pat
 
 def test_labels_beyond_the_curve_are_told_by_its_ends(about):
     (table, _), = of_page.labels_saved(about.study, set()).tables  # fmt: skip
-    ahead, behind = (
-        dict(zip(table["labelled"], table[arm], strict=True)) for arm in ("ahead", "behind")
+    ahead, behind, alike = (
+        dict(zip(table["labelled"], table[arm], strict=True))
+        for arm in ("ahead", "behind", "alike")
     )
+    assert alike == {2: "\N{LESS-THAN OR EQUAL TO} 2", 4: "4", 8: "8"}
     assert ahead[8] == "> 8" and behind[2] == "\N{LESS-THAN OR EQUAL TO} 2"  # as its interval does
     assert float(ahead[2].split(" ")[0]) == pytest.approx(4, rel=0.15)
 
