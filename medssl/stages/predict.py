@@ -34,7 +34,8 @@ from medssl.errors import UserError, one_line
 from medssl.evaluation.detection import EDGES, Boxes
 from medssl.privacy import scrub_names
 from medssl.progress import say, track
-from medssl.stages.finetune import check_fits, load_task
+from medssl.stages.finetune.model import load_task
+from medssl.stages.finetune.sizes import check_fits
 from medssl.tasks.ensemble import Ensemble
 from medssl.training.card import nothing_learnt
 from medssl.training.checkpoint import read_card

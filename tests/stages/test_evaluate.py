@@ -13,7 +13,7 @@ from medssl.errors import UserError
 from medssl.stages import call
 from medssl.stages.evaluate.remarks import of_cases, without_spacing
 from medssl.stages.evaluate.scoring import Scoring, Voxels
-from medssl.stages.finetune import load_task
+from medssl.stages.finetune.model import load_task
 from medssl.tasks.segmentation import Segmentation
 from tests.stages.conftest import FIT, TINY
 

@@ -6,7 +6,7 @@ import pytest
 
 from medssl.errors import UserError
 from medssl.stages import call
-from medssl.stages.finetune import truths_of
+from medssl.stages.finetune.labels import truths_of
 from medssl.tasks.segmentation import Segmentation
 from medssl.training import registry
 from medssl.training.checkpoint import load_state, read_card

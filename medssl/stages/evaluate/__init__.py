@@ -43,7 +43,8 @@ from medssl.reports.scores import between
 from medssl.stages import finetune, pretrain
 from medssl.stages.evaluate import remarks as said
 from medssl.stages.evaluate.scoring import SCORING
-from medssl.stages.finetune import load_task, truths_of
+from medssl.stages.finetune.labels import truths_of
+from medssl.stages.finetune.model import load_task
 from medssl.training import run_folder
 from medssl.training.card import nothing_learnt
 from medssl.training.checkpoint import tell_figures

@@ -5,7 +5,6 @@ taken); without it `arch` is trained from scratch. The validation split chooses 
 kept. Writes into the run folder: model/ (enough to predict), metrics.jsonl, checkpoints/.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -18,19 +17,17 @@ from pydantic import Field
 from medssl import ranks
 from medssl.augment.compose import Augment
 from medssl.backbones.base import BACKBONES
-from medssl.backbones.base import build as build_backbone
 from medssl.config import Config as Base
-from medssl.config import Part, checked_parts, resolve
+from medssl.config import Part, checked_parts
 from medssl.data.crops import Crops
-from medssl.data.folds import resplit
-from medssl.data.leakage import PARTS, look_alikes, overlap, record, refuse_overlap
-from medssl.data.recipe import Recipe
-from medssl.data.store import Store
-from medssl.data.subset import digest, few, of_splits
-from medssl.data.truths import TRUTHS, Truths
-from medssl.describe import plain, shareable
-from medssl.errors import UserError
+from medssl.data.leakage import record
+from medssl.data.subset import digest
+from medssl.data.truths import Truths
+from medssl.describe import shareable
 from medssl.progress import say, track
+from medssl.stages.finetune.labels import refuse_leaks, scans_of
+from medssl.stages.finetune.model import Head, decoder_of
+from medssl.stages.finetune.sizes import check_axes, check_multiples
 from medssl.tasks.base import TASKS
 from medssl.trainable import checked
 from medssl.training import run_folder
@@ -44,7 +41,6 @@ from medssl.training.profile import profiled, read_by
 from medssl.training.start import backbone_of, parent_of
 from medssl.training.trackers import tracking
 
-LARGEST = {2: 256, 3: 96}  # side of a size that is proposed, voxels
 TABLES = {"task": TASKS, "arch": BACKBONES}
 
 
@@ -102,21 +98,21 @@ def run(config: Config) -> Path:
     backbone, description, parent = backbone_of(
         store, config.backbone, config.arch, config.from_scratch
     )
-    _check_axes(config.task.options.get("size", ()), backbone, store)  # before any label is read
+    check_axes(config.task.options.get("size", ()), backbone, store)  # before any label is read
     classes = truths.classes(train)
     truths.read(classes)
     remarks = [f"training: {r}" for r in truths.remarks(train, classes, strict=True)]
     remarks += [f"validation: {r}" for r in truths.remarks(validation, classes, strict=True)]
     remarks += truths.gaps(train, validation)
-    _refuse_leaks(parent, truths.labelled(), train, config)
+    refuse_leaks(parent, truths.labelled(), train, config)
     task = config.task.build(
         TASKS, "task", backbone, config.augment, classes, store.recipe.value_range
     )
     checked(task, "task", "size", "predict", "validate")
-    _check_axes(task.size, backbone, store)
-    _check_multiples(task, backbone)
+    check_axes(task.size, backbone, store)
+    check_multiples(task, backbone)
     if config.decoder and parent:
-        load_weights(config.backbone, _decoder(task), "decoder")
+        load_weights(config.backbone, decoder_of(task), "decoder")
     if truths.targets is not None:
         task.learn_targets([truths.targets[i] for i in train.index])
     to_channels_last(task, backbone.ndim)
@@ -193,160 +189,13 @@ def _validated(
     elif len(validation):
         say(f"step {at.step}: no validation scan holds a class to score")
     if score is None or score >= max(earlier, default=-np.inf):
-        modules = {"backbone": task.backbone, "task": _Head(task)}
+        modules = {"backbone": task.backbone, "task": Head(task)}
         told = {**about, "steps": at.step, "validation": score, "figure": figure}
         told["chance"] = getattr(task, "chance", None)
         save_model(config.out / "model", modules, told)
     if not config.patience or score is None:
         return False
     return since_best([*earlier, score]) >= config.patience
-
-
-def scans_of(config: Config) -> tuple[Truths, pd.DataFrame, pd.DataFrame]:
-    """What is known of the store's scans, those that are trained on and those that validate."""
-    kind = resolve(config.task.name, TASKS, "task")
-    _check_asked(config, kind)
-    store = Store.read_from(config.store)
-    if config.splits:
-        store.items = resplit(store.items, config.splits, config.fold)
-    # A column as the user's table calls it.
-    columns = [f"label_{t}" if f"label_{t}" in store.items else t for t in config.target]
-    truths = truths_of(kind, store, columns, config.classes, config.model_dump())
-    labelled = truths.labelled()
-    train = few(of_splits(labelled, ["train"]), config.labelled, config.draw, truths.stratify)
-    validation = few(of_splits(labelled, ["val"]), config.validation, 0, truths.stratify)
-    if train.empty:
-        raise UserError(
-            "EMPTY", config.store, "no labelled scan has the split train",
-            "give splits= or labels= to `medssl index`, then prepare again",
-        )  # fmt: skip
-    return truths, train, validation
-
-
-def _check_asked(config: Config, kind: type) -> None:
-    """Raise UserError CONFIG for what can be told before anything is read."""
-    target = f"target={','.join(config.target)}"
-    if config.target and kind.learns != "answers":
-        cause, fix = (
-            f"this task learns from {kind.learns}",
-            "leave target out, or fine-tune classification",
-        )
-        raise UserError("CONFIG", target, cause, fix)
-    if len(set(config.target)) < len(config.target):
-        raise UserError("CONFIG", target, "names a column twice", "name every column once")
-    if config.optim.schedule == "anneal":
-        raise UserError(
-            "CONFIG", "optim.schedule=anneal", "is for a branch of a pretraining run",
-            "use schedule=cosine, which ends low",
-        )  # fmt: skip
-    if config.decoder and not config.backbone:
-        cause = "there is no backbone= that a decoder could have been trained with"
-        raise UserError("CONFIG", "decoder=true", cause, "give backbone=, or leave decoder out")
-
-
-def _check_multiples(task, backbone: torch.nn.Module) -> None:
-    """Whole scans are fitted into `task.size`; what is cut out of them is padded where it must be."""
-    if task.learns == "answers" and any(
-        n % d for n, d in zip(task.size, backbone.divisor, strict=True)
-    ):
-        raise UserError(
-            "CONFIG", "task.size",
-            f"found {plain(list(task.size))}, the network takes multiples of {plain(list(backbone.divisor))}",
-            f"use {plain(_multiples(task.size, backbone))}",
-        )  # fmt: skip
-
-
-def _multiples(size: Sequence[float], backbone: torch.nn.Module) -> list[int]:
-    """The nearest size that the network takes."""
-    return [max(1, round(n / d)) * d for n, d in zip(size, backbone.divisor, strict=True)]
-
-
-def truths_of(
-    task: type, store: Store, target: list[str], classes: dict, settings: dict, scored: bool = False
-) -> Truths:
-    """What a kind of task learns from; `settings` of a fine-tuning say how masks and boxes are read.
-
-    scored  what the model has not learnt is background
-    """
-    kind = TRUTHS[task.learns]
-    reads = task.answer_of.reads if hasattr(task, "answer_of") else ""
-    others = settings.get("others", False)
-    how = {
-        "others": others or scored,
-        "expected": others and bool(settings.get("classes")),
-        "of_masks": settings.get("boxes_of_masks", False),
-        "smallest": settings.get("smallest", 1),
-    }
-    return kind(store, target, reads, classes, **how)
-
-
-def _check_axes(size: Sequence[int], backbone: torch.nn.Module, store: Store) -> None:
-    """Raise UserError CONFIG for a size of other axes than the network's, with one that would do."""
-    d = backbone.ndim
-    if not size or len(size) == d:
-        return
-    if store.ndim < d:
-        cause = f"has {d} axes, the scans are films"
-        raise UserError("CONFIG", "arch", cause, "take a network of two axes, such as arch=timm")
-    usual = np.median([store.shape(i)[:d] for i in store.items.index], axis=0)
-    fitting = _multiples(usual * min(1, LARGEST[d] / usual.max()), backbone)
-    raise UserError(
-        "CONFIG", "task.size", f"has {len(size)} values, the backbone has {d} axes",
-        f"give {d}, multiples of {plain(list(backbone.divisor))}: for these scans such as "
-        f"task.size={plain(fitting)}",
-    )  # fmt: skip
-
-
-def _decoder(task: torch.nn.Module) -> torch.nn.Module:
-    """The blocks of a task's decoder: all of it but the layer that names the classes."""
-    if not hasattr(task, "decoder"):
-        raise UserError(
-            "CONFIG", "decoder=true", "this task has no decoder", "leave decoder out, or segment"
-        )
-    return task.decoder.blocks
-
-
-class _Head(torch.nn.Module):
-    """A task without its backbone, so that each weight is saved once."""
-
-    def __init__(self, task: torch.nn.Module):
-        super().__init__()
-        self.parts = torch.nn.ModuleDict(
-            {k: m for k, m in task.named_children() if k != "backbone"}
-        )
-        for name, buffer in task.named_buffers(recurse=False):
-            self.register_buffer(name, buffer)
-
-
-def load_task(folder: Path, device: torch.device | str = "cpu") -> tuple[torch.nn.Module, dict]:
-    """The fine-tuned task of a run or model folder, ready to predict on a device, and its card."""
-    about = read_card(folder)
-    if about.get("kind") != "finetuned":
-        raise UserError(
-            "CHECKPOINT", folder, f"holds a {about.get('kind')} model, which cannot predict",
-            "fine-tune it first: medssl finetune ... backbone=" + str(folder),
-        )  # fmt: skip
-    backbone = build_backbone(about["backbone"]["name"], **about["backbone"]["options"])
-    classes = {int(k): v for k, v in about["classes"].items()}
-    recipe = Recipe(**about["recipe"])
-    task = Part(**about["task"]).build(
-        TASKS, "task", backbone, Augment(), classes, recipe.value_range
-    )
-    load_weights(folder, backbone, "backbone")
-    load_weights(folder, _Head(task), "task")
-    return to_channels_last(task, backbone.ndim).to(device).eval(), about
-
-
-def check_fits(image: np.ndarray, backbone: torch.nn.Module, name: str) -> None:
-    """Raise UserError if a prepared item (C, *space) is not what the network takes."""
-    channels, axes = len(image), image.ndim - 1
-    if axes < backbone.ndim or channels != backbone.in_channels:
-        raise UserError(
-            "SHAPE", name,
-            f"a scan of {axes} axes and {channels} channels, the model takes {backbone.ndim} "
-            f"axes and {backbone.in_channels} channels",
-            "use a model that was trained on such scans",
-        )  # fmt: skip
 
 
 def _start(parent: dict) -> str:
@@ -358,14 +207,3 @@ def _start(parent: dict) -> str:
     if "method" in parent:
         return f"pretrained with {parent['method']['name']}"
     return f"fine-tuned before for {parent['task']['name']}"
-
-
-def _refuse_leaks(
-    parent: dict, labelled: pd.DataFrame, train: pd.DataFrame, config: Config
-) -> None:
-    # Validation patients may have chosen a parent's weights before; test patients may not.
-    for splits, parts in ((["val"], ("pretrain", "train")), (["test"], PARTS)):
-        held_out = of_splits(labelled, splits)
-        for seen in (parent, record({}, train=train)):
-            refuse_overlap(overlap(seen, held_out, parts), config.store, config.allow_overlap)
-            look_alikes(seen, held_out, parts)

@@ -16,7 +16,7 @@ from medssl.config import Config, Part, resolve
 from medssl.errors import UserError
 from medssl.methods.base import METHODS
 from medssl.progress import amount, duration, say
-from medssl.stages.finetune import scans_of
+from medssl.stages.finetune.labels import scans_of
 from medssl.stages.plan import scans
 from medssl.stages.plan.answer import SPARE, Batch, Figure, Plan
 from medssl.stages.plan.rehearsal import NoMemory, Rehearsal, rehearse

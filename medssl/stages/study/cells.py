@@ -17,6 +17,7 @@ from medssl.data.subset import of_splits
 from medssl.errors import UserError, one_line
 from medssl.progress import say
 from medssl.stages import evaluate, finetune
+from medssl.stages.finetune.labels import scans_of
 from medssl.stages.study.arms import Start, folder_name
 from medssl.training.card import nothing_learnt
 from medssl.training.checkpoint import read_card
@@ -147,7 +148,7 @@ def check_labels(every: Sequence[Cell], manifest: Manifest, split: str, on_trial
     split its cases or their files, before anything is trained; say what is to be told apart."""
     most = pd.DataFrame()  # labels: fewer are part of them, and are not read again
     for cell in {cell.labelled: cell for cell in every}.values():
-        truths, train, validation = finetune.scans_of(cell.settings())
+        truths, train, validation = scans_of(cell.settings())
         most = max(most, train, key=len)
     try:
         classes = truths.classes(most)
