@@ -12,10 +12,11 @@ import torch
 
 from medssl.curation.signatures import as_bytes
 from medssl.data.crops import SLICE_AXIS
+from medssl.data.entries import fingerprint
 from medssl.data.files import write_atomically
 from medssl.data.processes import each
 from medssl.data.selection import WHOLE
-from medssl.data.store import Store, fingerprint
+from medssl.data.store import Store
 from medssl.progress import track
 
 FLAT = 0.05  # a slice whose contrast is below this share of its scan's shows nothing

@@ -1,37 +1,32 @@
 """Prepared arrays on disk, compressed in chunks, so that a crop is read without the volume.
 
 A store is a folder: `store.json` (format, recipe, where the manifest lies), `items.parquet` (one row
-an item) and `arrays/`. An array's file name is a hash of the source files' bytes and of the recipe:
-an entry made from other bytes or by another recipe can never be served.
+an item) and `arrays/` (see `entries`).
 """
 
 import io
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from medssl.config import Keys
 from medssl.data import display
+from medssl.data.entries import FORMAT, Entries, key_of
 from medssl.data.files import write_atomically
 from medssl.data.index.row import BURNED_IN
 from medssl.data.located import located, moved
 from medssl.data.manifest import Manifest
 from medssl.data.manifest_checks import ID
-from medssl.data.packed import open_packed, pack, quantised, read_box, restored
-from medssl.data.preprocess import Grid, Prepared
+from medssl.data.packed import open_packed, read_box, restored
+from medssl.data.preprocess import Grid
 from medssl.data.recipe import Recipe
-from medssl.data.seals import ROTTEN, check_parquet, read_json, sealed_json, sealed_parquet
+from medssl.data.seals import check_parquet, read_json, sealed_json, sealed_parquet
 from medssl.errors import UserError, one_line
 
-FORMAT = 8
-FOREGROUND_POINTS = 1000
 _NUMBER = r"-?[\d.]+(e[+-]?\d+)?"
 ITEM_FORMS = {
     "id": ID, "key": r"\w+", "shape": r"\[\d+(, \d+){1,2}\]",
@@ -39,48 +34,12 @@ ITEM_FORMS = {
 }  # fmt: skip
 
 
-def entry_key(sources: list[str], recipe: Keys) -> str:
-    """32 hex digits from fingerprints of source files, the recipe and the store's format."""
-    return _digest("|".join([str(FORMAT), recipe.model_dump_json(), *sources]))
-
-
-def _digest(text: str) -> str:
-    import xxhash
-
-    return xxhash.xxh3_128(text.encode()).hexdigest()
-
-
-def key_of(manifest: Manifest, item: str, recipe: Recipe) -> tuple[str, str]:
-    """The key of a scan's entry, and the fingerprint of the scan's files."""
-    source, mask = fingerprint(manifest.files(item)), manifest.row(item)["label_mask"]
-    if frames := manifest.frames(item):  # two scans of one file are no copies of each other
-        source = _digest(f"{source}|{json.dumps(frames)}")
-    masks = [fingerprint([manifest.root / mask])] if mask else []
-    if mask and manifest.recode:
-        masks.append(json.dumps(sorted(manifest.recode.items())))
-    return entry_key([source, *masks], recipe), source
-
-
-def fingerprint(files: list[Path]) -> str:
-    """32 hex digits from the bytes of files, one behind the other."""
-    import xxhash
-
-    digest = xxhash.xxh3_128()
-    for file in files:
-        with open(file, "rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 class Store:
     """Read access to prepared items. `items` is a table indexed by item id."""
 
     def __init__(self, folder: Path, recipe: Recipe, manifest: Path, items: pd.DataFrame):
         self.folder, self.recipe, self.manifest, self.items = folder, recipe, manifest, items
-        self._known: set[tuple[str, str]] = (
-            set()
-        )  # files that were found to be as they were written
+        self.entries = Entries(folder / "arrays")
 
     @classmethod
     def read_from(cls, folder: Path) -> "Store":
@@ -211,53 +170,8 @@ class Store:
 
     def foreground(self, item: str) -> np.ndarray:
         """Up to 1000 voxels a class, drawn at preparation: int32 rows of (class, *index)."""
-        with self._sound(item, "points.npy") as path:
+        with self._file(item, "points.npy") as path:
             return np.load(path, allow_pickle=False)
-
-    def add(self, key: str, prepared: Prepared, pixels: str, looks: str) -> int:
-        """Write the arrays of one item, and last of all what describes them. Returns their bytes.
-
-        `pixels` is the fingerprint of the scan's values before they were prepared, `looks` of what
-        it looks like.
-
-        Raises UserError DISK if there is no room; what was written by then is no entry.
-        """
-        (self.folder / "arrays").mkdir(parents=True, exist_ok=True)
-        image = prepared.image
-        levels = quantised(image.array, *self.recipe.value_range, self.recipe.levels)
-        sizes = {"image.b2nd": self._write(key, "image.b2nd", pack(levels))}
-        floor = int(levels.min())
-        del levels
-        if prepared.mask is not None:
-            mask = prepared.mask.array
-            mask = mask.astype(np.uint8 if mask.max() < 256 else np.uint16)
-            sizes["mask.b2nd"] = self._write(key, "mask.b2nd", pack(mask))
-            sizes["points.npy"] = self._write(key, "points.npy", _as_file(_points(mask[0])))
-        about = {
-            "pixels": pixels,
-            "likeness": looks,
-            "channels": len(image.array),
-            "shape": json.dumps([int(n) for n in image.shape]),
-            "spacing": json.dumps([round(s, 6) for s in image.spacing]),
-            "affine": json.dumps(image.affine.tolist()),
-            "scan_shape": json.dumps([int(n) for n in prepared.scan_shape]),
-            "scan_affine": json.dumps(prepared.scan_affine.tolist()),
-            "floor": floor,
-            "grid": json.dumps({k: list(map(int, v)) for k, v in asdict(prepared.grid).items()}),
-            "like_labels": prepared.like_labels,
-            "remarks": "; ".join(image.remarks),
-            "content": {name: fingerprint([self._path(key, name)]) for name in sizes},
-        }
-        return sum(sizes.values()) + self._write(key, "json", sealed_json(about).encode())
-
-    def has(self, key: str, mask: bool) -> bool:
-        """Whether every file of an entry is there as it was written (what describes it is the last)."""
-        try:
-            content = self._entry(key)["content"]
-            whole = all(fingerprint([self._path(key, e)]) == d for e, d in content.items())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return False
-        return whole and (not mask or "mask.b2nd" in content)
 
     def describe(self, row: pd.Series, key: str, source: str) -> dict:
         """The row of `items` for one scan, whose entry is there; `source` is its fingerprint."""
@@ -265,7 +179,7 @@ class Store:
             c for c in row.index if c in ("id", "patient", "study", "modality", "split", "boxes")
         ]
         kept += [c for c in row.index if c.startswith("label_") and c != "label_mask"]
-        about = self._entry(key)
+        about = self.entries.about(key)
         del about["content"]
         return {
             **{c: row[c] for c in kept},
@@ -280,42 +194,12 @@ class Store:
     def _repr_html_(self) -> str:
         return display.of_store(self)
 
-    def _path(self, key: str, ending: str) -> Path:
-        return self.folder / "arrays" / f"{key}.{ending}"
-
-    def _write(self, key: str, ending: str, content: bytes) -> int:
-        write_atomically(self._path(key, ending), lambda path: path.write_bytes(content))
-        return len(content)
-
     def _read(self, item: str, kind: str, low, high, fill) -> np.ndarray:
-        with self._sound(item, f"{kind}.b2nd") as path:
+        with self._file(item, f"{kind}.b2nd") as path:
             return read_box(open_packed(path), low, high, fill)
 
-    @contextmanager
-    def _sound(self, item: str, name: str) -> Iterator[Path]:
-        """The path of an item's file, to be read within the block.
-
-        Raises UserError STORE if it cannot be read, or its bytes are not those that were written: that is
-        looked at before a process reads it first, and costs little beside decoding it.
-        """
-        key = self.items.at[item, "key"]
-        path = self._path(key, name)
-        try:
-            if (key, name) not in self._known:
-                if fingerprint([path]) != self._entry(key)["content"][name]:
-                    raise ValueError(ROTTEN)
-                self._known.add((key, name))
-            yield path
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                "STORE", item, f"its prepared array {path.name} cannot be read ({one_line(error)})",
-                f"delete {key}.* from the store's arrays/ and run `medssl prepare` again; it writes what "
-                "is missing",
-            ) from error  # fmt: skip
-
-    def _entry(self, key: str) -> dict:
-        """What describes an entry. Raises OSError or ValueError."""
-        return read_json(self._path(key, "json").read_text())
+    def _file(self, item: str, name: str) -> AbstractContextManager[Path]:
+        return self.entries.sound(self.items.at[item, "key"], name, item)
 
 
 def _about(folder: Path) -> tuple[int, Path, dict]:
@@ -344,22 +228,3 @@ def _check_items(items: pd.DataFrame) -> None:
 def _same(a: pd.Series, b: pd.Series) -> bool:
     texts = [s.astype("object").where(s.notna(), "").astype(str) for s in (a, b)]
     return texts[0].equals(texts[1])
-
-
-def _points(mask: np.ndarray) -> np.ndarray:
-    there = np.zeros(np.iinfo(mask.dtype).max + 1, bool)
-    for plane in mask:
-        there[plane] = True
-    rows = []
-    for label in np.flatnonzero(there[1:]) + 1:
-        where = np.flatnonzero(mask == label)
-        spread = np.linspace(0, len(where) - 1, min(len(where), FOREGROUND_POINTS))
-        chosen = np.unravel_index(where[spread.astype(int)], mask.shape)
-        rows.append(np.column_stack([np.full(len(chosen[0]), label), *chosen]))
-    return np.concatenate(rows).astype(np.int32) if rows else np.zeros((0, mask.ndim + 1), np.int32)
-
-
-def _as_file(array: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    np.save(content, array, allow_pickle=False)
-    return content.getvalue()

@@ -22,6 +22,7 @@ from medssl.config import Config as Base
 from medssl.config import Share
 from medssl.data import splits
 from medssl.data.duplicates import pixel_fingerprint
+from medssl.data.entries import key_of
 from medssl.data.files import alone_in, write_csv
 from medssl.data.forecast import Forecast
 from medssl.data.likeness import likeness
@@ -30,7 +31,7 @@ from medssl.data.patients import PATIENT
 from medssl.data.preprocess import prepare
 from medssl.data.processes import each
 from medssl.data.recipe import Recipe
-from medssl.data.store import Store, key_of
+from medssl.data.store import Store
 from medssl.errors import UserError, check_bad, one_line
 from medssl.privacy import is_free_text, scrub_names
 from medssl.progress import say, track
@@ -151,7 +152,7 @@ def _prepare(store: Store, one: Manifest) -> Outcome:
         files = one.files(row["id"])
         before = _state(files)
         key, source = key_of(one, row["id"], store.recipe)
-        if store.has(key, bool(row["label_mask"])):
+        if store.entries.has(key, bool(row["label_mask"])):
             return Outcome(store.describe(row, key, source))
         scan = one.volume(row["id"])
         mask = one.mask(row["id"], scan)
@@ -163,7 +164,7 @@ def _prepare(store: Store, one: Manifest) -> Outcome:
         pixels, looks = pixel_fingerprint(scan), likeness(scan)
         prepared = prepare(scan, store.recipe, mask, name=row["id"])
         del scan, mask
-        size = store.add(key, prepared, pixels, looks)
+        size = store.entries.add(key, prepared, store.recipe, pixels, looks)
         seconds = time.monotonic() - began
         return Outcome(store.describe(row, key, source), size, seconds)
     except UserError as error:

@@ -70,9 +70,8 @@ def test_foreground_share_of_boxes_holds_a_labelled_voxel(tmp_path):
     mask = np.zeros((1, 60, 60, 60), np.uint8)
     mask[0, 50:52, 5:7, 30:32] = 1
     image = np.random.default_rng(0).normal(size=mask.shape).astype(np.float32)
-    store.add(
-        "key0", prepare(Volume(image, np.eye(4)), Recipe(), Volume(mask, np.eye(4))), "0" * 32, ""
-    )
+    prepared = prepare(Volume(image, np.eye(4)), Recipe(), Volume(mask, np.eye(4)))
+    store.entries.add("key0", prepared, Recipe(), "0" * 32, "")
     always = Crops(store, ["case0"], CropSpec((12, 12, 12), foreground=1.0, mask=True), seed=0)
     assert all(always[g]["mask"].any() for g in range(30))
     never = Crops(store, ["case0"], CropSpec((12, 12, 12), foreground=0.0, mask=True), seed=0)

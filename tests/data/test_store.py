@@ -7,7 +7,7 @@ import pytest
 
 from medssl.data.preprocess import prepare
 from medssl.data.recipe import Recipe
-from medssl.data.store import Store, _points, entry_key, fingerprint
+from medssl.data.store import Store
 from medssl.data.volume import Volume
 from medssl.errors import UserError
 
@@ -23,7 +23,7 @@ def make(folder, shapes, recipe=None, masks=True, extra=None) -> Store:
         volume = Volume(array, np.eye(4), "MR")
         mask = volume.with_array((array > 0).astype(np.uint8)) if masks else None
         prepared = prepare(volume, recipe, mask)
-        store.add(f"key{i}", prepared, f"{i:032x}", "")
+        store.entries.add(f"key{i}", prepared, recipe, f"{i:032x}", "")
         about = {"id": f"case{i}", "patient": f"p{i // 2}", "split": "train", "modality": "MR"}
         row = pd.Series(
             {**about, "label_mask": "m" if masks else "", **(extra[i] if extra else {})}
@@ -55,16 +55,6 @@ def test_a_box_equals_the_same_box_of_the_whole_and_is_padded_outside(tmp_path):
     assert store.read_mask("case0", (-3, 20, 0), (5, 30, 28))[:, :3].max() == 0
 
 
-def test_key_follows_bytes_and_recipe(tmp_path):
-    file = tmp_path / "a"
-    file.write_bytes(b"1")
-    first = entry_key([fingerprint([file])], Recipe())
-    assert first == entry_key([fingerprint([file])], Recipe())
-    assert first != entry_key([fingerprint([file])], Recipe(spacing=[1, 1, 1]))
-    file.write_bytes(b"2")
-    assert entry_key([fingerprint([file])], Recipe()) != first
-
-
 def test_foreground_points_lie_in_their_class(tmp_path):
     store = make(tmp_path / "s", [(20, 24, 28)])
     points = store.foreground("case0")
@@ -85,22 +75,11 @@ def test_missing_mask_missing_store_and_other_format_are_told(tmp_path):
         Store.read_from(tmp_path / "s")
 
 
-def test_a_half_written_entry_is_not_there(tmp_path):
-    store = make(tmp_path / "s", [(8, 8, 8)])
-    assert store.has("key0", mask=True)
-    (tmp_path / "s/arrays/key0.image.b2nd").unlink()
-    assert not store.has("key0", mask=True)
-    store = make(tmp_path / "t", [(8, 8, 8)])
-    (tmp_path / "t/arrays/key0.json").unlink()
-    assert not store.has("key0", mask=True)
-    assert not list((tmp_path / "s").rglob(".*"))
-
-
 def test_a_truncated_entry_is_not_there_and_is_named_when_read(tmp_path):
     store = make(tmp_path / "s", [(40, 40, 40)])
     file = tmp_path / "s/arrays/key0.image.b2nd"
     file.write_bytes(file.read_bytes()[:-1000])
-    assert not store.has("key0", mask=True)
+    assert not store.entries.has("key0", mask=True)
     with pytest.raises(UserError, match="key0.image.b2nd cannot be read"):
         store.read("case0")
 
@@ -111,7 +90,7 @@ def test_whole_hounsfield_units_come_back_exactly(tmp_path):
         store = Store(tmp_path / str(window), recipe, tmp_path, pd.DataFrame())
         hu = np.linspace(*window, 1280).round().reshape(1, 4, 16, 20)
         prepared = prepare(Volume(hu.astype(np.int16), np.eye(4), "CT"), recipe)
-        store.add("k", prepared, "0" * 32, "")
+        store.entries.add("k", prepared, recipe, "0" * 32, "")
         row = pd.Series({"id": "a", "label_mask": ""})
         store.items = pd.DataFrame([store.describe(row, "k", "")], index=["a"])
         found = (store.read("a") + 1) / 2 * (window[1] - window[0]) + window[0]
@@ -143,22 +122,6 @@ def test_many_items_are_read_with_few_files_open(tmp_path):
         assert all(store.read(i).shape == (1, 8, 8, 8) for i in ids)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_foreground_points_reach_over_the_whole_structure(tmp_path):
-    mask = np.zeros((20, 10, 15), np.uint8)
-    mask[:, 2:9, 3:13] = 1  # 1400 voxels
-    assert set(_points(mask)[:, 1]) == set(range(20))
-    assert len(np.unique(_points(mask), axis=0)) == 1000
-
-
-def test_an_array_that_changed_by_a_byte_is_no_entry(tmp_path):
-    store = make(tmp_path, [(8, 9, 10)])
-    path = tmp_path / "arrays/key0.image.b2nd"
-    raw = bytearray(path.read_bytes())
-    raw[len(raw) // 2] ^= 1
-    path.write_bytes(raw)
-    assert not store.has("key0", mask=True)
 
 
 @pytest.mark.parametrize(

@@ -104,5 +104,5 @@ def test_a_scan_whose_prepared_array_has_rotted_is_named_and_prepared_again(file
         UserError, match=r"STORE case1: .*key1.image.b2nd .*checksum differs.*key1\.\*"
     ):
         of_store(files)
-    assert not Store.read_from(files / "store").has("key1", mask=True)
+    assert not Store.read_from(files / "store").entries.has("key1", mask=True)
     path.write_bytes(whole)

@@ -16,11 +16,12 @@ import pytest
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from medssl.data.entries import key_of
 from medssl.data.index import scan
 from medssl.data.manifest import Manifest
 from medssl.data.preprocess import prepare
 from medssl.data.recipe import Recipe
-from medssl.data.store import Store, key_of
+from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.stages import index
 from tests.faults import good
@@ -351,7 +352,7 @@ def test_an_object_array_in_a_store_is_refused(row, tmp_path):
     mask = volume.with_array((volume.array > 1000).astype(np.uint8))
     store = Store(tmp_path / "store", Recipe(), tmp_path, manifest.used.set_index("id", drop=False))
     key, source = key_of(manifest, "a", store.recipe)
-    store.add(key, prepare(volume, store.recipe, mask), "0" * 32, "")
+    store.entries.add(key, prepare(volume, store.recipe, mask), store.recipe, "0" * 32, "")
     store.items["key"] = key
     assert len(store.foreground("a"))
     path = next((tmp_path / "store/arrays").glob("*.points.npy"))

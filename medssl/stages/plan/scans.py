@@ -14,16 +14,17 @@ import numpy as np
 import pandas as pd
 
 from medssl.config import Config
+from medssl.data.entries import key_of
 from medssl.data.forecast import Forecast
 from medssl.data.manifest import Manifest
 from medssl.data.recipe import Recipe
-from medssl.data.store import Store, key_of
+from medssl.data.store import Store
 from medssl.data.truths import Masks
 from medssl.progress import duration, say
 from medssl.stages import evaluate as evaluating
 from medssl.stages import predict as predicting
 from medssl.stages import prepare as preparing
-from medssl.stages.finetune import load_task
+from medssl.stages.finetune.model import load_task
 from medssl.stages.plan.answer import Figure, Plan
 from medssl.stages.plan.rehearsal import Loop, Rehearsal, rehearse
 from medssl.stages.plan.room import free_disk, free_memory, size_of
@@ -165,7 +166,7 @@ def _prepared_before(manifest: Manifest, config: Config) -> int:
 
     def there(i: int) -> bool:
         try:
-            return store.has(key_of(manifest, ids[i], config.recipe)[0], bool(masks[i]))
+            return store.entries.has(key_of(manifest, ids[i], config.recipe)[0], bool(masks[i]))
         except OSError:  # files that have gone are refused, which is no sign of where it stopped
             return False
 

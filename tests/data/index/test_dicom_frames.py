@@ -16,12 +16,12 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from medssl.data.entries import key_of
 from medssl.data.index import read, scan
 from medssl.data.index.dicom import picture
 from medssl.data.index.dicom_header import read_headers
 from medssl.data.manifest import Manifest
 from medssl.data.recipe import Recipe
-from medssl.data.store import key_of
 from medssl.errors import UserError
 from medssl.stages import index, prepare, qc
 from tests.faults import good
