@@ -34,10 +34,10 @@ def unjudged(study: Efficiency, idle: set[Cell]) -> set[Cell]:
 
 def verdicts(study: Efficiency, idle: set[Cell]) -> list[str]:
     """What is shown of every arm, in a sentence; nothing by runs that have learnt nothing (`idle`)."""
-    gains, out = study.differences(), unjudged(study, idle)
-    gains = gains[~among(gains, out)]
+    every, out = study.differences(), unjudged(study, idle)
+    gains = every[~among(every, out)]
     return [
-        _verdict(arm, gains[gains["arm"] == arm], sorted(n for a, n in out if a == arm))
+        _verdict(arm, gains[gains["arm"] == arm], len(every), sorted(n for a, n in out if a == arm))
         for arm in study.baselines
     ]
 
@@ -48,14 +48,14 @@ def among(table: pd.DataFrame, cells: set[Cell]) -> pd.Series:
     return pd.Series([row in cells for row in rows], table.index, bool)
 
 
-def _verdict(arm: str, gains: pd.DataFrame, out: list[int]) -> str:
+def _verdict(arm: str, gains: pd.DataFrame, compared: int, out: list[int]) -> str:
     shown = gains[gains["p"] < LEVEL]  # of very few patients no interval shows anything
-    above = shown.loc[shown["low"] > 0, "labelled"].tolist()
-    below = shown.loc[shown["high"] < 0, "labelled"].tolist()
+    above, below = shown[shown["low"] > 0], shown[shown["high"] < 0]
     said = [
-        f"{arm} {did} with {_labels(counts)} (the whole interval lies {where} 0)"
-        for counts, did, where in ((above, "gains", "above"), (below, "loses", "below"))
-        if counts
+        f"{arm} {did} with {_labels(rows['labelled'])} (the whole interval lies {where} 0"
+        f"{_uncorrected(rows, compared)})"
+        for rows, did, where in ((above, "gains", "above"), (below, "loses", "below"))
+        if len(rows)
     ]
     if len(gains) and not said:
         where = f"with {_labels(gains['labelled'])}" if out else "at any number of labels"
@@ -66,10 +66,23 @@ def _verdict(arm: str, gains: pd.DataFrame, out: list[int]) -> str:
     return "; ".join(said) + "."
 
 
+def _uncorrected(rows: pd.DataFrame, compared: int) -> str:
+    """Which of these gains might be one of many that were looked at."""
+    alone = rows.loc[rows["p, corrected"] >= LEVEL, "labelled"].tolist()
+    if not alone:
+        return ""
+    these = f"with {_listed(alone)} " if len(alone) < len(rows) else ""
+    return f"; {these}not after correction for {compared} comparisons"
+
+
 def _labels(counts: Sequence[int]) -> str:
-    *first, last = map(str, counts)
-    listed = f"{', '.join(first)} and {last}" if first else last
+    listed = _listed(counts)
     return f"{listed} labelled scan{'s' * (listed != '1')}"
+
+
+def _listed(counts: Sequence[int]) -> str:
+    *first, last = map(str, counts)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def marks(table: pd.DataFrame, cells: set[Cell]) -> pd.Series:

@@ -180,7 +180,7 @@ def _other_figures(told: Told) -> Section:
         rows.append({"figure": title(name), **dict(zip(curve["arm"], scores, strict=True))})
     few = min(count for _, count in told.study.runs)
     some = {cell for cell in told.idle if cell[1] == few}
-    caption = efficiency.caption(f"Scores with {few} labelled, with 95 % intervals.", some)
+    caption = efficiency.caption(f"Scores with {few} labelled scans, with 95 % intervals.", some)
     return Section(
         "Every class, every figure", "All numbers of labels are in figures.csv.",
         tables=[(pd.DataFrame(rows), caption)],

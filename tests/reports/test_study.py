@@ -1,6 +1,7 @@
 """The page of a study, on made figures."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -95,6 +96,24 @@ def test_runs_that_have_learnt_nothing_are_marked_and_not_judged(tmp_path, about
     for axis in (left, right):
         (hollow,) = [line for line in axis.lines if line.get_markerfacecolor() == "white"]
         assert len(hollow.get_xdata()) == 1
+
+
+def test_what_does_not_hold_after_correction_is_told():
+    gains = pd.DataFrame({
+        "arm": ["ahead"] * 3 + ["behind"], "labelled": [2, 4, 8, 2], "p": [0.04, 0.001, 0.3, 0.03],
+        "p, corrected": [0.09, 0.004, 0.3, 0.09], "low": [0.01, 0.02, -0.1, -0.1],
+        "high": [0.1, 0.1, 0.1, -0.01],
+    })  # fmt: skip
+    against = dict.fromkeys(["ahead", "behind"], "from scratch")
+    some = SimpleNamespace(
+        baselines=against, differences=lambda: gains, counts=lambda arm: [2, 4, 8]
+    )
+    assert of_page.verdicts(some, set()) == [
+        "ahead gains with 2 and 4 labelled scans (the whole interval lies above 0; with 2 not after "
+        "correction for 4 comparisons).",
+        "behind loses with 2 labelled scans (the whole interval lies below 0; not after correction for 4 "
+        "comparisons).",
+    ]
 
 
 def test_two_patients_show_nothing_however_narrow_their_interval():
