@@ -6,7 +6,7 @@ import os
 import shlex
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -109,16 +109,17 @@ def words(
     values: dict[str, Any],
     base: dict[str, Any] | None = None,
     shared: bool = True,
+    beside: Sequence[Path] = (),
 ) -> list[str]:
     """What to write behind a verb to get `values`, a resolved config: all that is not the default.
 
     base    values to differ from in place of the defaults, a preset's
-    shared  give files and folders by their last name
+    shared  give files and folders as `shareable` does, with what lies `beside` them
     """
     default = config.model_construct().model_dump(mode="json") if base is None else base
     asked = _keys(config, values)
     if shared:
-        default, asked = shareable(config, default), shareable(config, asked)
+        default, asked = (shareable(config, each, beside) for each in (default, asked))
     default = flat(default) | default
     told = {}
     for key, value in asked.items():
@@ -169,9 +170,10 @@ def command(
 
 
 def script(verb: str, config: Config) -> list[str]:
-    """Shell lines that write a config to a file, folders by their last name, and start the verb from it:
-    for configs whose keys no words can be, such as arms by name."""
-    values = shareable(type(config), config.model_dump(mode="json", exclude_defaults=True))
+    """Shell lines that write a config to a file, folders by as little as tells them apart, and start the
+    verb from it: for configs whose keys no words can be, such as arms by name."""
+    values = config.model_dump(mode="json", exclude_defaults=True)
+    values = shareable(type(config), values, paths_of(type(config), values))
     text = yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100)
     file = f"{verb}.yaml"
     return [f"cat > {file} <<'KEYS'", text.rstrip(), "KEYS", f"medssl {verb} {file}"]
@@ -186,27 +188,52 @@ def _keys(config: type[Config], values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key in config.model_fields}
 
 
-def shareable(config: type[Config], values: dict[str, Any]) -> dict[str, Any]:
-    """A resolved config whose files and folders are given by their last name.
+def shareable(
+    config: type[Config], values: dict[str, Any], beside: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """A resolved config whose files and folders are given by their last name, or by as much more as tells
+    them apart from others `beside` them.
 
     Whole paths may tell of people and places; they stay in the run's own config.json.
     """
-    paths = {
+    return _walked(config, values, lambda path: scrub(_told(path, beside)))
+
+
+def paths_of(config: type[Config], values: dict[str, Any]) -> list[Path]:
+    """The files and folders that a resolved config names."""
+    found: list[Path] = []
+    _walked(config, values, found.append)
+    return found
+
+
+def _told(path: Path, beside: Sequence[Path]) -> str:
+    """As few of its last parts as no other path ends in."""
+    n = 2 if path.name in PARTS_OF_A_RUN else 1
+    others = [other.parts for other in beside if other != path]
+    while n < len(path.parts) and any(other[-n:] == path.parts[-n:] for other in others):
+        n += 1
+    return Path(*path.parts[-n:]).as_posix()
+
+
+def _walked(
+    config: type[Config], values: dict[str, Any], name: Callable[[Path], Any]
+) -> dict[str, Any]:
+    """A config with every file and folder replaced by what `name` makes of it."""
+    fields = {
         name for name, field in config.model_fields.items()
         if Path in (field.annotation, *get_args(field.annotation))
     }  # fmt: skip
 
-    def short(value: Any, is_path: bool) -> Any:
+    def walk(value: Any, is_path: bool) -> Any:
         if isinstance(value, dict):
-            return {k: short(v, False) for k, v in value.items()}
+            return {k: walk(v, False) for k, v in value.items()}
         if isinstance(value, list):
-            return [short(v, is_path) for v in value]
+            return [walk(v, is_path) for v in value]
         if isinstance(value, Path):  # an option of a part
-            return short(str(value), True)
+            return walk(str(value), True)
         is_path = isinstance(value, str) and (is_path or os.path.isabs(value))
         if not is_path or not Path(value).name:
             return scrub(value) if isinstance(value, str) else value
-        path = Path(value)
-        return scrub("/".join(path.parts[-2:]) if path.name in PARTS_OF_A_RUN else path.name)
+        return name(Path(value))
 
-    return {key: short(value, key in paths) for key, value in values.items()}
+    return {key: walk(value, key in fields) for key, value in values.items()}

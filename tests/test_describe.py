@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from medssl import command_line, config, shipped
-from medssl.describe import command, describe, shareable, words
+from medssl.describe import command, describe, paths_of, shareable, words
 
 
 class Group(config.Keys):
@@ -83,6 +83,19 @@ def test_of_a_config_that_no_words_give_there_is_no_command():
     values = command_line.of(stage.Config, "finetune", "segmentation").model_dump(mode="json")
     values["task"]["colour"] = "red"
     assert command(stage.Config, "finetune", values, stage.TABLES) is None
+
+
+def test_two_folders_of_one_name_are_told_apart_by_the_one_above():
+    values = {
+        "store": "/home/me/covid/store",
+        "labels": ["/x/a.csv"],
+        "part": {"s": "/y/luna/store"},
+    }
+    beside = paths_of(Example, values)
+    assert shareable(Example, values, beside) == {
+        "store": "covid/store", "labels": ["a.csv"], "part": {"s": "luna/store"}
+    }  # fmt: skip
+    assert words(Example, {"store": "/y/luna/store"}, {}, beside=beside) == ["store=luna/store"]
 
 
 def test_what_is_shared_names_no_folder():

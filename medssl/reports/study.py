@@ -212,7 +212,7 @@ def _settings(told: Told) -> Section:
         "number of labels; test scans had no part in it."
     )
     tables = [
-        (pd.DataFrame(rows), f"The {figure} on validation scans, mean of draws."),
+        (pd.DataFrame(rows), f"The {figure} on validation scans, mean of the draws that chose."),
         (of_arms, "Trials of pretrained arms."),
     ]
     if told.trials[0] != told.trials[1]:

@@ -176,6 +176,10 @@ def test_the_best_is_chosen_by_validation_whatever_the_test_cases_say(tmp_path, 
     assert "lower is better" in capsys.readouterr().err
     with pytest.raises(UserError, match="figure='test dice, ball'"):
         call("runs", what="best", folder=tmp_path, figure="dice, ball")
+    with pytest.raises(
+        UserError, match="no evaluation gives it. .* dice, mean of classes; dice, ball"
+    ):
+        call("runs", what="best", folder=tmp_path, figure="test dice")
 
 
 def test_runs_of_other_numbers_of_labels_are_ranked_with_a_caution(tmp_path, capsys):

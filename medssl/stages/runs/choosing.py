@@ -1,5 +1,6 @@
 """Which run is the best of its kind."""
 
+from collections.abc import Iterable
 from math import isnan
 from pathlib import Path
 from typing import NamedTuple
@@ -9,24 +10,33 @@ from medssl.evaluation.baseline import Baseline
 from medssl.evaluation.headline import headline, higher_is_better
 from medssl.privacy import printable
 from medssl.progress import say
-from medssl.stages.runs.listing import VALIDATION, some
+from medssl.stages.runs.listing import VALIDATION, few_of
 from medssl.training.card import figure_of
 from medssl.training.run import Run
 from medssl.training.study_folder import Study
 
 TEST = "test"
-SHOWN_FIGURES = 6
+SHOWN_FIGURES = 12
 
 
 def best(runs: list[Run | Study], asked: str, folder: Path) -> Path | None:
     """Print the best run of each kind; its folder if there is one kind only."""
     where, _, figure = asked.partition(" ")
+    known = dict.fromkeys(
+        name for run in runs if isinstance(run, Run) and run.evaluation for name in run.evaluation.metrics
+    )  # fmt: skip
+    some = f": {_some(known)}" if known else ""
+    name = asked if asked in known else "NAME"
     if where not in (VALIDATION, TEST) or (figure and where == VALIDATION):
         raise UserError(
             "CONFIG", f"figure={asked}", "is neither validation nor a figure of test",
-            f"leave figure out, or, to choose by cases that were to be left alone, give "
-            f"figure='test {asked}'",
+            "leave figure out, or, to choose by cases that were to be left alone, give figure=test or "
+            f"figure='test {name}', by a name that an evaluation gives{some}",
         )  # fmt: skip
+    if figure and known and figure not in known:
+        raise UserError(
+            "CONFIG", f"figure={asked}", "no evaluation gives it", f"name one that is there{some}"
+        )
     kinds: dict[tuple, list[Judged]] = {}
     left_out = []
     for each in runs:
@@ -108,7 +118,7 @@ def _judged(run: Run | Study, where: str, figure: str) -> Judged | str:
         return "it has no model yet"
     classes = list(run.card.classes.values())
     about = (run.name, *run.card.target, *classes)
-    words = f"{run.name}, {', '.join(run.card.target) or some(classes)}"
+    words = f"{run.name}, {', '.join(run.card.target) or few_of(classes)}"
     if where == VALIDATION:
         if run.card.validation is None:
             return "it has no validation score"
@@ -130,9 +140,14 @@ def _judged(run: Run | Study, where: str, figure: str) -> Judged | str:
     name = figure or headline(scored.cases)[0]
     found = run.evaluation.metrics.get(name)
     if found is None or isnan(found.estimate):
-        there = ", ".join(list(run.evaluation.metrics)[:SHOWN_FIGURES])
-        return f"it has no {name}; there are {there}"
+        return f"it has no {name}; there are {_some(run.evaluation.metrics)}"
     words += f", by {name} of the same {found.n_cases} cases of {run.evaluation.split}"
     return Judged(
         run, (*about, name, scored.question), words, found.estimate, higher_is_better(name)
     )
+
+
+def _some(figures: Iterable[str]) -> str:
+    """The first names; they hold commas of their own."""
+    names = [*figures]
+    return "; ".join([*names[:SHOWN_FIGURES], *["..."] * (len(names) > SHOWN_FIGURES)])

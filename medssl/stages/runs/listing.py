@@ -105,7 +105,7 @@ def print_table(table: pd.DataFrame) -> None:
 def _shown(row: dict) -> dict[str, str]:
     """What COLUMNS say of a run."""
     names = row["classes"]
-    of = row["target"] or some(names)
+    of = row["target"] or few_of(names)
     what = "pretrain " * (row["verb"] == "pretrain") + row["what"]
     done = "" if row["state"] == "finished" else f" {row['steps']}/{row['asked']}"
     score = row[VALIDATION]
@@ -123,7 +123,7 @@ def _shown(row: dict) -> dict[str, str]:
     }
 
 
-def some(names: list[str]) -> str:
+def few_of(names: list[str]) -> str:
     """The first few names."""
     return ", ".join(names[:SHOWN_CLASSES]) + ", ..." * (len(names) > SHOWN_CLASSES)
 

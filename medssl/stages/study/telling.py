@@ -9,7 +9,7 @@ import pandas as pd
 from medssl.data.files import write_csv
 from medssl.data.manifest import Manifest
 from medssl.data.store import Store
-from medssl.describe import script, words
+from medssl.describe import paths_of, script, words
 from medssl.errors import UserError
 from medssl.evaluation.efficiency import efficiency, gains_by_group
 from medssl.evaluation.headline import headline, higher_is_better
@@ -163,10 +163,14 @@ def _commands(config: "Config", chains: dict[str, of_arms.Chain]) -> list[str]:
         name: arm for name, arm in config.arms.items() if name in config.only or not config.only
     }
     parts = [part for chain in chains.values() for part in of_arms.lasting(chain, config.minutes)]
+    asked = config.model_copy(update={"arms": arms, "only": []})
+    beside = paths_of(type(asked), asked.model_dump(mode="json"))
     return [
-        *script("study", config.model_copy(update={"arms": arms, "only": []})),
+        *script("study", asked),
         *(
-            " ".join(["medssl", "pretrain", preset, *words(pretrain.Config, keys, {})])
+            " ".join(
+                ["medssl", "pretrain", preset, *words(pretrain.Config, keys, {}, beside=beside)]
+            )
             for preset, keys in parts
         ),
     ]
