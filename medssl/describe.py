@@ -172,8 +172,9 @@ def command(
 def script(verb: str, config: Config) -> list[str]:
     """Shell lines that write a config to a file, folders by as little as tells them apart, and start the
     verb from it: for configs whose keys no words can be, such as arms by name."""
+    beside = paths_of(type(config), config.model_dump(mode="json"))
     values = config.model_dump(mode="json", exclude_defaults=True)
-    values = shareable(type(config), values, paths_of(type(config), values))
+    values = shareable(type(config), values, beside)
     text = yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100)
     file = f"{verb}.yaml"
     return [f"cat > {file} <<'KEYS'", text.rstrip(), "KEYS", f"medssl {verb} {file}"]

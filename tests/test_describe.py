@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from medssl import command_line, config, shipped
-from medssl.describe import command, describe, paths_of, shareable, words
+from medssl.describe import command, describe, paths_of, script, shareable, words
 
 
 class Group(config.Keys):
@@ -96,6 +96,14 @@ def test_two_folders_of_one_name_are_told_apart_by_the_one_above():
         "store": "covid/store", "labels": ["a.csv"], "part": {"s": "luna/store"}
     }  # fmt: skip
     assert words(Example, {"store": "/y/luna/store"}, {}, beside=beside) == ["store=luna/store"]
+
+
+def test_a_script_tells_a_folder_apart_from_one_that_is_the_default():
+    class Study(config.Config):
+        store: Path = Field(Path("store"), description="where")
+        part: dict = Field({}, description="other folders")
+
+    assert "part: {s: luna/store}" in script("study", Study(part={"s": "/y/luna/store"}))[1]
 
 
 def test_what_is_shared_names_no_folder():

@@ -1,6 +1,5 @@
 """Which run is the best of its kind."""
 
-from collections.abc import Iterable
 from math import isnan
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from medssl.training.run import Run
 from medssl.training.study_folder import Study
 
 TEST = "test"
-SHOWN_FIGURES = 12
+FIGURES = 12, "; "  # so many are named; they hold commas of their own
 
 
 def best(runs: list[Run | Study], asked: str, folder: Path) -> Path | None:
@@ -25,7 +24,7 @@ def best(runs: list[Run | Study], asked: str, folder: Path) -> Path | None:
     known = dict.fromkeys(
         name for run in runs if isinstance(run, Run) and run.evaluation for name in run.evaluation.metrics
     )  # fmt: skip
-    some = f": {_some(known)}" if known else ""
+    some = f": {few_of(known, *FIGURES)}" if known else ""
     name = asked if asked in known else "NAME"
     if where not in (VALIDATION, TEST) or (figure and where == VALIDATION):
         raise UserError(
@@ -140,14 +139,8 @@ def _judged(run: Run | Study, where: str, figure: str) -> Judged | str:
     name = figure or headline(scored.cases)[0]
     found = run.evaluation.metrics.get(name)
     if found is None or isnan(found.estimate):
-        return f"it has no {name}; there are {_some(run.evaluation.metrics)}"
+        return f"it has no {name}; there are {few_of(run.evaluation.metrics, *FIGURES)}"
     words += f", by {name} of the same {found.n_cases} cases of {run.evaluation.split}"
     return Judged(
         run, (*about, name, scored.question), words, found.estimate, higher_is_better(name)
     )
-
-
-def _some(figures: Iterable[str]) -> str:
-    """The first names; they hold commas of their own."""
-    names = [*figures]
-    return "; ".join([*names[:SHOWN_FIGURES], *["..."] * (len(names) > SHOWN_FIGURES)])

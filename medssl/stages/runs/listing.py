@@ -123,9 +123,10 @@ def _shown(row: dict) -> dict[str, str]:
     }
 
 
-def few_of(names: list[str]) -> str:
-    """The first few names."""
-    return ", ".join(names[:SHOWN_CLASSES]) + ", ..." * (len(names) > SHOWN_CLASSES)
+def few_of(names: Iterable[str], most: int = SHOWN_CLASSES, gap: str = ", ") -> str:
+    """The first names."""
+    names = [*names]
+    return gap.join([*names[:most], *["..."] * (len(names) > most)])
 
 
 def _cut(words: str, most: int) -> str:
