@@ -113,6 +113,10 @@ class Entries:
             return False
         return whole and (not mask or "mask.b2nd" in content)
 
+    def was_written(self, key: str) -> bool:
+        """Whether an entry was there once, whatever has become of it."""
+        return self._path(key, "json").exists()
+
     def about(self, key: str) -> dict:
         """What describes an entry. Raises OSError or ValueError."""
         return read_json(self._path(key, "json").read_text())
@@ -134,8 +138,7 @@ class Entries:
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 "STORE", item, f"its prepared array {path.name} cannot be read ({one_line(error)})",
-                f"delete {key}.* from the store's arrays/ and run `medssl prepare` again; it writes what "
-                "is missing",
+                "run `medssl prepare` again as it was run: it keeps what is sound and makes this one anew",
             ) from error  # fmt: skip
 
     def _path(self, key: str, ending: str) -> Path:

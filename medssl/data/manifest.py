@@ -215,7 +215,7 @@ def _opened(path: Path, read: Callable) -> tuple[Path, object]:
     path = Path(path) / NAME if Path(path).is_dir() else Path(path)
     fix = "make one with `medssl index`"
     if not path.exists():
-        raise UserError("MANIFEST", path.parent, f"there is no {path.name}", fix)
+        raise UserError("MANIFEST", path, "there is no such manifest", fix)
     try:
         content = path.read_bytes()
         check_parquet(content)

@@ -55,7 +55,8 @@ def prepare(
     """Apply a recipe; the image comes out as float32 within `recipe.value_range`.
 
     `mask` holds integer labels on the scan's grid and is resampled by nearest neighbour.
-    Raises UserError for a wrong modality, a scan without contrast, or a grid beyond the memory.
+    Raises UserError for a wrong modality, other axes than the recipe's, a scan without contrast, or a
+    grid beyond the memory.
     """
     if recipe.modality and scan.modality and scan.modality != recipe.modality:
         raise UserError(
@@ -65,6 +66,7 @@ def prepare(
     if recipe.modality and not scan.modality:
         remark = f"nothing says its modality, it is taken as {recipe.modality}"
         scan = replace(scan, remarks=(*scan.remarks, remark))
+    recipe.check_axes(scan.ndim)
     codes, as_it_was = recipe.orientation, (scan.shape, scan.affine)
     like_labels = _few_whole_numbers(scan.array)
     scan = reorient(scan, codes)
@@ -213,7 +215,6 @@ def _box(body: np.ndarray, scan: Volume, recipe: Recipe) -> tuple[tuple[int, ...
             high = [min(w.stop + m, n) for w, m, n in zip(where, margin, scan.shape, strict=True)]
     if recipe.size:
         # Widen the box to the aspect of the target grid, so that nothing is stretched.
-        _check_axes("size", recipe.size, scan)
         mm = [(h - lo) * s for lo, h, s in zip(low, high, scan.spacing, strict=True)]
         unit = max(m / n for m, n in zip(mm, recipe.size, strict=True))
         for axis, (n, s) in enumerate(zip(recipe.size, scan.spacing, strict=True)):
@@ -227,7 +228,6 @@ def _target_shape(scan: Volume, low, high, recipe: Recipe) -> tuple[int, ...]:
     if recipe.size:
         return tuple(recipe.size)
     if recipe.spacing:
-        _check_axes("spacing", recipe.spacing, scan)
         pairs = zip(extent, scan.spacing, recipe.spacing, strict=True)
         return tuple(max(1, round(n * have / want)) for n, have, want in pairs)
     return tuple(extent)
@@ -242,15 +242,6 @@ def _refuse_flood(scan: Volume, shape: Sequence[int], name: str) -> None:
         size = "x".join(f"{mm:g}" for mm in scan.spacing)
         cause += f"there are {there / 2**30:.3g} (voxels of {size} mm)"
         raise UserError("TOO_LARGE", name, cause, "mend its voxel size, or enlarge recipe.spacing")
-
-
-def _check_axes(key: str, values, scan: Volume) -> None:
-    if len(values) != scan.ndim:
-        raise UserError(
-            "CONFIG", f"recipe.{key}",
-            f"recipe.{key} has {len(values)} values, the scan {scan.ndim} axes",
-            f"give {scan.ndim} values, or prepare films and volumes with different recipes",
-        )  # fmt: skip
 
 
 def _normalise(image: np.ndarray, body: np.ndarray, recipe: Recipe, name: str) -> None:

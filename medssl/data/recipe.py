@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from medssl.config import Keys
+from medssl.errors import UserError
 
 CLIP_Z = 5.0
 HU_STEP, LEVELS, FEWEST_LEVELS, MOST_LEVELS = 0.25, 8192, 1024, 65535
@@ -59,6 +60,16 @@ class Recipe(Keys):
         if self.percentiles[0] < 0 or self.percentiles[1] > 100:
             raise ValueError(f"percentiles {self.percentiles} do not lie within 0 to 100")
         return self
+
+    def check_axes(self, axes: int) -> None:
+        """Raise UserError CONFIG if scans of so many axes cannot be brought onto the grid."""
+        key = "size" if self.size else "spacing"
+        values = getattr(self, key)
+        if values and len(values) != axes:
+            raise UserError(
+                "CONFIG", "recipe", f"recipe.{key} has {len(values)} values, the scan {axes} axes",
+                f"give {axes} values, or prepare films and volumes with different recipes",
+            )  # fmt: skip
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -52,11 +52,13 @@ class Config(Base):
 
 @dataclass
 class Outcome:
-    """`row`: of the store's items, or of refused.csv; bytes and seconds 0 if it was there."""
+    """`row`: of the store's items, or of refused.csv; bytes and seconds 0 if it was there; `mended` if its
+    arrays were there, and damaged."""
 
     row: dict
     size: int = 0
     seconds: float = 0.0
+    mended: bool = False
 
 
 def run(config: Config) -> Path:
@@ -71,11 +73,13 @@ def manifest_of(config: Config) -> Manifest:
     manifest = Manifest.read(config.manifest)
     splits.check(manifest.table)  # a manifest may have been edited by hand
     _check_pseudonyms(manifest)
+    _check_axes(manifest, config.recipe)
     return manifest
 
 
 def _write_store(manifest: Manifest, config: Config) -> Path:
     store = Store(config.out, config.recipe, config.manifest.resolve(), pd.DataFrame())
+    _say_replaced(store)
     results = _prepare_all(manifest, store, config)
 
     refused = pd.DataFrame(
@@ -127,12 +131,21 @@ def _prepare_all(manifest: Manifest, store: Store, config: Config) -> list[dict]
     # A scan's own row is all a worker needs; the whole table would be sent with every scan.
     ones = (manifest.part(scans.iloc[i : i + 1]) for i in range(len(scans)))
     work = partial(_prepare, store)
-    rows = []
+    rows, kept, mended = [], 0, []
     with closing(_until_full(each(work, ones, config.workers, "torch"), forecast)) as outcomes:
         for outcome in track(outcomes, "prepare", len(scans), "scans"):
             rows.append(outcome.row)
+            kept += not outcome.size and "cause" not in outcome.row
+            mended += [outcome.row["id"]] * outcome.mended
             if words := forecast.observe(outcome.size, outcome.seconds):
                 say(words)
+    if kept:
+        say(f"{kept} of {len(scans)} scans were in the store already, and are kept as they are")
+    if mended:
+        few = ", ".join(mended[:3])
+        say(
+            f"remark: damaged arrays of {len(mended)} scans ({few}) were made again; look at the disk"
+        )
     return rows
 
 
@@ -161,12 +174,13 @@ def _prepare(store: Store, one: Manifest) -> Outcome:
                 "CHANGED", row["id"], "its files changed while they were read",
                 "index the folder again when it is at rest",
             )  # fmt: skip
+        mended = store.entries.was_written(key)
         pixels, looks = pixel_fingerprint(scan), likeness(scan)
         prepared = prepare(scan, store.recipe, mask, name=row["id"])
         del scan, mask
         size = store.entries.add(key, prepared, store.recipe, pixels, looks)
         seconds = time.monotonic() - began
-        return Outcome(store.describe(row, key, source), size, seconds)
+        return Outcome(store.describe(row, key, source), size, seconds, mended)
     except UserError as error:
         if error.code == "DISK":
             raise
@@ -232,6 +246,27 @@ def _check_pseudonyms(manifest: Manifest) -> None:
             f"its patient and those of {raw.sum() - 1} more scans are not named by salted ids",
             "give patients to `medssl index` by labels=, splits= or patient_pattern=",
         )  # fmt: skip
+
+
+def _check_axes(manifest: Manifest, recipe: Recipe) -> None:
+    """Raise UserError CONFIG for a recipe that fits no scan; one that fits some is told scan by scan."""
+    axes = {shape.count("x") + 1 for shape in manifest.used["shape"]}
+    if len(axes) == 1 and "" not in set(manifest.used["shape"]):
+        recipe.check_axes(axes.pop())
+
+
+def _say_replaced(store: Store) -> None:
+    """Say of a folder that holds a store of another recipe what becomes of it."""
+    try:
+        before = Store.read_from(store.folder)
+    except UserError:
+        return  # none, or none that can be read: it is written anew
+    if before.recipe != store.recipe:
+        say(
+            f"CAUTION: {store.folder} holds {len(before.items)} scans of another recipe ({before.recipe}). "
+            "They leave its list, and their arrays stay in arrays/ until you delete the folder. To keep "
+            "both, stop here and give another out="
+        )
 
 
 def _check_alike(store) -> None:

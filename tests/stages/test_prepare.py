@@ -209,10 +209,40 @@ def test_free_text_stays_out_of_the_store(cohort, tmp_path, capsys):
     assert "label_note" not in Store.read_from(tmp_path / "store").items
 
 
-def test_a_recipe_that_fits_no_scan_is_named_by_its_key(inputs, tmp_path):
-    with pytest.raises(UserError, match=r"none of 4 .*recipe.spacing has 2 values.*give 3 values"):
+@pytest.mark.parametrize("key", ["spacing", "size"])
+def test_a_recipe_that_fits_no_scan_is_named_by_its_key_at_once(inputs, tmp_path, key):
+    with pytest.raises(UserError, match=rf"recipe.{key} has 2 values.*3 axes.*give 3 values"):
         call("prepare", "mr_crop", manifest=tmp_path / "m", out=tmp_path / "store",
-             recipe={"spacing": [1, 1]})  # fmt: skip
+             recipe={key: [8, 8]})  # fmt: skip
+    assert not (tmp_path / "store").exists()
+
+
+def test_what_was_kept_and_what_had_been_damaged_is_told(inputs, tmp_path, capsys):
+    store = tmp_path / "store"
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=store)
+    assert "in the store already" not in capsys.readouterr().err
+    whole = contents(store)
+    items = Store.read_from(store).items
+    array = store / "arrays" / f"{items.loc['case_2', 'key']}.image.b2nd"
+    array.write_bytes(array.read_bytes()[:-1])
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=store)
+    told = capsys.readouterr().err
+    assert "3 of 4 scans were in the store already" in told
+    assert "damaged arrays of 1 scans (case_2) were made again" in told
+    assert contents(store) == whole
+
+
+def test_a_store_of_another_recipe_is_told_before_it_is_replaced(inputs, tmp_path, capsys):
+    store = tmp_path / "store"
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=store, recipe={"spacing": [3, 3, 3]})
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=store, recipe={"spacing": [3, 3, 3]})
+    assert "another recipe" not in capsys.readouterr().err
+    before = set(os.listdir(store / "arrays"))
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=store, recipe={"spacing": [4, 4, 4]})
+    told = capsys.readouterr().err
+    assert re.search(r"CAUTION: .* holds 4 scans of another recipe \(.*spacing 3x3x3 mm", told)
+    assert told.index("CAUTION") < told.index("to prepare: 4 scans")
+    assert before < set(os.listdir(store / "arrays"))
 
 
 def test_scans_of_unknown_modality_and_empty_masks_are_remarked(tmp_path, capsys):

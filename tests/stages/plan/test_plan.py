@@ -196,7 +196,7 @@ def test_scans_are_spread_over_sizes_and_the_others_follow_from_the_pace():
         (["outt=plan.json", "pretrain"], "unknown key"),
         ([], "names no verb"),
         (["evaluate", "nowhere"], "CHECKPOINT nowhere"),
-        (["prepare", "manifest=nowhere"], "MANIFEST .: there is no nowhere"),
+        (["prepare", "manifest=nowhere"], "MANIFEST nowhere: there is no such manifest"),
     ],
 )
 def test_what_cannot_be_planned_is_told_as_the_command_itself_would(words, told):
