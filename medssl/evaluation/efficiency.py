@@ -71,7 +71,7 @@ class Efficiency:
             rows.append({
                 "arm": arm, "labelled": count, **self._interval(gain, samples),
                 "p": p_value(samples, self.n_patients),
-                "lowest run": min(each), "highest run": max(each),
+                "lowest run": min(each), "highest run": max(each), "runs": len(each),
             })  # fmt: skip
         table = pd.DataFrame(rows)
         return table.assign(**{"p, corrected": holm(table["p"])}) if rows else table
@@ -103,7 +103,7 @@ class Efficiency:
         for cell in self.estimates:
             base = self.baselines.get(cell[0], cell[0])
             full = base, self.counts(base)[-1]
-            told = self.told(lambda v, cell=cell, full=full: v[cell] / v[full])
+            told = self.told(lambda v, cell=cell, full=full: share(v[cell], v[full]))
             rows.append({"arm": cell[0], "labelled": cell[1], **told})
         return pd.DataFrame(rows)
 
@@ -204,12 +204,24 @@ def gains_by_group(
     return pd.DataFrame(found)
 
 
+def share(part: float | np.ndarray, whole: float | np.ndarray) -> float | np.ndarray:
+    """One score as a share of another; NaN of a whole that is 0."""
+    shares = np.divide(
+        part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) != 0
+    )
+    return shares if shares.ndim else float(shares)
+
+
 def _labels(counts: list[int], curve: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Labels (R,) at which curves (R, counts) reach scores (R,); a higher score is better."""
+    """Labels (R,) at which curves (R, counts) reach scores (R,); a higher score is better. NaN where the
+    score is."""
     rising = np.maximum.accumulate(curve, axis=1)
     places = np.log2(counts)
     found = []
     for row, score in zip(rising, scores, strict=True):
+        if np.isnan(score):
+            found.append(np.nan)
+            continue
         if score > row[-1]:
             found.append(np.inf)
             continue

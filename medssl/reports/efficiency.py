@@ -15,7 +15,7 @@ from medssl.reports.scores import between, probability, with_interval
 from medssl.reports.style import LINES, SOFT, styled
 
 GAINS = [
-    "arm", "labelled", "gain", "95 % interval", "p", "p, corrected", "lowest run", "highest run"
+    "arm", "labelled", "gain", "95 % interval", "p", "p, corrected", "runs", "lowest run", "highest run"
 ]  # fmt: skip
 SCRATCH = "training from scratch"
 MARK = " \N{DAGGER}"
@@ -52,8 +52,8 @@ def _verdict(arm: str, gains: pd.DataFrame, compared: int, out: list[int]) -> st
     shown = gains[gains["p"] < LEVEL]  # of very few patients no interval shows anything
     above, below = shown[shown["low"] > 0], shown[shown["high"] < 0]
     said = [
-        f"{arm} {did} with {_labels(rows['labelled'])} (the whole interval lies {where} 0"
-        f"{_uncorrected(rows, compared)})"
+        f"{arm} {did} {_listed([f'{abs(gain):.3f}' for gain in rows['estimate']])} with "
+        f"{_labels(rows['labelled'])} (the whole interval lies {where} 0{_uncorrected(rows, compared)})"
         for rows, did, where in ((above, "gains", "above"), (below, "loses", "below"))
         if len(rows)
     ]
@@ -75,13 +75,13 @@ def _uncorrected(rows: pd.DataFrame, compared: int) -> str:
     return f"; {these}not after correction for {compared} comparisons"
 
 
-def _labels(counts: Sequence[int]) -> str:
+def _labels(counts: Sequence) -> str:
     listed = _listed(counts)
     return f"{listed} labelled scan{'s' * (listed != '1')}"
 
 
-def _listed(counts: Sequence[int]) -> str:
-    *first, last = map(str, counts)
+def _listed(each: Sequence) -> str:
+    *first, last = map(str, each)
     return f"{', '.join(first)} and {last}" if first else last
 
 
@@ -144,8 +144,8 @@ def gains_section(study: Efficiency, main: str, idle: set[Cell]) -> Section:
     text = (
         f"What every arm gains in {title(main)} over the same network from scratch, on the same "
         f"labelled scans and test cases.{better} P-values are two-sided, of the same resamples, and "
-        f"corrected for {len(gains)} comparisons after Holm; the lowest and the highest run are differences "
-        "of single fine-tunings."
+        f"corrected for {len(gains)} comparisons after Holm; a run is a pair of fine-tunings on the same "
+        "labelled scans, and the lowest and the highest are differences of single pairs."
     )
     forest = charts.dots_with_intervals(rows, 0, f"gain in {title(main)}")
     words = caption("Gains with 95 % intervals; right of the line pretraining is better.", out)
@@ -166,6 +166,9 @@ def labels_saved(study: Efficiency, idle: set[Cell]) -> Section:
     least = {arm: study.counts(base)[0] for arm, base in study.baselines.items()}
 
     def words(row: pd.Series) -> str:
+        if pd.isna(row["estimate"]):
+            return "not defined"
+
         def one(value: float) -> str:
             if value > most[row["arm"]]:
                 return f"> {most[row['arm']]}"

@@ -9,7 +9,7 @@ from itertools import product
 
 import pandas as pd
 
-from medssl.evaluation.efficiency import Efficiency
+from medssl.evaluation.efficiency import Efficiency, share
 from medssl.reports.html import Section
 from medssl.reports.scores import with_interval
 
@@ -89,7 +89,7 @@ def _nearly_all(study: Efficiency) -> Iterator[Row]:
         yield (
             "Chaitanya 2020", "two labelled volumes come within 8 % of training on all",
             f"share that {arm} with {FEW} labels reaches of {base} with {most}, less {1 - WITHIN:.2f}",
-            lambda v, a=arm, b=base, most=most: v[a, FEW] / v[b, most] - (1 - WITHIN),
+            lambda v, a=arm, b=base, most=most: share(v[a, FEW], v[b, most]) - (1 - WITHIN),
         )  # fmt: skip
 
 

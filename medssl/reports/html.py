@@ -1,6 +1,7 @@
 """One self-contained page: everything inside, nothing fetched, no script."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from medssl.reports.style import as_png, data_uri, width_on_page
@@ -40,11 +42,13 @@ class Section:
 
 
 def write(path: Path, title: str, subtitle: str, sections: list[Section], footer: str = "") -> Path:
-    """Render the page. All text is escaped; figures and tables are numbered in their order."""
+    """Render the page. All text is escaped, and what stands between backticks set as code; figures and
+    tables are numbered in their order."""
     environment = Environment(
         loader=PackageLoader("medssl.reports"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters["prose"] = _prose
     figures = iter(range(1, 1 + sum(len(s.figures) for s in sections)))
     tables = iter(range(1, 1 + sum(len(s.tables) for s in sections)))
     shown = [
@@ -69,6 +73,11 @@ def write(path: Path, title: str, subtitle: str, sections: list[Section], footer
     path = Path(path)
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _prose(text: str) -> Markup:
+    """Escaped; what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _image(figure: Figure | bytes) -> dict:

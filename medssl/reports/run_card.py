@@ -4,8 +4,12 @@ import math
 import shlex
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
 
 from medssl.privacy import printable
+from medssl.reports.scores import probability
 
 HEALTH = ("spread", "rank", "rankme", "line", "dead", "norm", "alignment", "uniformity")
 MOST_FIGURES = 12
@@ -47,15 +51,31 @@ def of_study(study, said: tuple[str, list[str]] | None) -> str:
     lines = [f"{study.folder}: study", ""]
     for name, words in {
         "state": f"{study.state}, {runs}; {study.date}",
-        "store": asked["store"],
+        "store": asked["store"]
+        + ("" if Path(asked["store"]).exists() else " (not found from here)"),
         "arms": f"{'; '.join(study.arms)}: each against the same network from scratch",
-        "labelled": f"{study.labelled}; {_count(asked['draws'], 'draw')}, {_count(asked['seeds'], 'seed')}",
+        "labelled": f"{study.labelled}; {_count(asked['draws'], 'draw')}"
+        f"{' (of all: one)' * (0 in asked['labelled'])}, {_count(asked['seeds'], 'seed')}",
         "report": str(study.report) if done else "not written yet: the command goes on from there",
         "runs": f"medssl runs ls {shlex.quote(str(study.folder))}/finetune",
     }.items():
         lines += _paragraph(name, [words])
-    lines += _paragraph("gains", study.gains)
+    lines += _paragraph("gains", _gains(study.gains))
+    lines += _paragraph("WARNING", study.cautions)
     return "\n".join([*lines, "", "command:", printable(_command(study, said))])
+
+
+def _gains(table: pd.DataFrame) -> list[str]:
+    """A line an arm."""
+    said: dict[str, list[str]] = {}
+    for row in table.to_dict("records"):
+        words = f"not judged with {row['labelled']}, where next to nothing was learnt"
+        if row.get("judged", True):
+            words = f"{row['estimate']:+z.3f} ({row['low']:z.3f} to {row['high']:z.3f}"
+            words += f"; p {probability(row['p, corrected'])}) with {row['labelled']}"
+        said.setdefault(row["arm"], []).append(words)
+    told = [f"{arm}: {', '.join(words)}" for arm, words in said.items()]
+    return told + ["95 % intervals over patients; p corrected for all of these"] * bool(told)
 
 
 def _paragraph(name: str, words: Sequence[str]) -> list[str]:

@@ -28,6 +28,11 @@ def with_interval(value: dict) -> str:
     return f"{value['estimate']:z.3f} ({between(value)})".replace("-", "\N{MINUS SIGN}")
 
 
+def signed(difference: float) -> str:
+    """A difference with its sign."""
+    return f"{difference:+z.3f}".replace("-", "\N{MINUS SIGN}")
+
+
 def probability(p: float) -> str:
     """A p-value, of which what lies under a thousandth is not told."""
     if pd.isna(p):

@@ -5,16 +5,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from medssl.config import flat
 from medssl.evaluation.efficiency import Cell, Efficiency
 from medssl.evaluation.intervals import too_few
 from medssl.evaluation.titles import title
 from medssl.reports import answers, chain, efficiency, findings
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
-from medssl.reports.scores import with_interval
+from medssl.reports.scores import signed, with_interval
 from medssl.reports.style import as_png
 
 UNFOUND = 0.05  # Dice of a class under which it is as good as not found
+END = "at an end"
 ENOUGH = 3  # draws, under which it is said that they are few
 
 
@@ -104,14 +106,16 @@ def _short(told: Told, curve: bytes) -> Section:
     text = " ".join(said)
     fewest = min(len(r) for r in study.runs.values())
     but = f" (with all of them: {fewest})" if fewest < runs else ""
-    point, apart = "one fine-tuning", "How far single draws lie apart is in the tables."
+    gains, point = study.differences(), "one fine-tuning"
+    ends = signed(gains["lowest run"].min()), signed(gains["highest run"].max())
+    apart = f"Single fine-tunings differ from theirs from scratch by {ends[0]} to {ends[1]}."
     if runs > 1:
         point = f"the mean of {runs} fine-tunings on different labelled scans{but}"
     if runs < ENOUGH:
         apart = (
             "Other labelled scans may give others: draws=3 and more tell how far they lie apart."
         )
-    text += (
+    text += _effort(told.cost) + (
         f"\n\nEvery point is {point}; scans are the same in every arm, as is the number of steps. Intervals "
         "are 95 % percentile bootstrap intervals over patients, paired between arms; they speak of other "
         f"patients. {apart}"
@@ -124,6 +128,15 @@ def _short(told: Told, curve: bytes) -> Section:
         "In short", text, " ".join(cautions(told)), facts, [efficiency.scores(study, told.idle)],
         figures=[(curve, words, "label-efficiency curves")],
     )  # fmt: skip
+
+
+def _effort(cost: pd.DataFrame) -> str:
+    """How far apart the arms lie in what their pretraining took."""
+    spent = cost.dropna(subset=["pretraining, minutes"]).set_index("arm")["pretraining, minutes"]
+    if len(spent) < 2:
+        return ""
+    least, most = spent.idxmin(), spent.idxmax()
+    return f" Pretraining took from {spent[least]:.1f} ({least}) to {spent[most]:.1f} minutes ({most})."
 
 
 def cautions(told: Told) -> list[str]:
@@ -201,8 +214,10 @@ def _settings(told: Told) -> Section:
     rows = []
     for (arm, count), scores in told.validations.items():
         best = max(scores, key=scores.get)
+        tried = told.trials[arm not in told.study.baselines]
         rows.append({"arm": arm, "labelled": count or "all", "chosen": best} |
-                    {f"trial {k}": v for k, v in sorted(scores.items())})  # fmt: skip
+                    {f"trial {k}": v for k, v in sorted(scores.items())} |
+                    {END: _at_end(tried, best)})  # fmt: skip
     of_arms, of_scratch = (
         pd.DataFrame([{"trial": k, "settings": _keys(keys)} for k, keys in enumerate(trials)])
         for trials in told.trials
@@ -211,6 +226,11 @@ def _settings(told: Told) -> Section:
         f"Every arm tried as many settings. The {figure} on validation scans chose among them, for each "
         "number of labels; test scans had no part in it."
     )
+    if any(row.get(END) for row in rows):
+        text += (
+            f" Of the keys under \N{LEFT DOUBLE QUOTATION MARK}{END}\N{RIGHT DOUBLE QUOTATION MARK} the "
+            "smallest or the largest value tried was chosen: one beyond it may be better."
+        )
     tables = [
         (pd.DataFrame(rows), f"The {figure} on validation scans, mean of the draws that chose."),
         (of_arms, "Trials of pretrained arms."),
@@ -220,11 +240,19 @@ def _settings(told: Told) -> Section:
     return Section("How settings were chosen", text, tables=tables)
 
 
-def _keys(keys: dict, prefix: str = "") -> str:
-    return " ".join(
-        _keys(v, f"{prefix}{k}.") if isinstance(v, dict) else f"{prefix}{k}={v}"
-        for k, v in keys.items()
-    )
+def _at_end(trials: list[dict], chosen: int) -> str:
+    """Keys whose value, a number, is the smallest or the largest that was tried."""
+    trials, found = [flat(keys) for keys in trials], []
+    for key, value in trials[chosen].items():
+        tried = {keys.get(key) for keys in trials}
+        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in tried)
+        if numbers and len(tried) > 1 and value in (min(tried), max(tried)):
+            found.append(key)
+    return ", ".join(found)
+
+
+def _keys(keys: dict) -> str:
+    return " ".join(f"{key}={value}" for key, value in flat(keys).items())
 
 
 def _cost(told: Told) -> Section:

@@ -9,8 +9,10 @@ from typing import ClassVar
 
 import pandas as pd
 
+from medssl.data.files import write_json
 from medssl.training.run_folder import held
 
+END = "study.json"  # written when it is finished
 KEYS = {
     "arms",
     "methods",
@@ -20,6 +22,12 @@ KEYS = {
     "seeds",
     "trials",
 }  # of its config.json
+
+
+def write_end(folder: Path, cautions: list[str]) -> None:
+    """Keep when a study came to its end, which copies of its files do not tell, and its cautions."""
+    date = datetime.now().isoformat(" ", "minutes")
+    write_json(folder / END, {"date": date, "cautions": cautions})
 
 
 @dataclass(frozen=True)
@@ -83,25 +91,31 @@ class Study:
         return "running" if any(held(run) for run in runs) else "stopped"
 
     @property
-    def gains(self) -> list[str]:
-        """What each arm gains over training from scratch, by number of labels, once it is finished."""
+    def gains(self) -> pd.DataFrame:
+        """What each arm gains over training from scratch, by number of labels, as differences.csv has it;
+        empty until it is finished."""
         path = self.folder / "differences.csv"
-        if self.state != "finished" or not path.exists():
-            return []
-        table = pd.read_csv(path)
-        said = [
-            f"{r.estimate:+z.3f} ({r.low:z.3f} to {r.high:z.3f}) with {r.labelled}"
-            if getattr(r, "judged", True)
-            else f"not judged with {r.labelled}, where next to nothing was learnt"
-            for r in table.itertuples()
-        ]
-        return [
-            f"{arm}: {', '.join(words)}"
-            for arm, words in pd.Series(said).groupby(table["arm"], sort=False)
-        ]
+        there = self.state == "finished" and path.exists()
+        return pd.read_csv(path) if there else pd.DataFrame()
+
+    @property
+    def cautions(self) -> list[str]:
+        """Those of its report."""
+        return [str(words) for words in self._end.get("cautions", [])]
+
+    @cached_property
+    def _end(self) -> dict:
+        """Of a study that ended before this was kept, or whose file is damaged, nothing."""
+        try:
+            told = json.loads((self.folder / END).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return told if isinstance(told, dict) and self.state == "finished" else {}
 
     @property
     def date(self) -> str:
-        """When its report, or if there is none its config, was written."""
+        """When it came to its end; before that, when its config was written."""
+        if date := self._end.get("date"):
+            return str(date)
         path = self.report if self.report.exists() else self.folder / "config.json"
         return datetime.fromtimestamp(path.stat().st_mtime).isoformat(" ", "minutes")

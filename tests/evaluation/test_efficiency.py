@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medssl.evaluation.efficiency import efficiency, gains_by_group
+from medssl.evaluation.efficiency import _labels, efficiency, gains_by_group
 from medssl.evaluation.summary import summary
 
 DICE = "dice, mean of classes"
@@ -102,6 +102,17 @@ def test_shares_and_losses(study):
     losses = found.losses().set_index("arm")
     assert losses.loc["good", "estimate"] == pytest.approx(0.3, abs=0.01)
     assert losses.loc["good", ["from", "to"]].tolist() == [8, 1]
+
+
+def test_of_a_score_of_0_there_is_no_share_and_of_none_no_number_of_labels():
+    tables = {("scratch", n): [segmented(0, 0, 0)] for n in (1, 2)}
+    tables |= {("good", n): [segmented(0.5, 0, 0)] for n in (1, 2)}
+    found = efficiency(tables, {"good": "scratch"}, {DICE: 1}, n=500)[DICE]
+    assert found.shares()[["estimate", "low", "high"]].isna().all(axis=None)
+    assert np.isinf(found.needed()["estimate"]).all()
+    undefined = np.array([[np.nan, np.nan], [0.1, 0.3]])
+    told = _labels([1, 2], undefined, np.array([np.nan, 0.3]))
+    assert np.isnan(told[0]) and told[1] == 2
 
 
 def test_a_baseline_that_falls_with_more_labels_is_named(study):

@@ -8,7 +8,7 @@ TESTS = [
 ]
 _SCORES, _SAID = "medssl/evaluation/efficiency.py", "medssl/reports/efficiency.py"
 _FIELD, _CHOICE = "medssl/reports/findings.py", "medssl/stages/runs/choosing.py"
-_LIST = "medssl/stages/runs/listing.py"
+_LIST, _PAGE = "medssl/stages/runs/listing.py", "medssl/reports/study.py"
 MUTANTS = [
     (_SCORES, "self.better * (v[arm, count] - v[base, count])", "(v[arm, count] - v[base, count])"),
     (_SCORES, "each = [self.better * (a - b)", "each = [(a - b)"),
@@ -40,7 +40,7 @@ MUTANTS = [
     (_FIELD, "if study.falling():", "if False:"),
     (_FIELD, "if whole and study.better > 0", "if study.better > 0"),
     (_FIELD, "if whole and study.better > 0", "if whole"),
-    (_FIELD, "v[a, FEW] / v[b, most]", "v[a, FEW] / v[a, most]"),
+    (_FIELD, "share(v[a, FEW], v[b, most])", "share(v[a, FEW], v[a, most])"),
     (_FIELD, 'a.get("selection") and not b.get("selection")', 'b.get("selection")'),
     (_FIELD, "if not (alike and ", "if not ("),
     (_CHOICE, "-j.score if j.higher else j.score", "-j.score"),
@@ -52,7 +52,14 @@ MUTANTS = [
     (_CHOICE, "Judged(run, (*about, scans, *read)", "Judged(run, (*about, *read)"),
     (_CHOICE, "Judged(run, (*about, scans, *read)", "Judged(run, (*about, scans)"),
     (_CHOICE, "(*about, name, scored.question)", "(*about, name)"),
-    (_LIST, 'ascending=sort == "run"', "ascending=True"),
+    (_LIST, "ascending=False", "ascending=True"),
+    (_LIST, '(int(p), "") if p.isdecimal() else', "(-1, p) if p.isdecimal() else"),
+    (_LIST, "and len({row[c] for row in runs}) == 1", "and False"),
+    (_CHOICE, "ranked[:RANKED]", "ranked"),
+    (_PAGE, "value in (min(tried), max(tried))", "value == min(tried)"),
+    (_PAGE, "value in (min(tried), max(tried))", "value == max(tried)"),
+    (_PAGE, "tried = told.trials[arm not in told.study.baselines]", "tried = told.trials[0]"),
+    (_PAGE, "if len(spent) < 2", "if False"),
     (_LIST, '{"figure": "estimate"}.get(sort, sort)', '{"figure": "figure"}.get(sort, sort)'),
     (_LIST, 'if row["state"] == "finished" else', "if True else"),
 ]

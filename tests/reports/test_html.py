@@ -72,6 +72,13 @@ def test_all_text_is_escaped(page):
     assert ("img", "alt", 'alt "quoted"') in reader.attributes
 
 
+def test_what_stands_between_backticks_is_set_as_code(tmp_path):
+    section = Section("A", "Run `a <b>` again.", caution="See `c`.", tables=[(TABLE, "By `d`")])
+    page = write(tmp_path / "r.html", "T", "", [section]).read_text()
+    assert "Run <code>a &lt;b&gt;</code> again." in page
+    assert "See <code>c</code>." in page and "By <code>d</code>" in page
+
+
 def test_nothing_is_fetched_and_nothing_runs(page):
     reader = Reader()
     reader.feed(page)

@@ -1,5 +1,6 @@
 """The page of a study, on made figures."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -53,8 +54,11 @@ def about(found):
 
 def test_the_page_says_who_gains_who_loses_and_of_whom_nothing_is_shown(tmp_path, about):
     text = page.write(tmp_path, about).read_text()
-    assert "ahead gains with 2, 4 and 8 labelled scans (the whole interval lies above 0)" in text
-    assert "behind loses with 2, 4 and 8 labelled scans (the whole interval lies below 0)" in text
+    gains = about.study.differences().set_index("arm").round(3)["estimate"].abs()
+    for arm, did, where in (("ahead", "gains", "above"), ("behind", "loses", "below")):
+        sizes = "{:.3f}, {:.3f} and {:.3f}".format(*gains[arm])
+        words = f"with 2, 4 and 8 labelled scans (the whole interval lies {where} 0)"
+        assert f"{arm} {did} {sizes} {words}" in text
     assert "Of alike no gain and no loss is shown at any number of labels." in text
     assert "Mind &lt;this&gt;." in text and "corrected for 9 comparisons" in text
     assert "which does not tell its energy" in text and "optim.lr=2" in text
@@ -65,9 +69,10 @@ def test_the_page_says_who_gains_who_loses_and_of_whom_nothing_is_shown(tmp_path
 
 def test_runs_that_have_learnt_nothing_are_marked_and_not_judged(tmp_path, about):
     some = replace(about, idle={("ahead", 2)})
-    assert of_page.verdicts(some.study, some.idle)[0] == (
-        "ahead gains with 4 and 8 labelled scans (the whole interval lies above 0); ahead is not judged "
-        "with 2 labelled scans: it, or training from scratch, has learnt next to nothing there."
+    said = of_page.verdicts(some.study, some.idle)[0]
+    assert re.sub(r"0\.\d{3}", "N", said) == (
+        "ahead gains N and N with 4 and 8 labelled scans (the whole interval lies above 0); ahead is not "
+        "judged with 2 labelled scans: it, or training from scratch, has learnt next to nothing there."
     )
     scratch = {("from scratch", n) for n in (2, 4, 8)}
     assert all(
@@ -102,17 +107,17 @@ def test_what_does_not_hold_after_correction_is_told():
     gains = pd.DataFrame({
         "arm": ["ahead"] * 3 + ["behind"], "labelled": [2, 4, 8, 2], "p": [0.04, 0.001, 0.3, 0.03],
         "p, corrected": [0.09, 0.004, 0.3, 0.09], "low": [0.01, 0.02, -0.1, -0.1],
-        "high": [0.1, 0.1, 0.1, -0.01],
+        "high": [0.1, 0.1, 0.1, -0.01], "estimate": [0.05, 0.06, 0, -0.05],
     })  # fmt: skip
     against = dict.fromkeys(["ahead", "behind"], "from scratch")
     some = SimpleNamespace(
         baselines=against, differences=lambda: gains, counts=lambda arm: [2, 4, 8]
     )
     assert of_page.verdicts(some, set()) == [
-        "ahead gains with 2 and 4 labelled scans (the whole interval lies above 0; with 2 not after "
-        "correction for 4 comparisons).",
-        "behind loses with 2 labelled scans (the whole interval lies below 0; not after correction for 4 "
-        "comparisons).",
+        "ahead gains 0.050 and 0.060 with 2 and 4 labelled scans (the whole interval lies above 0; with 2 "
+        "not after correction for 4 comparisons).",
+        "behind loses 0.050 with 2 labelled scans (the whole interval lies below 0; not after correction "
+        "for 4 comparisons).",
     ]
 
 
@@ -123,6 +128,15 @@ def test_two_patients_show_nothing_however_narrow_their_interval():
     assert of_page.verdicts(found, set())[0].startswith("Of ahead no gain and no loss is shown")
 
 
+def test_a_study_in_which_training_from_scratch_finds_nothing_has_its_page(tmp_path, about):
+    tables = {(arm, n): [told(0, 0).assign(dice=mean)]
+              for arm, mean in (("from scratch", 0.0), ("ahead", 0.5)) for n in (2, 4)}  # fmt: skip
+    figures = efficiency(tables, {"ahead": "from scratch"}, {DICE: 1}, n=1000)
+    text = page.write(tmp_path, replace(about, figures=figures)).read_text()
+    shares = text.partition("as a share of what")[2].partition("</table>")[0]
+    assert shares.count("<td>not defined</td>") == 4 and "<td>&gt; 4</td>" in text
+
+
 def test_classes_that_are_not_found_are_named(about):
     tables = {("from scratch", 2): [told(0.5, 0)], ("ahead", 2): [told(0.5, 0).assign(dice=0.01)]}
     figures = efficiency(tables, {"ahead": "from scratch"}, {DICE: 1, "dice, ball": 1}, n=1000)
@@ -130,6 +144,37 @@ def test_classes_that_are_not_found_are_named(about):
     assert "of some classes (ahead with 2 labels: ball)" in " ".join(page.cautions(of_ball))
     unlearnt = replace(of_ball, idle={("ahead", 2)})
     assert "of some classes" not in " ".join(page.cautions(unlearnt))
+
+
+def test_it_is_told_how_long_pretraining_took_and_how_far_runs_lie_apart(tmp_path, about):
+    text = page.write(tmp_path, about).read_text()
+    assert "Pretraining took" not in text
+    cost = pd.DataFrame({"arm": ["from scratch", "ahead", "behind", "alike"],
+                         "pretraining, minutes": [None, 3.0, 7.25, 5.0], "kWh": [None] * 4})  # fmt: skip
+    tables = {(arm, 2): [told(mean, k) for k in range(3)]
+              for arm, mean in (("from scratch", 0.5), ("ahead", 0.6), ("behind", 0.4))}  # fmt: skip
+    against = dict.fromkeys(["ahead", "behind"], "from scratch")
+    figures = efficiency(tables, against, {DICE: 1}, n=1000)
+    text = page.write(tmp_path, replace(about, cost=cost, figures=figures)).read_text()
+    assert "Pretraining took from 3.0 (ahead) to 7.2 minutes (behind)." in text
+    assert "theirs from scratch by \N{MINUS SIGN}0.100 to +0.100." in text
+
+
+def test_settings_at_the_end_of_what_was_tried_are_named(tmp_path, about):
+    trials = [{"optim": {"lr": lr, "name": name}} for lr, name in ((1, "a"), (2, "b"), (3, "c"))]
+    chosen = {("ahead", 2): {0: 0.5, 1: 0.7, 2: 0.6}, ("ahead", 0): {0: 0.5, 1: 0.6, 2: 0.7},
+              ("from scratch", 2): {0: 0.9, 1: 0.7, 2: 0.6}}  # fmt: skip
+    more = replace(
+        about, validations=chosen, trials=(trials, [{"optim": {"lr": k}} for k in (8, 7, 9)])
+    )
+    text = page.write(tmp_path, more).read_text()
+    told_ends = re.findall(r"<tr><td>([^<]*)</td><td>(\w+)</td>.*<td>([^<]*)</td></tr>", text)
+    assert [row for row in told_ends if row[0] in ("ahead", "from scratch")] == [
+        ("ahead", "2", ""), ("ahead", "all", "optim.lr"), ("from scratch", "2", "")
+    ]  # fmt: skip
+    assert "one beyond it may be better" in text
+    middle = replace(more, validations={("ahead", 2): {0: 0.5, 1: 0.7, 2: 0.6}})
+    assert "one beyond it" not in page.write(tmp_path, middle).read_text()
 
 
 def test_a_single_run_with_all_labels_is_told(tmp_path, about):

@@ -1,4 +1,6 @@
 import json
+import os
+import re
 import shutil
 
 import pandas as pd
@@ -6,6 +8,7 @@ import pytest
 
 from medssl.errors import UserError
 from medssl.stages import call
+from medssl.training.study_folder import write_end
 from tests.training.test_registry import CARD, CONFIG, EVALUATION, made
 
 
@@ -107,7 +110,7 @@ def test_a_study_is_one_line_and_its_fine_tunings_are_listed_where_they_are_aske
     told = capsys.readouterr()
     shown = {line.split()[0]: line for line in told.out.splitlines()}
     assert list(shown) == ["run", "begun", "own", "study"]
-    assert "study finished, 12/12, on heads with 2, all labels: voco, mae" in shown["study"]
+    assert "study finished, 12/12, on heads with 2, all labels: voco; mae" in shown["study"]
     assert "study stopped, 5/12" in shown["begun"]
     assert f"medssl runs ls {tmp_path}/begun/finetune" in told.err
     table = pd.read_csv(tmp_path / "runs.csv").set_index("run")
@@ -122,15 +125,70 @@ def test_a_study_is_one_line_and_its_fine_tunings_are_listed_where_they_are_aske
 
 def test_a_study_is_shown_with_its_command_and_its_report(tmp_path, capsys):
     folder = studied(tmp_path / "study")
-    rows = [("voco", 2, 0.0141, 0.01, 0.02, True), ("voco", 4, 0.1, 0.05, 0.2, False)]
-    columns = ["arm", "labelled", "estimate", "low", "high", "judged"]
+    rows = [("voco", 2, 0.0141, 0.01, 0.02, 0.031, True), ("voco", 4, 0.1, 0.05, 0.2, 0.1, False)]
+    columns = ["arm", "labelled", "estimate", "low", "high", "p, corrected", "judged"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "differences.csv", index=False)
     call("runs", what="show", folder=folder)
     shown = capsys.readouterr().out
-    assert "voco: +0.014 (0.010 to 0.020) with 2, not judged with 4" in " ".join(shown.split())
+    assert "voco: +0.014 (0.010 to 0.020; p 0.031) with 2, not judged with 4" in " ".join(
+        shown.split()
+    )
     for words in ("finished, 12 of 12 fine-tunings", "voco; mae", f"{tmp_path}/study/report.html"):
         assert words in shown, words
-    assert "damaged" not in shown
+    assert "damaged" not in shown and "WARNING" not in shown
+    assert "heads (not found from here)" in shown and "3 draws (of all: one)" in shown
+
+
+def test_a_study_keeps_its_date_and_its_cautions(tmp_path, capsys):
+    folder = studied(tmp_path / "study")
+    write_end(folder, ["Mind this."])
+    told = json.loads((folder / "study.json").read_text())
+    os.utime(folder / "report.html", (0, 0))
+    call("runs", what="show", folder=folder)
+    shown = capsys.readouterr().out
+    assert re.search("WARNING +Mind this.", shown) and f"fine-tunings; {told['date']}" in shown
+    for damaged in ("[1]", "{"):
+        (folder / "study.json").write_text(damaged)
+        call("runs", what="show", folder=folder)
+        shown = capsys.readouterr().out
+        assert "WARNING" not in shown and "fine-tunings; 1970" in shown
+
+
+def test_what_all_runs_share_is_told_once_where_lines_would_be_too_wide(tmp_path, capsys):
+    names = {"classes": ("a long organ of the abdomen", "another one", "a third")}
+    config = {"backbone": "runs/voco"}
+    long = "an-arm-of-a-study-whose-name-is-long"
+    for name, n in ((f"{long}/16-draw0", 16), (f"{long}/2-draw0", 2), (f"{long}/2-draw1", 2)):
+        scored(tmp_path / name, 0.5, config=config, card={"trained_on": n}, **names)
+    call("runs", folder=tmp_path)
+    first, head, *rows = capsys.readouterr().out.splitlines()
+    assert first.startswith(
+        "all 3 runs: segmentation: a long organ of the abdomen, another one, a third"
+    )
+    assert head.split() == ["run", "labelled", "validation", "figure"]
+    assert [row.split()[:2] for row in rows] == [
+        [f"{long}/2-draw0", "2"], [f"{long}/2-draw1", "2"], [f"{long}/16-draw0", "16"]
+    ]  # fmt: skip
+
+
+def test_runs_are_chosen_by_how_many_labels_they_learnt_from(tmp_path, capsys):
+    for name, n, score in (("a", 2, 0.3), ("b", 2, 0.4), ("c", 20, 0.7)):
+        scored(tmp_path / name, 0.5, card={"trained_on": n, "validation": score})
+    call("runs", folder=tmp_path, labelled=2)
+    assert [row.split()[0] for row in capsys.readouterr().out.splitlines()[1:]] == ["a", "b"]
+    assert call("runs", what="best", folder=tmp_path, labelled=2) == tmp_path / "b"
+    assert "CAUTION" not in capsys.readouterr().err
+    with pytest.raises(UserError, match="EMPTY .*on 2, 20 labelled scans"):
+        call("runs", folder=tmp_path, labelled=3)
+
+
+def test_of_many_runs_the_best_are_named_and_the_others_counted(tmp_path, capsys):
+    for n in range(12):
+        scored(tmp_path / f"r{n}", 0.5, card={"validation": n / 20})
+    assert call("runs", what="best", folder=tmp_path) == tmp_path / "r11"
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/r2\n" in said and f"{tmp_path}/r1\n" not in said
+    assert "and 2 more, down to 0.0000" in said
 
 
 def test_the_list_is_as_wide_as_a_terminal(tmp_path, capsys):
@@ -188,7 +246,7 @@ def test_runs_of_other_numbers_of_labels_are_ranked_with_a_caution(tmp_path, cap
     assert call("runs", what="best", folder=tmp_path) == tmp_path / "many"
     said = capsys.readouterr().err
     assert f"{tmp_path}/few (2 labelled scans)" in said
-    assert "CAUTION: they learnt from 2 to 20 labelled scans" in said
+    assert "CAUTION: they learnt from 2, 20 labelled scans" in said and "labelled=2" in said
     scored(tmp_path / "other", 0.5, card={"trained_on": 20, "validation": 0.1})
     shutil.rmtree(tmp_path / "few")
     call("runs", what="best", folder=tmp_path)
@@ -288,5 +346,8 @@ def test_an_evaluation_of_weights_before_is_told(segmented, tmp_path, capsys):
 
 
 def test_what_is_no_run_cannot_be_shown(tmp_path):
-    with pytest.raises(UserError, match="RUN"):
+    with pytest.raises(UserError, match="RUN .*finds them"):
         call("runs", what="show", folder=tmp_path)
+    made(tmp_path / "arm/good")
+    with pytest.raises(UserError, match="RUN .*one of the 1 in it, such as .*arm/good"):
+        call("runs", what="show", folder=tmp_path / "arm")

@@ -92,7 +92,7 @@ def test_who_has_learnt_next_to_nothing_is_named_first(done, monkeypatch, tmp_pa
     (out / "report.html").unlink()
     page = call("study", **json.loads((out / "config.json").read_text()) | {"out": out}).read_text()
     said = page.partition("fine-tunings have learnt next to nothing (")[2].partition(")")[0]
-    assert {"voco with 2 labels", "mae with 4 labels"} < set(said.split(", "))
+    assert {"voco with 2 labels", "mae with 4 labels"} < set(said.split("; "))
     told = capsys.readouterr().err
     assert "voco is not judged with 2 and 4 labelled scans" in told
     assert "fine-tunings have learnt next to nothing (" in told.partition("remark: ")[2]

@@ -40,6 +40,7 @@ class Config(Base):
         "medssl runs ls studies verb=finetune task=segmentation sort=validation out=runs.csv",
         "medssl runs best studies task=segmentation",
         "medssl runs best studies figure='test dice, liver'",
+        "medssl runs best study/finetune labelled=4",
         "medssl runs show studies/liver",
     )
     what: Literal["ls", "best", "show"] = Field(
@@ -55,6 +56,9 @@ class Config(Base):
     method: str = Field("", description="only runs of this method")
     state: Literal["", "finished", "running", "stopped", "damaged"] = Field(
         "", description="only runs of this state"
+    )
+    labelled: int = Field(
+        0, description="only fine-tunings on so many labelled scans; 0: any", ge=0
     )
     sort: Literal["run", "date", "validation", "figure"] = Field(
         "run", description="order of the list; newest, or highest, first"
@@ -75,6 +79,10 @@ def run(config: Config) -> Path | None:
     runs = [r for r in found if _asked_for(r, config)]
     if not runs:
         there = sorted({" ".join(filter(None, [r.verb, r.name])) or r.state for r in found})
+        counts = sorted({n for r in found if (n := _labelled(r))})
+        there += [f"on {', '.join(map(str, counts))} labelled scans"] * bool(
+            config.labelled and counts
+        )
         raise UserError(
             "EMPTY", config.folder, f"{len(found)} runs are there"
             + (f" ({', '.join(there)}), none that was asked for" if found else ""),
@@ -99,7 +107,14 @@ def _asked_for(run: Run | Study, config: Config) -> bool:
     chosen = {"verb": config.verb, "state": config.state}
     chosen |= {"finetune": config.task, "pretrain": config.method}
     there = {"verb": run.verb, "state": run.state, run.verb: run.name}
+    if config.labelled and _labelled(run) != config.labelled:
+        return False
     return all(there.get(key) == word for key, word in chosen.items() if word)
+
+
+def _labelled(run: Run | Study) -> int:
+    """Labelled scans that it learnt from; 0 where it did not, or nothing tells."""
+    return run.card.trained_on if isinstance(run, Run) and run.card else 0
 
 
 def show(folder: Path) -> str:
@@ -109,10 +124,12 @@ def show(folder: Path) -> str:
         stage = importlib.import_module("medssl.stages.study")
         return run_card.of_study(run, command(stage.Config, run.verb, run.values))
     if not run.values and not run.card:
-        raise UserError(
-            "RUN", folder, "; ".join(run.faults) or "is no folder of a run",
-            "give the folder of a run; medssl runs ls finds them",
-        )  # fmt: skip
+        below = [path for path in registry.find(folder) if path != folder]
+        fix = "give the folder of a run; medssl runs ls finds them"
+        if below:
+            fix = f"give one of the {len(below)} in it, such as {below[0]}: medssl runs ls {folder}"
+        cause = "; ".join(run.faults) or "is no folder of a run"
+        raise UserError("RUN", folder, cause, fix)
     log = folder / "metrics.jsonl"
     rows = read_jsonl(log) if log.exists() else []
     stage = importlib.import_module(f"medssl.stages.{run.verb}") if run.verb else None

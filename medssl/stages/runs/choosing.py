@@ -16,6 +16,7 @@ from medssl.training.study_folder import Study
 
 TEST = "test"
 FIGURES = 12, "; "  # so many are named; they hold commas of their own
+RANKED = 10  # are named of a kind
 
 
 def best(runs: list[Run | Study], asked: str, folder: Path) -> Path | None:
@@ -85,7 +86,7 @@ def _best_of(judged: list[Judged]) -> Path:
     first = ranked[0]
     say(f"{first.asked}, {'higher' if first.higher else 'lower'} is better:")
     learnt_from = sorted({each.run.card.trained_on for each in ranked})
-    for each in ranked:
+    for each in ranked[:RANKED]:
         state = (
             [] if each.run.state == "finished" else [f"{each.run.state} at step {each.run.steps}"]
         )
@@ -93,10 +94,13 @@ def _best_of(judged: list[Judged]) -> Path:
             state.insert(0, f"{each.run.card.trained_on} labelled scans")
         words = ", ".join(state + each.run.marks)
         say(f"  {each.score:z.4f}  {each.run.folder}" + (f" ({words})" if words else ""))
+    if len(ranked) > RANKED:
+        say(f"  and {len(ranked) - RANKED} more, down to {ranked[-1].score:z.4f}")
     if len(learnt_from) > 1:
         say(
-            f"  CAUTION: they learnt from {learnt_from[0]} to {learnt_from[-1]} labelled scans: more labels "
-            "score higher, whatever a run starts from. What helps with few is told by runs of as many"
+            f"  CAUTION: they learnt from {', '.join(map(str, learnt_from))} labelled scans: more labels "
+            "score higher, whatever a run starts from. What helps with few is told among runs of as many: "
+            f"labelled={learnt_from[0]}"
         )
     if sum(j.score == first.score for j in ranked) > 1:
         say("  several are equally good; the first of them is given")

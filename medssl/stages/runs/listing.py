@@ -1,5 +1,6 @@
 """Runs and studies as a table: in full for a CSV file, in short for a terminal."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from medssl.training.run import Figure, Run
 from medssl.training.study_folder import Study
 
 VALIDATION = "validation"
-COLUMNS = ("run", "what", "from", "state", VALIDATION, "figure")
+COLUMNS = ("run", "what", "from", "labelled", "state", VALIDATION, "figure")
+SHARED = ("what", "from", "labelled", "state")  # told once if all runs have the same
 WIDTH = 120  # of a terminal
 GAP = "  "
 LEAST = {"what": 16, "from": 8}  # to which columns are cut where others need the room
@@ -19,15 +21,24 @@ SHOWN_CLASSES = 3
 
 def listed(runs: Iterable[Run | Study], folder: Path, sort: str = "run") -> pd.DataFrame:
     """A row a run or study."""
-    table = pd.DataFrame(
+    rows = [
         {
             "run": run.folder.relative_to(folder).as_posix(),
             **(_study_row(run) if isinstance(run, Study) else _row(run)),
         }
         for run in runs
-    )
+    ]
+    table = pd.DataFrame(sorted(rows, key=lambda row: _by_number(row["run"])))
+    if sort == "run":
+        return table
     by = {"figure": "estimate"}.get(sort, sort)
-    return table.sort_values(by, ascending=sort == "run", kind="stable", ignore_index=True)
+    return table.sort_values(by, ascending=False, kind="stable", ignore_index=True)
+
+
+def _by_number(name: str) -> list[tuple]:
+    """As people sort names: 2-draw0 before 16-draw0."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
 
 
 def _row(run: Run) -> dict:
@@ -40,6 +51,7 @@ def _row(run: Run) -> dict:
         "classes": list(card.classes.values()) if card else [],
         "from": run.origin,
         "labelled": card.trained_on if card and run.verb == "finetune" else None,
+        "draw": run.values.get("draw") if run.verb == "finetune" else None,
         "seed": config.fit.seed if config else None,
         "steps": run.steps,
         "asked": run.asked,
@@ -57,7 +69,7 @@ def _study_row(study: Study) -> dict:
     """`steps` are fine-tunings; its figures stand in its report."""
     return {
         "verb": study.verb,
-        "what": f"on {study.store} with {study.labelled} labels: {', '.join(study.arms)}",
+        "what": f"on {study.store} with {study.labelled} labels: {'; '.join(study.arms)}",
         "steps": study.done,
         "asked": study.asked,
         "state": study.state,
@@ -79,16 +91,23 @@ def _figure(run: Run) -> tuple[str, Figure | None]:
 
 
 def print_table(table: pd.DataFrame) -> None:
-    """A line each, no wider than a terminal unless the names of runs are; what is wrong with one below it."""
+    """A line each, no wider than a terminal unless the names of runs are; what is wrong with one below it.
+
+    A column that says the same of all runs is told once, above, where the lines would be too wide.
+    """
     rows = table.to_dict("records")
     runs = [_shown(row) for row in rows if row["verb"] != Study.verb]
     head = [{name: name for name in COLUMNS}] if runs else []
-    wide = {name: max((len(row[name]) for row in head + runs), default=0) for name in COLUMNS}
+    there = [name for name in COLUMNS if any(row[name] for row in runs) or name == "run"]
+    wide = {name: max((len(row[name]) for row in head + runs), default=0) for name in there}
     wide["run"] = max(wide["run"], *(len(row["run"]) for row in rows))
-    wide = {name: n for name, n in wide.items() if n}
+    if len(runs) > 1 and _over(wide) > 0:
+        same = [c for c in SHARED if c in wide and len({row[c] for row in runs}) == 1]
+        if same:
+            print(printable(f"all {len(runs)} runs: {'; '.join(runs[0][name] for name in same)}"))
+        wide = {name: n for name, n in wide.items() if name not in same}
     for name in (name for name in LEAST if name in wide):
-        over = sum(wide.values()) + len(GAP) * (len(wide) - 1) - WIDTH
-        wide[name] = min(wide[name], max(LEAST[name], wide[name] - over))
+        wide[name] = min(wide[name], max(LEAST[name], wide[name] - max(_over(wide), 0)))
     for row in head + rows:
         name = row["run"].ljust(wide["run"])
         if row.get("verb") == Study.verb:
@@ -100,6 +119,11 @@ def print_table(table: pd.DataFrame) -> None:
         print(printable(GAP.join(cells).rstrip()))
         if row.get("warnings"):
             print(printable(f"{GAP}{row['run']}: {row['warnings']}"))
+
+
+def _over(wide: dict[str, int]) -> int:
+    """By how much lines of these columns are wider than a terminal."""
+    return sum(wide.values()) + len(GAP) * (len(wide) - 1) - WIDTH
 
 
 def _shown(row: dict) -> dict[str, str]:
@@ -117,6 +141,9 @@ def _shown(row: dict) -> dict[str, str]:
         "run": row["run"],
         "what": f"{what}: {of}" if of else what,
         "from": row["from"].partition(", ")[0],
+        "labelled": f"{row['labelled']:.0f}"
+        if row["labelled"] and not pd.isna(row["labelled"])
+        else "",
         "state": row["state"] + done,
         VALIDATION: "" if pd.isna(score) else f"{row['validation figure']} {score:z.3f}".strip(),
         "figure": interval,

@@ -4,7 +4,8 @@ Every arm (a method that is pretrained here, or a backbone that was) is fine-tun
 scans, for the same number of steps, as the same network from scratch; fewer labels are part of more, by
 patient. With `trials` every arm tries as many settings, and validation scans choose, for each number of
 labels. Writes report.html, curve.png, table.csv (a row a fine-tuning), curve.csv, differences.csv,
-needed.csv, shares.csv, losses.csv, cases.parquet (every test case of every fine-tuning), cost.csv.
+needed.csv, shares.csv, losses.csv, cases.parquet (every test case of every fine-tuning), cost.csv, and
+study.json (when it ended, and its cautions).
 
 Killed and started again it goes on, and ends in the same tables. The same command may be given many times at
 once, on one machine (`jobs=4` does so) or on a cluster whose nodes share the folder: each takes what the
@@ -30,6 +31,7 @@ from medssl.data.manifest import Manifest
 from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.evaluation.headline import higher_is_better
+from medssl.evaluation.titles import title
 from medssl.progress import say
 from medssl.reports import efficiency
 from medssl.reports import study as report
@@ -39,7 +41,7 @@ from medssl.stages.study import cells as of_cells
 from medssl.stages.study.arms import SCRATCH, Arm, Start
 from medssl.stages.study.cells import Cell
 from medssl.stages.study.telling import tell
-from medssl.training import run_folder
+from medssl.training import run_folder, study_folder
 from medssl.training.claims import Job, claimed, work_off
 
 FREE = {"out", "jobs", "keep", "figure", "by", "resamples"}  # what may differ when a study goes on
@@ -112,10 +114,13 @@ def run(config: Config) -> Path:
     with claimed(config.out / "report.html") as mine:
         if mine:  # else another of the same study is writing it
             told = tell(config, starts, baselines, chains, chosen, validations)
+            cautions = report.cautions(told)
+            study_folder.write_end(config.out, cautions)
             report.write(config.out, told)
+            say(f"study: {title(told.main)}, against training from scratch:")
             for line in efficiency.verdicts(told.study, told.idle):
                 say(line)
-            for caution in report.cautions(told):
+            for caution in cautions:
                 say(f"remark: {caution}")
     return config.out / "report.html"
 

@@ -103,29 +103,29 @@ def tell(
 def _cautions(chosen: list[Cell], idle: list[tuple[str, int]]) -> list[str]:
     """What a reader must not miss: nothing learnt, patients that had been trained on or are not known,
     scans that look alike."""
-    leaked, alike = set(), set()
+    leaked, alike = set(), {}
     for cell in chosen:
         found = cell.metrics
         if found["trained_on_held_out_patients"]:
             leaked.add(cell.arm)
-        if found["n_look_alikes_of_training_scans"]:
-            alike.add(cell.arm)
+        if n := found["n_look_alikes_of_training_scans"]:
+            alike[cell.arm] = max(n, alike.get(cell.arm, 0))
     said = []
     if idle:
-        named = ", ".join(f"{arm} with {count} labels" for arm, count in dict.fromkeys(idle))
+        named = "; ".join(f"{arm} with {count} labels" for arm, count in dict.fromkeys(idle))
         said.append(
             f"{len(idle)} of {len(chosen)} fine-tunings have learnt next to nothing "
             f"({named}): what is compared with them says nothing of pretraining. "
             "Give finetune.fit.steps more."
         )
     if leaked:
-        named = ", ".join(sorted(leaked))
+        named = "; ".join(sorted(leaked))
         said.append(f"Test patients had been trained on ({named}): these scores are too high.")
     if alike:
-        named = ", ".join(sorted(alike))
+        named = "; ".join(f"{n} of {arm}" for arm, n in sorted(alike.items()))
         said.append(
-            f"Test cases resemble scans that were trained on ({named}): look_alikes.csv of a fine-tuning's "
-            "evaluation names them; if they are copies, these scores are too high."
+            f"Test cases resemble scans that were trained on (at most {named}): look_alikes.csv of a "
+            "fine-tuning's evaluation names them; if they are copies, these scores are too high."
         )
     shared = set.intersection(*(set(cell.metrics["remarks"]) for cell in chosen))
     said += map(sentence, sorted(shared))
