@@ -2,6 +2,8 @@
 
 import importlib
 import os
+import select
+import signal
 import sys
 
 import typer
@@ -93,12 +95,16 @@ def _command(verb: str):
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what its parts in C++ remark on
         try:
             execute(verb, words)
+            sys.stdout.flush()
         except UserError as error:
             if debug:
                 raise
             typer.echo(progress.of_rank() + str(error), err=True)
             raise typer.Exit(error.status) from error
         except OSError as error:
+            if isinstance(error, BrokenPipeError) and _nobody_reads():
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python flushes at the end
+                raise typer.Exit(128 + signal.SIGPIPE) from error
             if debug:
                 raise
             where, fix = error.filename or verb, "check the path, its permissions and the disk"
@@ -124,6 +130,14 @@ def _command(verb: str):
             raise typer.Exit(130) from error
 
     return command
+
+
+def _nobody_reads() -> bool:
+    """Whether what reads our output, such as `head`, has read enough and gone."""
+    poll = select.poll()
+    for descriptor in (1, 2):
+        poll.register(descriptor, select.POLLERR)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 for _verb, _summary in VERBS.items():

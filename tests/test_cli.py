@@ -1,4 +1,5 @@
 import importlib
+import signal
 import subprocess
 import sys
 import typing
@@ -156,3 +157,20 @@ def test_how_a_command_ends_that_was_stopped_or_found_no_memory(monkeypatch, rai
 def test_help_gives_the_range_of_a_number():
     (line,) = [x for x in medssl("study", "--help").output.splitlines() if "resamples" in x]
     assert "int >= 1000" in line
+
+
+def test_who_reads_the_first_lines_only_is_not_told_of_a_broken_pipe(tmp_path):
+    command = [sys.executable, "-m", "medssl", "methods"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_a_pipe_of_our_own_that_breaks_is_an_error(monkeypatch):
+    def broken(verb, words):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(cli, "execute", broken)
+    result = medssl("methods")
+    assert result.exit_code == 2 and "FILE methods: Broken pipe" in result.output
