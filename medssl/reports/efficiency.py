@@ -19,6 +19,7 @@ GAINS = [
 ]  # fmt: skip
 SCRATCH = "training from scratch"
 MARK = " \N{DAGGER}"
+MARKERS = "os^Dv"  # of arms that share a colour
 MARKED = f"{MARK.strip()}: next to nothing was learnt, here or from scratch, so that nothing is judged by it."
 
 
@@ -32,10 +33,16 @@ def unjudged(study: Efficiency, idle: set[Cell]) -> set[Cell]:
     }
 
 
+def judged(study: Efficiency, idle: set[Cell]) -> pd.DataFrame:
+    """`differences`, and whether an arm is judged by each."""
+    gains = study.differences()
+    return gains.assign(judged=~among(gains, unjudged(study, idle)))
+
+
 def verdicts(study: Efficiency, idle: set[Cell]) -> list[str]:
     """What is shown of every arm, in a sentence; nothing by runs that have learnt nothing (`idle`)."""
-    every, out = study.differences(), unjudged(study, idle)
-    gains = every[~among(every, out)]
+    every, out = judged(study, idle), unjudged(study, idle)
+    gains = every[every["judged"]]
     return [
         _verdict(arm, gains[gains["arm"] == arm], len(every), sorted(n for a, n in out if a == arm))
         for arm in study.baselines
@@ -52,7 +59,7 @@ def _verdict(arm: str, gains: pd.DataFrame, compared: int, out: list[int]) -> st
     shown = gains[gains["p"] < LEVEL]  # of very few patients no interval shows anything
     above, below = shown[shown["low"] > 0], shown[shown["high"] < 0]
     said = [
-        f"{arm} {did} {_listed([f'{abs(gain):.3f}' for gain in rows['estimate']])} with "
+        f"{arm} {did} {_listed([_size(gain) for gain in rows['estimate']])} with "
         f"{_labels(rows['labelled'])} (the whole interval lies {where} 0{_uncorrected(rows, compared)})"
         for rows, did, where in ((above, "gains", "above"), (below, "loses", "below"))
         if len(rows)
@@ -64,6 +71,11 @@ def _verdict(arm: str, gains: pd.DataFrame, compared: int, out: list[int]) -> st
         why = f"it, or {SCRATCH}, has learnt next to nothing there"
         said.append(f"{arm} is not judged with {_labels(out)}: {why}")
     return "; ".join(said) + "."
+
+
+def _size(gain: float) -> str:
+    """Of a gain or loss, with three decimals, or as many as it takes to be none of 0."""
+    return f"{abs(gain):.3f}" if abs(gain) >= 0.0005 else f"{abs(gain):.1g}"
 
 
 def _uncorrected(rows: pd.DataFrame, compared: int) -> str:
@@ -99,7 +111,10 @@ def curves(study: Efficiency, label: str, idle: set[Cell] = frozenset()) -> Figu
     left, right = figure.subplots(1, 2)
     counts = sorted(curve["labelled"].unique())
     scratch = [a for a in study.arms if a not in study.baselines]
-    colours = dict(zip(study.baselines, LINES, strict=False))
+    looks = {
+        arm: (LINES[i % len(LINES)], MARKERS[i // len(LINES) % len(MARKERS)])
+        for i, arm in enumerate(study.baselines)
+    }
     right.axhline(0, color=SOFT, linewidth=1.2, linestyle=(0, (4, 3)))
     for axis, table, out in ((left, curve, idle), (right, gains, unjudged(study, idle))):
         arms = list(dict.fromkeys(table["arm"]))
@@ -108,14 +123,15 @@ def curves(study: Efficiency, label: str, idle: set[Cell] = frozenset()) -> Figu
             # Side by side, so that intervals at the same number of labels can be told apart.
             x = rows["labelled"] * 2.0 ** (0.09 * (i - (len(arms) - 1) / 2))
             plain = arm in scratch
-            colour, line = (SOFT, (0, (4, 3))) if plain else (colours[arm], "solid")
+            colour, marker = (SOFT, "o") if plain else looks[arm]
+            line = (0, (4, 3)) if plain else "solid"
             axis.vlines(x, rows["low"], rows["high"], color=colour, linewidth=1.3, alpha=0.55)
-            axis.plot(x, rows["estimate"], color=colour, linestyle=line, marker="o", markersize=4,
+            axis.plot(x, rows["estimate"], color=colour, linestyle=line, marker=marker, markersize=4,
                       label=arm)  # fmt: skip
             hollow = among(rows, out)
             if hollow.any():
                 axis.plot(x[hollow], rows["estimate"][hollow], color=colour, linestyle="none",
-                          marker="o", markersize=4, markerfacecolor="white")  # fmt: skip
+                          marker=marker, markersize=4, markerfacecolor="white")  # fmt: skip
         axis.set_xscale("log", base=2)
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xlim(counts[0] / 1.5, counts[-1] * 1.5)  # a single one stands in the middle

@@ -6,8 +6,6 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from medssl.privacy import printable
 from medssl.reports.scores import probability
 
@@ -46,34 +44,36 @@ def text(run, log: list[dict], said: tuple[str, list[str]] | None) -> str:
 
 def of_study(study, said: tuple[str, list[str]] | None) -> str:
     """A `Study` of the registry in words: what it compares, how far it is, the command, and its report."""
-    asked, done = study.values, study.state == "finished"
+    asked, done = study.config, study.state == "finished"
     runs = f"{study.done} of {study.asked} fine-tunings"
     lines = [f"{study.folder}: study", ""]
     for name, words in {
         "state": f"{study.state}, {runs}; {study.date}",
-        "store": asked["store"]
-        + ("" if Path(asked["store"]).exists() else " (not found from here)"),
+        "store": asked.store + ("" if Path(asked.store).exists() else " (not found from here)"),
         "arms": f"{'; '.join(study.arms)}: each against the same network from scratch",
-        "labelled": f"{study.labelled}; {_count(asked['draws'], 'draw')}"
-        f"{' (of all: one)' * (0 in asked['labelled'])}, {_count(asked['seeds'], 'seed')}",
+        "labelled": f"{study.labelled}; {_count(asked.draws, 'draw')}"
+        f"{' (of all: one)' * (0 in asked.labelled)}, {_count(asked.seeds, 'seed')}",
         "report": str(study.report) if done else "not written yet: the command goes on from there",
         "runs": f"medssl runs ls {shlex.quote(str(study.folder))}/finetune",
     }.items():
         lines += _paragraph(name, [words])
-    lines += _paragraph("gains", _gains(study.gains))
-    lines += _paragraph("WARNING", study.cautions)
+    lines += _paragraph("gains", _gains(study.end.gains))
+    lines += _paragraph("WARNING", [*study.end.cautions, study.end.fault])
     return "\n".join([*lines, "", "command:", printable(_command(study, said))])
 
 
-def _gains(table: pd.DataFrame) -> list[str]:
-    """A line an arm."""
+def _gains(gains: list) -> list[str]:
+    """A line an arm; `gains` are those that a `Study` keeps."""
     said: dict[str, list[str]] = {}
-    for row in table.to_dict("records"):
-        words = f"not judged with {row['labelled']}, where next to nothing was learnt"
-        if row.get("judged", True):
-            words = f"{row['estimate']:+z.3f} ({row['low']:z.3f} to {row['high']:z.3f}"
-            words += f"; p {probability(row['p, corrected'])}) with {row['labelled']}"
-        said.setdefault(row["arm"], []).append(words)
+    for gain in gains:
+        words = (
+            f"{gain.estimate:+z.3f} ({gain.low:z.3f} to {gain.high:z.3f}; p {probability(gain.p)})"
+        )
+        if math.isnan(gain.estimate):
+            words = "not defined"
+        if not gain.judged:
+            words = "not judged, as next to nothing was learnt,"
+        said.setdefault(gain.arm, []).append(f"{words} with {gain.labelled}")
     told = [f"{arm}: {', '.join(words)}" for arm, words in said.items()]
     return told + ["95 % intervals over patients; p corrected for all of these"] * bool(told)
 

@@ -17,6 +17,7 @@ from medssl.reports.style import as_png
 
 UNFOUND = 0.05  # Dice of a class under which it is as good as not found
 END = "at an end"
+ALIKE = 1.1  # times the minutes of another pretraining, up to which they are told to be alike
 ENOUGH = 3  # draws, under which it is said that they are few
 
 
@@ -32,6 +33,8 @@ class Told:
     pretrained   by arm the folder of its pretraining
     cards        by arm the card of what was pretrained there
     whole        the most labels are all that there are
+    some         fewer than all of them were taken too
+    draws        of these
     pictures     (PNG, caption, alternative text) of single cases
     cautions     what a reader must not miss
     idle         cells of which a run has learnt next to nothing
@@ -48,6 +51,8 @@ class Told:
     pretrained: dict[str, Path]
     cards: dict[str, dict]
     whole: bool
+    some: bool
+    draws: int
     pictures: list[tuple[bytes, str, str]]
     cautions: list[str]
     idle: set[Cell]
@@ -59,6 +64,11 @@ class Told:
     @property
     def study(self) -> Efficiency:
         return self.figures[self.main]
+
+    @property
+    def gains(self) -> pd.DataFrame:
+        """What arms gain in the main figure, and whether they are judged by it."""
+        return efficiency.judged(self.study, self.idle)
 
 
 def write(folder: Path, told: Told) -> Path:
@@ -104,14 +114,15 @@ def _short(told: Told, curve: bytes) -> Section:
     study, said = told.study, efficiency.verdicts(told.study, told.idle)
     runs = max(len(r) for r in study.runs.values())
     text = " ".join(said)
+    if study.better < 0:
+        text += " Less is better of this figure: what is gained is what it falls by."
     fewest = min(len(r) for r in study.runs.values())
     but = f" (with all of them: {fewest})" if fewest < runs else ""
-    gains, point = study.differences(), "one fine-tuning"
-    ends = signed(gains["lowest run"].min()), signed(gains["highest run"].max())
-    apart = f"Single fine-tunings differ from theirs from scratch by {ends[0]} to {ends[1]}."
+    point, apart = "one fine-tuning", _apart(told)
     if runs > 1:
-        point = f"the mean of {runs} fine-tunings on different labelled scans{but}"
-    if runs < ENOUGH:
+        on = "different" if told.draws > 1 else "the same"
+        point = f"the mean of {runs} fine-tunings on {on} labelled scans{but}"
+    if told.some and told.draws < ENOUGH:
         apart = (
             "Other labelled scans may give others: draws=3 and more tell how far they lie apart."
         )
@@ -130,10 +141,19 @@ def _short(told: Told, curve: bytes) -> Section:
     )  # fmt: skip
 
 
+def _apart(told: Told) -> str:
+    """How far single fine-tunings lie apart, of those by which an arm is judged."""
+    gains = told.gains[told.gains["judged"]].dropna()
+    if gains.empty:
+        return ""
+    low, high = signed(gains["lowest run"].min()), signed(gains["highest run"].max())
+    return f"Single fine-tunings differ from theirs from scratch by {low} to {high}."
+
+
 def _effort(cost: pd.DataFrame) -> str:
     """How far apart the arms lie in what their pretraining took."""
     spent = cost.dropna(subset=["pretraining, minutes"]).set_index("arm")["pretraining, minutes"]
-    if len(spent) < 2:
+    if spent.empty or spent.max() < spent.min() * ALIKE:
         return ""
     least, most = spent.idxmin(), spent.idxmax()
     return f" Pretraining took from {spent[least]:.1f} ({least}) to {spent[most]:.1f} minutes ({most})."
@@ -243,12 +263,23 @@ def _settings(told: Told) -> Section:
 def _at_end(trials: list[dict], chosen: int) -> str:
     """Keys whose value, a number, is the smallest or the largest that was tried."""
     trials, found = [flat(keys) for keys in trials], []
-    for key, value in trials[chosen].items():
-        tried = {keys.get(key) for keys in trials}
-        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in tried)
-        if numbers and len(tried) > 1 and value in (min(tried), max(tried)):
+    for key in trials[chosen]:
+        tried = [_number(keys.get(key)) for keys in trials]
+        if (
+            None not in tried
+            and min(tried) < max(tried)
+            and tried[chosen] in (min(tried), max(tried))
+        ):
             found.append(key)
     return ", ".join(found)
+
+
+def _number(value: object) -> float | None:
+    """Of a setting, also as YAML reads 4e-3, which is text to it."""
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _keys(keys: dict) -> str:

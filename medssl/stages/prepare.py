@@ -72,6 +72,9 @@ def manifest_of(config: Config) -> Manifest:
     """The manifest that is asked for, checked. Raises UserError."""
     manifest = Manifest.read(config.manifest)
     splits.check(manifest.table)  # a manifest may have been edited by hand
+    if manifest.used.empty:
+        fix = "see its quarantine.csv, or index another folder"
+        raise UserError("EMPTY", config.manifest, "no scan of it can be used", fix)
     _check_pseudonyms(manifest)
     _check_axes(manifest, config.recipe)
     return manifest
@@ -79,7 +82,7 @@ def manifest_of(config: Config) -> Manifest:
 
 def _write_store(manifest: Manifest, config: Config) -> Path:
     store = Store(config.out, config.recipe, config.manifest.resolve(), pd.DataFrame())
-    _say_replaced(store)
+    _say_replaced(store, set(manifest.used["id"]))
     results = _prepare_all(manifest, store, config)
 
     refused = pd.DataFrame(
@@ -140,12 +143,12 @@ def _prepare_all(manifest: Manifest, store: Store, config: Config) -> list[dict]
             if words := forecast.observe(outcome.size, outcome.seconds):
                 say(words)
     if kept:
-        say(f"{kept} of {len(scans)} scans were in the store already, and are kept as they are")
-    if mended:
-        few = ", ".join(mended[:3])
         say(
-            f"remark: damaged arrays of {len(mended)} scans ({few}) were made again; look at the disk"
+            f"{kept} of {len(scans)} scans have their arrays there already, and are kept as they are"
         )
+    if mended:
+        few = f"scan{'s' * (len(mended) > 1)} ({', '.join(mended[:3])})"
+        say(f"remark: damaged arrays of {len(mended)} {few} were made again; look at the disk")
     return rows
 
 
@@ -255,17 +258,30 @@ def _check_axes(manifest: Manifest, recipe: Recipe) -> None:
         recipe.check_axes(axes.pop())
 
 
-def _say_replaced(store: Store) -> None:
-    """Say of a folder that holds a store of another recipe what becomes of it."""
+def _say_replaced(store: Store, scans: set[str]) -> None:
+    """Say of a folder that holds a store already what becomes of it once these scans are prepared."""
     try:
         before = Store.read_from(store.folder)
-    except UserError:
-        return  # none, or none that can be read: it is written anew
-    if before.recipe != store.recipe:
+    except UserError as error:
+        if (store.folder / "store.json").exists():
+            say(
+                f"remark: the store in {store.folder} cannot be read ({error.cause}), and is made anew"
+            )
+        return
+    old, new = before.recipe.model_dump(), store.recipe.model_dump()
+    other = [f"{key} {old[key]}, now {new[key]}" for key in new if old[key] != new[key]]
+    gone = before.items.index.difference(list(scans))
+    here, stop = store.folder, "To keep both, stop here and give another out="
+    if other:
         say(
-            f"CAUTION: {store.folder} holds {len(before.items)} scans of another recipe ({before.recipe}). "
-            "They leave its list, and their arrays stay in arrays/ until you delete the folder. To keep "
-            "both, stop here and give another out="
+            f"CAUTION: {here} holds {len(before.items)} scans of another recipe ({'; '.join(other)}). Once "
+            "this is done they leave its list; their arrays stay in arrays/ until you delete the folder. "
+            f"{stop}"
+        )
+    elif len(gone):
+        say(
+            f"CAUTION: {len(gone)} of the {len(before.items)} scans that {here} holds are not in this "
+            f"manifest ({', '.join(gone[:3])}). Once this is done they leave its list. {stop}"
         )
 
 

@@ -5,37 +5,67 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
+from pydantic import BaseModel, Field
 
 from medssl.data.files import write_json
+from medssl.errors import one_line
 from medssl.training.run_folder import held
 
 END = "study.json"  # written when it is finished
-KEYS = {
-    "arms",
-    "methods",
-    "backbones",
-    "labelled",
-    "draws",
-    "seeds",
-    "trials",
-}  # of its config.json
 
 
-def write_end(folder: Path, cautions: list[str]) -> None:
-    """Keep when a study came to its end, which copies of its files do not tell, and its cautions."""
+class Asked(BaseModel):
+    """What is read of a study's config.json."""
+
+    store: str
+    methods: list[str]
+    backbones: list[str]
+    arms: dict[str, Any]
+    only: list[str] = []
+    labelled: list[int]
+    draws: int
+    seeds: int
+    trials: list[Any]
+
+
+class Gain(BaseModel):
+    """A row of differences.csv."""
+
+    arm: str
+    labelled: int
+    estimate: float
+    low: float
+    high: float
+    p: float = Field(alias="p, corrected")
+    judged: bool
+
+
+class End(BaseModel):
+    """What a study came to, and when, which copies of its files do not tell."""
+
+    date: str = ""
+    cautions: list[str] = []
+    gains: list[Gain] = []
+    fault: str = ""  # why it cannot be read
+
+
+def write_end(folder: Path, cautions: list[str], gains: pd.DataFrame) -> None:
+    """`gains` are rows of differences.csv."""
     date = datetime.now().isoformat(" ", "minutes")
-    write_json(folder / END, {"date": date, "cautions": cautions})
+    told = {"date": date, "cautions": cautions, "gains": gains.to_dict("records")}
+    write_json(folder / END, told)
 
 
 @dataclass(frozen=True)
 class Study:
-    """values: all settings, as config.json has them."""
+    """values: all settings, as config.json has them; config: what is read of them."""
 
     folder: Path
     values: dict
+    config: Asked
 
     verb: ClassVar = "study"
     name: ClassVar = ""
@@ -45,24 +75,24 @@ class Study:
         """The study that a folder is of; None of any other folder."""
         try:
             values = json.loads((folder / "config.json").read_bytes())
+            return cls(folder, values, Asked.model_validate(values))
         except (OSError, ValueError):
             return None  # a run whose settings cannot be read says so itself
-        return cls(folder, values) if isinstance(values, dict) and values.keys() >= KEYS else None
 
     @property
     def arms(self) -> list[str]:
         """As they were asked for, but for those from scratch."""
-        asked = self.values
-        own = asked.get("only") or asked["arms"]
-        return [*asked["methods"], *(Path(path).name for path in asked["backbones"]), *own]
+        asked = self.config
+        own = asked.only or asked.arms
+        return [*asked.methods, *(Path(path).name for path in asked.backbones), *own]
 
     @property
     def labelled(self) -> str:
-        return ", ".join(str(n or "all") for n in self.values["labelled"])
+        return ", ".join(str(n or "all") for n in self.config.labelled)
 
     @property
     def store(self) -> str:
-        return Path(self.values["store"]).name
+        return Path(self.config.store).name
 
     @property
     def report(self) -> Path:
@@ -79,8 +109,9 @@ class Study:
         many do is known once fine-tuning has begun."""
         scratch = sum(1 for _ in self.folder.glob("finetune/from-scratch*"))
         # Of all labels there is one draw.
-        draws = sum(self.values["draws"] if n else 1 for n in self.values["labelled"])
-        return (len(self.arms) + max(scratch, 1)) * draws * self.values["seeds"]
+        asked = self.config
+        draws = sum(asked.draws if n else 1 for n in asked.labelled)
+        return (len(self.arms) + max(scratch, 1)) * draws * asked.seeds
 
     @cached_property
     def state(self) -> str:
@@ -90,32 +121,21 @@ class Study:
         runs = [*self.folder.glob("pretrain/*"), *self.folder.glob("finetune/*/*")]
         return "running" if any(held(run) for run in runs) else "stopped"
 
-    @property
-    def gains(self) -> pd.DataFrame:
-        """What each arm gains over training from scratch, by number of labels, as differences.csv has it;
-        empty until it is finished."""
-        path = self.folder / "differences.csv"
-        there = self.state == "finished" and path.exists()
-        return pd.read_csv(path) if there else pd.DataFrame()
-
-    @property
-    def cautions(self) -> list[str]:
-        """Those of its report."""
-        return [str(words) for words in self._end.get("cautions", [])]
-
     @cached_property
-    def _end(self) -> dict:
-        """Of a study that ended before this was kept, or whose file is damaged, nothing."""
+    def end(self) -> End:
+        """Nothing of a study that is not finished, or ended before this was kept."""
+        path = self.folder / END
+        if self.state != "finished" or not path.exists():
+            return End()
         try:
-            told = json.loads((self.folder / END).read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return told if isinstance(told, dict) and self.state == "finished" else {}
+            return End.model_validate(json.loads(path.read_bytes()))
+        except (OSError, ValueError) as error:
+            return End(fault=f"{END} cannot be read ({one_line(error)})")
 
     @property
     def date(self) -> str:
         """When it came to its end; before that, when its config was written."""
-        if date := self._end.get("date"):
-            return str(date)
+        if self.end.date:
+            return self.end.date
         path = self.report if self.report.exists() else self.folder / "config.json"
         return datetime.fromtimestamp(path.stat().st_mtime).isoformat(" ", "minutes")

@@ -45,6 +45,7 @@ def about(found):
         subgroups=pd.DataFrame(), validations={("ahead", 2): {0: 0.5, 1: 0.7}},
         trials=([{"optim": {"lr": 1}}, {"optim": {"lr": 2}}], [{}, {"optim": {"lr": 3}}]),
         cases={"ahead": told(0.6, 1)}, pretrained={}, cards={}, whole=True, pictures=[],
+        some=True, draws=3,
         cautions=["Mind <this>."], idle=set(),
         cohort=pd.DataFrame({"id": ["a"], "patient": ["p"], "split": ["train"], "modality": ["MR"],
                              "verdict": ["used"]}),
@@ -158,6 +159,49 @@ def test_it_is_told_how_long_pretraining_took_and_how_far_runs_lie_apart(tmp_pat
     text = page.write(tmp_path, replace(about, cost=cost, figures=figures)).read_text()
     assert "Pretraining took from 3.0 (ahead) to 7.2 minutes (behind)." in text
     assert "theirs from scratch by \N{MINUS SIGN}0.100 to +0.100." in text
+    some = replace(about, figures=figures, cost=cost.assign(**{"pretraining, minutes": 3.0}))
+    some = replace(some, idle={("behind", 2)})
+    text = page.write(tmp_path, some).read_text()
+    assert "Pretraining took" not in text and "by +0.100 to +0.100." in text
+    text = page.write(tmp_path, replace(some, idle={("from scratch", 2)})).read_text()
+    assert "theirs from scratch by" not in text
+
+
+@pytest.mark.parametrize(
+    ("draws", "some", "words", "advised"),
+    [(3, True, "on different labelled scans", False), (1, True, "on the same labelled scans", True),
+     (3, False, "on different labelled scans", False)],
+)  # fmt: skip
+def test_draws_and_seeds_are_told_apart(tmp_path, about, draws, some, words, advised):
+    tables = {(arm, 2): [told(0.5, k) for k in range(3)] for arm in ("from scratch", "ahead")}
+    figures = efficiency(tables, {"ahead": "from scratch"}, {DICE: 1}, n=1000)
+    text = page.write(tmp_path, replace(about, figures=figures, draws=draws, some=some)).read_text()
+    assert f"the mean of 3 fine-tunings {words};" in text
+    assert ("draws=3 and more tell" in text) == advised
+
+
+def test_it_is_said_where_less_is_better(tmp_path, about):
+    tables = {("from scratch", 2): [told(0.5, 0)], ("ahead", 2): [told(0.3, 0)]}
+    figures = efficiency(tables, {"ahead": "from scratch"}, {DICE: -1}, n=1000)
+    text = page.write(tmp_path, replace(about, figures=figures)).read_text()
+    assert "ahead gains 0.200 with 2" in text and "Less is better of this figure" in text
+    assert "Less is better" not in page.write(tmp_path, about).read_text()
+
+
+def test_a_tiny_gain_is_none_of_0():
+    tables = {("from scratch", 2): [told(0.5, 0)], ("ahead", 2): [told(0.5003, 0)]}
+    found = efficiency(tables, {"ahead": "from scratch"}, {DICE: 1}, n=1000)[DICE]
+    assert of_page.verdicts(found, set())[0].startswith("ahead gains 0.0003 with 2")
+
+
+def test_more_arms_than_colours_are_told_apart():
+    arms = [f"arm {k}" for k in range(8)]
+    tables = {(arm, n): [told(0.5, 0)] for arm in ("from scratch", *arms) for n in (2, 4)}
+    found = efficiency(tables, dict.fromkeys(arms, "from scratch"), {DICE: 1}, n=1000)[DICE]
+    left, right = of_page.curves(found, "Dice").axes
+    for axis, n in ((left, 9), (right, 8)):
+        lines = [line for line in axis.lines if not line.get_label().startswith("_")]
+        assert len({(line.get_color(), line.get_marker()) for line in lines}) == len(lines) == n
 
 
 def test_settings_at_the_end_of_what_was_tried_are_named(tmp_path, about):
@@ -173,6 +217,12 @@ def test_settings_at_the_end_of_what_was_tried_are_named(tmp_path, about):
         ("ahead", "2", ""), ("ahead", "all", "optim.lr"), ("from scratch", "2", "")
     ]  # fmt: skip
     assert "one beyond it may be better" in text
+    words = [{"optim": {"lr": "4e-3"}}, {"optim": {"lr": "8e-3"}, "task": {"size": [8, 8]}}]
+    for trials, end in ((words, "optim.lr"), ([{"task": {"size": [n, n]}} for n in (8, 9)], "")):
+        some = replace(
+            more, validations={("ahead", 2): {0: 0.5, 1: 0.7}}, trials=(trials, [{}, {}])
+        )
+        assert f"<td>{end}</td></tr>" in page.write(tmp_path, some).read_text()
     middle = replace(more, validations={("ahead", 2): {0: 0.5, 1: 0.7, 2: 0.6}})
     assert "one beyond it" not in page.write(tmp_path, middle).read_text()
 

@@ -220,15 +220,15 @@ def test_a_recipe_that_fits_no_scan_is_named_by_its_key_at_once(inputs, tmp_path
 def test_what_was_kept_and_what_had_been_damaged_is_told(inputs, tmp_path, capsys):
     store = tmp_path / "store"
     call("prepare", "mr_crop", manifest=tmp_path / "m", out=store)
-    assert "in the store already" not in capsys.readouterr().err
+    assert "already" not in capsys.readouterr().err
     whole = contents(store)
     items = Store.read_from(store).items
     array = store / "arrays" / f"{items.loc['case_2', 'key']}.image.b2nd"
     array.write_bytes(array.read_bytes()[:-1])
     call("prepare", "mr_crop", manifest=tmp_path / "m", out=store)
     told = capsys.readouterr().err
-    assert "3 of 4 scans were in the store already" in told
-    assert "damaged arrays of 1 scans (case_2) were made again" in told
+    assert "3 of 4 scans have their arrays there already" in told
+    assert "damaged arrays of 1 scan (case_2) were made again" in told
     assert contents(store) == whole
 
 
@@ -240,9 +240,35 @@ def test_a_store_of_another_recipe_is_told_before_it_is_replaced(inputs, tmp_pat
     before = set(os.listdir(store / "arrays"))
     call("prepare", "mr_crop", manifest=tmp_path / "m", out=store, recipe={"spacing": [4, 4, 4]})
     told = capsys.readouterr().err
-    assert re.search(r"CAUTION: .* holds 4 scans of another recipe \(.*spacing 3x3x3 mm", told)
+    assert re.search(r"CAUTION: .* holds 4 scans of another recipe \(spacing \[3.*, now \[4", told)
     assert told.index("CAUTION") < told.index("to prepare: 4 scans")
     assert before < set(os.listdir(store / "arrays"))
+
+
+def test_a_store_of_other_scans_or_a_damaged_one_is_told_before_it_is_replaced(
+    inputs, tmp_path, capsys
+):
+    store = tmp_path / "store"
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=store)
+    (inputs / "case_3.nii.gz").unlink()
+    call("index", scans=inputs, modality="MR", out=tmp_path / "m")
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=store)
+    assert (
+        "CAUTION: 1 of the 4 scans that" in (told := capsys.readouterr().err) and "case_3" in told
+    )
+    (store / "items.parquet").write_bytes(b"x")
+    call("prepare", "mr_crop", manifest=tmp_path / "m", out=store)
+    told = capsys.readouterr().err
+    assert "cannot be read (" in told and "is made anew" in told and "CAUTION" not in told
+
+
+def test_a_manifest_without_a_scan_leaves_no_folder(inputs, tmp_path):
+    manifest = Manifest.read(tmp_path / "m")
+    manifest.table["verdict"] = "refused"
+    manifest.write(tmp_path / "none")
+    with pytest.raises(UserError, match="EMPTY .*no scan of it can be used.*quarantine.csv"):
+        call("prepare", "mr_crop", manifest=tmp_path / "none", out=tmp_path / "store")
+    assert not (tmp_path / "store").exists()
 
 
 def test_scans_of_unknown_modality_and_empty_masks_are_remarked(tmp_path, capsys):

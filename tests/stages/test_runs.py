@@ -125,33 +125,38 @@ def test_a_study_is_one_line_and_its_fine_tunings_are_listed_where_they_are_aske
 
 def test_a_study_is_shown_with_its_command_and_its_report(tmp_path, capsys):
     folder = studied(tmp_path / "study")
-    rows = [("voco", 2, 0.0141, 0.01, 0.02, 0.031, True), ("voco", 4, 0.1, 0.05, 0.2, 0.1, False)]
-    columns = ["arm", "labelled", "estimate", "low", "high", "p, corrected", "judged"]
-    pd.DataFrame(rows, columns=columns).to_csv(folder / "differences.csv", index=False)
+    write_end(folder, [], gains(("voco", 2, 0.0141, 0.01, 0.02, 0.031, True),
+                                ("voco", 4, 0.1, 0.05, 0.2, 0.1, False),
+                                ("=NA", 2, float("nan"), 0, 0, 0.1, True)))  # fmt: skip
     call("runs", what="show", folder=folder)
     shown = capsys.readouterr().out
-    assert "voco: +0.014 (0.010 to 0.020; p 0.031) with 2, not judged with 4" in " ".join(
-        shown.split()
-    )
+    words = " ".join(shown.split())
+    assert "voco: +0.014 (0.010 to 0.020; p 0.031) with 2, not judged, as next to nothing" in words
+    assert "was learnt, with 4 =NA: not defined with 2" in words
     for words in ("finished, 12 of 12 fine-tunings", "voco; mae", f"{tmp_path}/study/report.html"):
         assert words in shown, words
     assert "damaged" not in shown and "WARNING" not in shown
     assert "heads (not found from here)" in shown and "3 draws (of all: one)" in shown
 
 
+def gains(*rows):
+    columns = ["arm", "labelled", "estimate", "low", "high", "p, corrected", "judged"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def test_a_study_keeps_its_date_and_its_cautions(tmp_path, capsys):
     folder = studied(tmp_path / "study")
-    write_end(folder, ["Mind this."])
+    write_end(folder, ["Mind this."], gains())
     told = json.loads((folder / "study.json").read_text())
     os.utime(folder / "report.html", (0, 0))
     call("runs", what="show", folder=folder)
     shown = capsys.readouterr().out
     assert re.search("WARNING +Mind this.", shown) and f"fine-tunings; {told['date']}" in shown
-    for damaged in ("[1]", "{"):
+    for damaged in ("[1]", "{", '{"cautions": 5}', '{"gains": [{"arm": 1}]}'):
         (folder / "study.json").write_text(damaged)
         call("runs", what="show", folder=folder)
         shown = capsys.readouterr().out
-        assert "WARNING" not in shown and "fine-tunings; 1970" in shown
+        assert "study.json cannot be read (" in shown and "fine-tunings; 1970" in shown
 
 
 def test_what_all_runs_share_is_told_once_where_lines_would_be_too_wide(tmp_path, capsys):
@@ -178,8 +183,18 @@ def test_runs_are_chosen_by_how_many_labels_they_learnt_from(tmp_path, capsys):
     assert [row.split()[0] for row in capsys.readouterr().out.splitlines()[1:]] == ["a", "b"]
     assert call("runs", what="best", folder=tmp_path, labelled=2) == tmp_path / "b"
     assert "CAUTION" not in capsys.readouterr().err
-    with pytest.raises(UserError, match="EMPTY .*on 2, 20 labelled scans"):
+    studied(tmp_path / "a study")
+    with pytest.raises(
+        UserError, match="EMPTY .*on 2, 20 labelled scans.*lie in '.*a study/finetune'"
+    ):
         call("runs", folder=tmp_path, labelled=3)
+
+
+def test_a_score_that_is_no_number_is_never_the_best(tmp_path, capsys):
+    for name, score in (("a", 0.1), ("b", float("nan")), ("c", 0.9)):
+        scored(tmp_path / name, 0.5, card={"validation": score})
+    assert call("runs", what="best", folder=tmp_path) == tmp_path / "c"
+    assert f"not compared: {tmp_path}/b (it has no validation score)" in capsys.readouterr().err
 
 
 def test_of_many_runs_the_best_are_named_and_the_others_counted(tmp_path, capsys):

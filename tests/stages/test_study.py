@@ -111,6 +111,16 @@ def test_validation_scans_choose_the_trial_and_no_other_is_scored(done):
         assert not (folder_of(done, other) / "evaluation").exists()
 
 
+def test_a_trial_without_a_validation_score_is_named(keys, done, tmp_path):
+    out = shutil.copytree(done, tmp_path / "study")
+    trained = out / "finetune/voco/2-draw0-seed0-trial1/trained.json"
+    trained.write_text(json.dumps({**json.loads(trained.read_text()), "validation": None}))
+    with pytest.raises(
+        UserError, match="EMPTY .*voco/2-draw0-seed0-trial1: .*not defined.*one trial"
+    ):
+        call("study", **keys, out=out)
+
+
 def test_tables_agree_with_the_cases(done):
     table, cases = pd.read_csv(done / "table.csv"), pd.read_parquet(done / "cases.parquet")
     by = ["arm", "labelled", "draw", "seed"]

@@ -8,7 +8,9 @@ from tests.stages.test_runs import STUDY, studied
 
 def test_only_the_folder_of_a_study_is_one(tmp_path):
     assert Study.found(studied(tmp_path / "study")).labelled == "2, all"
-    for text in ("{", "[]", '{"architectures": ["Bert"]}'):
+    odd = [{"labelled": None}, {"draws": "x"}, {"store": None}, {"backbones": [1]}, {"seeds": None}]
+    damaged = [json.dumps({**STUDY, **keys}) for keys in odd]
+    for text in ("{", "[]", '{"architectures": ["Bert"]}', *damaged):
         (tmp_path / "config.json").write_text(text)
         assert Study.found(tmp_path) is None
     assert Study.found(tmp_path / "nowhere") is None
@@ -18,7 +20,8 @@ def test_only_the_folder_of_a_study_is_one(tmp_path):
 def test_every_network_has_an_arm_from_scratch(tmp_path, scratch, asked):
     for n in range(scratch):
         (tmp_path / f"finetune/from-scratch-{n}").mkdir(parents=True)
-    assert Study(tmp_path, STUDY).asked == asked
+    (tmp_path / "config.json").write_text(json.dumps(STUDY))
+    assert Study.found(tmp_path).asked == asked
 
 
 def test_arms_of_a_preset_may_be_left_out(tmp_path):

@@ -14,6 +14,7 @@ show  one run or study: what it is, started from and saw, what was set, its heal
 """
 
 import importlib
+import shlex
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -83,10 +84,12 @@ def run(config: Config) -> Path | None:
         there += [f"on {', '.join(map(str, counts))} labelled scans"] * bool(
             config.labelled and counts
         )
+        fix = "look in another folder, or ask for others"
+        if studies := [r.folder for r in found if isinstance(r, Study)]:
+            fix += f"; fine-tunings of a study lie in {shlex.quote(f'{studies[0]}/finetune')}"
         raise UserError(
             "EMPTY", config.folder, f"{len(found)} runs are there"
-            + (f" ({', '.join(there)}), none that was asked for" if found else ""),
-            "look in another folder, or ask for others",
+            + (f" ({', '.join(there)}), none that was asked for" if found else ""), fix,
         )  # fmt: skip
     if config.what == "best":
         return best(runs, config.figure, config.folder)
@@ -95,7 +98,7 @@ def run(config: Config) -> Path | None:
         write_csv(config.out, table)
     print_table(table)
     if studies := [r.folder for r in runs if isinstance(r, Study)]:
-        say(f"fine-tunings of a study: medssl runs ls {studies[0]}/finetune")
+        say(f"fine-tunings of a study: medssl runs ls {shlex.quote(f'{studies[0]}/finetune')}")
     return config.out
 
 
@@ -127,7 +130,7 @@ def show(folder: Path) -> str:
         below = [path for path in registry.find(folder) if path != folder]
         fix = "give the folder of a run; medssl runs ls finds them"
         if below:
-            fix = f"give one of the {len(below)} in it, such as {below[0]}: medssl runs ls {folder}"
+            fix = f"give one of the {len(below)} in it, such as {below[0]}; runs ls tells of them"
         cause = "; ".join(run.faults) or "is no folder of a run"
         raise UserError("RUN", folder, cause, fix)
     log = folder / "metrics.jsonl"

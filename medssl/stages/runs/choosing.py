@@ -123,7 +123,7 @@ def _judged(run: Run | Study, where: str, figure: str) -> Judged | str:
     about = (run.name, *run.card.target, *classes)
     words = f"{run.name}, {', '.join(run.card.target) or few_of(classes)}"
     if where == VALIDATION:
-        if run.card.validation is None:
+        if run.card.validation is None or isnan(run.card.validation):
             return "it has no validation score"
         scans = run.config.scans.get(VALIDATION)
         if scans is None:
@@ -142,7 +142,9 @@ def _judged(run: Run | Study, where: str, figure: str) -> Judged | str:
     scored = Baseline.read(run.folder / "evaluation")
     name = figure or headline(scored.cases)[0]
     found = run.evaluation.metrics.get(name)
-    if found is None or isnan(found.estimate):
+    if found is not None and isnan(found.estimate):
+        return f"its {name} is not defined"
+    if found is None:
         return f"it has no {name}; there are {few_of(run.evaluation.metrics, *FIGURES)}"
     words += f", by {name} of the same {found.n_cases} cases of {run.evaluation.split}"
     return Judged(

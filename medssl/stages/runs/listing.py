@@ -104,7 +104,8 @@ def print_table(table: pd.DataFrame) -> None:
     if len(runs) > 1 and _over(wide) > 0:
         same = [c for c in SHARED if c in wide and len({row[c] for row in runs}) == 1]
         if same:
-            print(printable(f"all {len(runs)} runs: {'; '.join(runs[0][name] for name in same)}"))
+            told = [f"{c} {runs[0][c]}" if c in ("from", "labelled") else runs[0][c] for c in same]
+            print(printable(f"all {len(runs)} runs: {'; '.join(told)}"))
         wide = {name: n for name, n in wide.items() if name not in same}
     for name in (name for name in LEAST if name in wide):
         wide[name] = min(wide[name], max(LEAST[name], wide[name] - max(_over(wide), 0)))

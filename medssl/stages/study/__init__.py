@@ -115,7 +115,7 @@ def run(config: Config) -> Path:
         if mine:  # else another of the same study is writing it
             told = tell(config, starts, baselines, chains, chosen, validations)
             cautions = report.cautions(told)
-            study_folder.write_end(config.out, cautions)
+            study_folder.write_end(config.out, cautions, told.gains)
             report.write(config.out, told)
             say(f"study: {title(told.main)}, against training from scratch:")
             for line in efficiency.verdicts(told.study, told.idle):

@@ -189,10 +189,17 @@ def score(cell: Cell, split: str, keep: bool) -> None:
 
 
 def validations(tried: Sequence[Cell]) -> dict[tuple[str, int], dict[int, float]]:
-    """Of each arm and number of labels the mean score on validation scans of every trial."""
+    """Of each arm and number of labels the mean score on validation scans of every trial. Raises UserError
+    EMPTY where it is not defined, as of scans that are all of one class."""
     scores: dict[tuple[str, int], dict[int, list[float]]] = {}
     for cell in tried:
-        scores.setdefault(cell.at, {}).setdefault(cell.trial, []).append(cell.told["validation"])
+        score = cell.told["validation"]
+        if score is None:
+            raise UserError(
+                "EMPTY", cell.folder, "its validation score, which is to choose a trial, is not defined",
+                "give validation scans that hold every class, or one trial only, in another out=",
+            )  # fmt: skip
+        scores.setdefault(cell.at, {}).setdefault(cell.trial, []).append(score)
     return {at: {k: sum(v) / len(v) for k, v in of.items()} for at, of in scores.items()}
 
 

@@ -17,7 +17,7 @@ from medssl.evaluation.intervals import of_unknown_patients
 from medssl.evaluation.summary import figure_names
 from medssl.evaluation.titles import sentence
 from medssl.evaluation.volumes import truth_sizes
-from medssl.reports.efficiency import among, unjudged
+from medssl.reports.efficiency import judged
 from medssl.reports.study import Told
 from medssl.stages import pretrain
 from medssl.stages.evaluate import groups_of
@@ -62,12 +62,11 @@ def tell(
     of_cell = {cell: iter(runs) for cell, runs in figures[main].runs.items()}
     table = pd.DataFrame([r | {"score": next(of_cell[r["arm"], r["labelled"]])} for r in rows])
     idle = [(cell.arm, cell.told["labelled"]) for cell in chosen if cell.idle]
-    gains, out = figures[main].differences(), unjudged(figures[main], set(idle))
     spent = {name: json.loads(of_arms.mark_of(c).read_text()) for name, c in chains.items()}
     written = {
         "table": table,
         **{name: getattr(figures[main], name)() for name in WRITTEN},
-        "differences": gains.assign(judged=~among(gains, out)),
+        "differences": judged(figures[main], set(idle)),
         "figures": pd.concat([f.curve().assign(figure=name) for name, f in figures.items()]),
         "subgroups": subgroups,
         "cost": of_cells.costs(chosen, spent),
@@ -91,7 +90,7 @@ def tell(
         trials=(config.trials, config.scratch_trials or config.trials),
         cases={arm: runs[0] for (arm, count), runs in tables.items() if count == few},
         pretrained=pretrained, cards={arm: read_card(path) for arm, path in pretrained.items()},
-        whole=0 in config.labelled,
+        whole=0 in config.labelled, some=any(config.labelled), draws=config.draws,
         pictures=_pictures(first),
         cautions=_cautions(chosen, idle), idle=set(idle),
         cohort=manifest.table, card=read_card(first[0].folder),
