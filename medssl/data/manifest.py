@@ -3,7 +3,7 @@
 import io
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +107,15 @@ class Manifest:
         here = self.table["path"] == relative(Path(os.path.realpath(source)), self.root)
         told = ["IS_LABELS", "a table of labels or splits"]
         self.table.loc[here & (self.table["format"] == ""), ["code", "reason"]] = told
+
+    def leave_out(self, ids: Collection[str]) -> None:
+        """Refuse scans by their ids, such as those whose masks are found to be wrong. Raises UserError
+        CONFIG for an id that no used scan has."""
+        if unknown := sorted(set(ids) - set(self.used["id"])):
+            cause = f"no used scan is called {', '.join(unknown[:3])}"
+            raise UserError("CONFIG", "leave_out", cause, "give ids as manifest.csv has them")
+        told = ["refused", "LEFT_OUT", "left out, as leave_out= of medssl index asks"]
+        self.table.loc[self.table["id"].isin(ids), ["verdict", "code", "reason"]] = told
 
     @property
     def used(self) -> pd.DataFrame:

@@ -128,7 +128,7 @@ def _caution(result: dict) -> str:
     said += filter(None, [too_few(result["n_patients"])])
     said += filter(None, [of_unknown_patients(result["n_cases_of_unknown_patients"])])
     said += map(sentence, result.get("remarks", []))
-    return " ".join(said)
+    return "\n\n".join(said)
 
 
 def main_figures(found: dict) -> dict:

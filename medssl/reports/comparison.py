@@ -102,7 +102,7 @@ def _main(compared: Compared) -> Section:
     drawn += [(f, w + of, a) for f, w, a in answers.overlaid(shown, compared.classes)]
     drawn += _paired(shown, figure)
     return Section(
-        "Which is better?", text, " ".join(compared.cautions), told, [(pd.DataFrame(rows), words)],
+        "Which is better?", text, "\n\n".join(compared.cautions), told, [(pd.DataFrame(rows), words)],
         figures=drawn,
     )  # fmt: skip
 

@@ -23,20 +23,30 @@ MARKERS = "os^Dv"  # of arms that share a colour
 MARKED = f"{MARK.strip()}: next to nothing was learnt, here or from scratch, so that nothing is judged by it."
 
 
-def unjudged(study: Efficiency, idle: set[Cell]) -> set[Cell]:
-    """Cells of arms whose gain says nothing: a run of theirs, or from scratch, has learnt nothing."""
-    return {
-        (arm, count)
-        for arm, base in study.baselines.items()
-        for count in study.counts(arm)
-        if {(arm, count), (base, count)} & idle
-    }
+def judged(study: Efficiency, idle: set[Cell], name: str = "differences") -> pd.DataFrame:
+    """A table of a study (curve, differences, needed, shares, losses), and whether anything is to be judged
+    by a row: by none that rests on a run that has learnt nothing (`idle`)."""
+    table = getattr(study, name)()
+    rows = table.to_dict("records")
+    return table.assign(judged=[not _rests_on(study, name, row) & idle for row in rows])
 
 
-def judged(study: Efficiency, idle: set[Cell]) -> pd.DataFrame:
-    """`differences`, and whether an arm is judged by each."""
-    gains = study.differences()
-    return gains.assign(judged=~among(gains, unjudged(study, idle)))
+def _rests_on(study: Efficiency, name: str, row: dict) -> set[Cell]:
+    arm, base = row["arm"], study.baselines.get(row["arm"], row["arm"])
+    if name == "losses":
+        return {(arm, row["from"]), (arm, row["to"])}
+    counts = study.counts(base)
+    others = {
+        "curve": [], "differences": [row["labelled"]], "needed": counts, "shares": counts[-1:]
+    }  # fmt: skip
+    return {(arm, row["labelled"]), *((base, count) for count in others[name])}
+
+
+def unjudged(study: Efficiency, idle: set[Cell], name: str = "differences") -> set[Cell]:
+    """Arms and counts by whose row of a table nothing is to be judged."""
+    table = judged(study, idle, name)
+    table = table[~table["judged"]]
+    return set(zip(table["arm"], table["labelled"], strict=True))
 
 
 def verdicts(study: Efficiency, idle: set[Cell]) -> list[str]:
@@ -177,7 +187,7 @@ def several(study: Efficiency) -> bool:
 
 
 def labels_saved(study: Efficiency, idle: set[Cell]) -> Section:
-    needed, out = study.needed(), unjudged(study, idle)
+    needed, out = study.needed(), unjudged(study, idle, "needed")
     most = {arm: study.counts(base)[-1] for arm, base in study.baselines.items()}
     least = {arm: study.counts(base)[0] for arm, base in study.baselines.items()}
 
@@ -206,14 +216,11 @@ def labels_saved(study: Efficiency, idle: set[Cell]) -> Section:
 
 
 def shrinking(study: Efficiency, idle: set[Cell]) -> Section:
-    losses = study.losses()
-    marked = [
-        MARK * bool({(arm, some), (arm, other)} & idle)
-        for arm, some, other in zip(losses["arm"], losses["from"], losses["to"], strict=True)
-    ]
+    losses, out = judged(study, idle, "losses"), unjudged(study, idle, "shares")
+    marked = losses["judged"].map({True: "", False: MARK})
     losses = losses.assign(loss=losses.apply(with_interval, axis=1) + marked)
     losses = losses[["arm", "from", "to", "loss"]]
-    shares = by_labels(study.shares(), with_interval, idle)
+    shares = by_labels(study.shares(), with_interval, out)
     text = (
         "How robust an arm is when labels shrink, and how near it comes with few labels to what training "
         "from scratch reaches with most."
@@ -223,7 +230,7 @@ def shrinking(study: Efficiency, idle: set[Cell]) -> Section:
         "When labels are few", text,
         tables=[
             (losses, caption("Loss of score between most and fewest labels, with 95 % intervals.", idle)),
-            (shares, caption(share, idle)),
+            (shares, caption(share, out)),
         ],
     )  # fmt: skip
 

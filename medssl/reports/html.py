@@ -22,7 +22,7 @@ class Section:
     """A part of the page, set in this order.
 
     text      paragraphs, parted by empty lines
-    caution   what a reader must not miss; set apart
+    caution   what a reader must not miss, in paragraphs; set apart
     facts     name and value, shown as tiles
     tables    (data frame, caption); numbers are set right-aligned
     formats   column name to format of its numbers, such as ".1f"; without: integers as they are,
@@ -55,8 +55,8 @@ def write(path: Path, title: str, subtitle: str, sections: list[Section], footer
         {
             "id": f"s{i}",
             "title": s.title,
-            "paragraphs": [p.strip() for p in s.text.split("\n\n") if p.strip()],
-            "caution": s.caution,
+            "paragraphs": _paragraphs(s.text),
+            "cautions": _paragraphs(s.caution),
             "facts": [(name, *_fact(value)) for name, value in s.facts.items()],
             "columns": _columns(len(s.facts)),
             "commands": "\n".join(s.commands),
@@ -73,6 +73,10 @@ def write(path: Path, title: str, subtitle: str, sections: list[Section], footer
     path = Path(path)
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [p.strip() for p in text.split("\n\n") if p.strip()]
 
 
 def _prose(text: str) -> Markup:

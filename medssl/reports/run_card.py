@@ -99,7 +99,11 @@ def _state(run) -> list[str]:
         score = run.card.validation
         figure = run.card.figure or "score"
         told = f", whose validation {figure} was {score:z.4f}" if score is not None else ""
-        found.append(f"the weights kept are those of step {run.card.steps}{told}")
+        which = f"of step {run.card.steps}{told}"
+        dropped = (
+            "the weights were not kept; the command makes them again, in another out=; they were"
+        )
+        found.append(f"the weights kept are those {which}" if run.kept else f"{dropped} {which}")
     return found
 
 

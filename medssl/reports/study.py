@@ -114,10 +114,13 @@ def _short(told: Told, curve: bytes) -> Section:
     study, said = told.study, efficiency.verdicts(told.study, told.idle)
     runs = max(len(r) for r in study.runs.values())
     text = " ".join(said)
+    if _unfound(told):
+        text += " Of some classes next to nothing is found yet: all this rests on the others."
     if study.better < 0:
         text += " Less is better of this figure: what is gained is what it falls by."
     fewest = min(len(r) for r in study.runs.values())
     but = f" (with all of them: {fewest})" if fewest < runs else ""
+    steps = told.card["config"]["fit"]["steps"]
     point, apart = "one fine-tuning", _apart(told)
     if runs > 1:
         on = "different" if told.draws > 1 else "the same"
@@ -127,7 +130,7 @@ def _short(told: Told, curve: bytes) -> Section:
             "Other labelled scans may give others: draws=3 and more tell how far they lie apart."
         )
     text += _effort(told.cost) + (
-        f"\n\nEvery point is {point}; scans are the same in every arm, as is the number of steps. Intervals "
+        f"\n\nEvery point is {point}; scans are the same in every arm, as are the {steps} steps. Intervals "
         "are 95 % percentile bootstrap intervals over patients, paired between arms; they speak of other "
         f"patients. {apart}"
     )
@@ -136,7 +139,7 @@ def _short(told: Told, curve: bytes) -> Section:
     words = f"{title(told.main)} over the number of labelled scans, and the gain over {efficiency.SCRATCH}."
     words += " Hollow: next to nothing was learnt." if told.idle else ""
     return Section(
-        "In short", text, " ".join(cautions(told)), facts, [efficiency.scores(study, told.idle)],
+        "In short", text, "\n\n".join(cautions(told)), facts, [efficiency.scores(study, told.idle)],
         figures=[(curve, words, "label-efficiency curves")],
     )  # fmt: skip
 

@@ -24,7 +24,7 @@ from medssl.errors import UserError, check_bad
 from medssl.privacy import PSEUDONYM, printable
 
 SHOWN = 5
-EXPECTED = ("NOT_IMAGE", "IS_MASK", "IS_LABELS", "COPY")
+EXPECTED = ("NOT_IMAGE", "IS_MASK", "IS_LABELS", "COPY", "LEFT_OUT")
 
 
 class Config(config.Config):
@@ -52,6 +52,7 @@ class Config(config.Config):
         description="what scans are called in all that follows: names (of files), pseudonyms (keyed "
         "hashes) or auto (a name only where it is neutral words and short numbers)",
     )
+    leave_out: list[str] = Field([], description="ids of scans that are not to be used")
     splits: Path | None = Field(None, description="CSV with id or path, and split")
     copies: Path | None = Field(
         None,
@@ -88,6 +89,7 @@ def run(config: Config) -> Path:
         name_patients(manifest, pattern)
     attach(manifest, config.labels, config.outside)
     manifest.recode = _recode(manifest, config.recode)
+    manifest.leave_out(config.leave_out)
     if config.splits:
         splits.attach_splits(manifest, config.splits)
     if config.copies:

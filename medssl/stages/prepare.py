@@ -106,7 +106,9 @@ def _write_store(manifest: Manifest, config: Config) -> Path:
     store.write_about()
     for remark, items in store.items.groupby("remarks")["id"]:
         if remark:
-            say(f"remark on {len(items)} scans ({', '.join(items[:3])}): {remark}")
+            say(
+                f"remark on {len(items)} scan{'s' * (len(items) > 1)} ({', '.join(items[:3])}): {remark}"
+            )
     splits_of = store.items.groupby("source")["split"].transform("nunique")
     if copies := list(store.items.index[splits_of > 1]):
         say(

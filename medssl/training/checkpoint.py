@@ -25,7 +25,7 @@ from medssl.data.given import OF_RUNS, no_such_folder
 from medssl.errors import UserError, one_line
 from medssl.progress import amount, say
 from medssl.training.card import CARD_VERSION, as_markdown
-from medssl.training.run_folder import checkpoints
+from medssl.training.run_folder import NOT_KEPT, checkpoints
 
 KEPT = 2
 FILES = ("weights.safetensors", "trainer.pt")
@@ -106,11 +106,23 @@ def model_folder(folder: Path) -> Path:
     return folder / "model" if (folder / "model").is_dir() else folder
 
 
+def drop_weights(folder: Path) -> None:
+    """Leave a run's weights out on purpose, and say so."""
+    (folder / NOT_KEPT).touch()
+    (folder / "model/weights.safetensors").unlink(missing_ok=True)
+
+
 def load_weights(folder: Path, module: nn.Module, name: str) -> None:
     """Load the weights called `name` strictly. Raises UserError for bit rot or other keys."""
     folder = model_folder(folder)
     path, card = folder / "weights.safetensors", read_card(folder)
-    if not path.exists() or sha256(path) != card.get("weights_sha256"):
+    if not path.exists():
+        cause, fix = "is not there", "restore the file from a copy, or train again"
+        if (folder / NOT_KEPT.name).exists():
+            cause = "its weights were not kept, as a study keeps none without keep=true"
+            fix = f"make them again: `medssl runs show {folder.parent}` gives the command; give another out="
+        raise UserError("CHECKPOINT", path, cause, fix)
+    if sha256(path) != card.get("weights_sha256"):
         raise UserError(
             "CHECKPOINT", path, "its bytes are not those that were saved (checksum differs)",
             "restore the file from a copy, or train again",

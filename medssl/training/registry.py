@@ -73,8 +73,8 @@ def read(folder: Path) -> Run:
     if not values and card and not (folder / "config.json").exists():
         values = card.config
     config = _checked(Settings, values, "config.json", faults) if values else None
-    kept = any((folder / name).is_file() for name in ("model/weights.safetensors", NOT_KEPT))
-    if card and not kept:
+    found["kept"] = (folder / "model/weights.safetensors").is_file()
+    if card and not (found["kept"] or (folder / NOT_KEPT).is_file()):
         faults.append("model/weights.safetensors is missing")
     if probes := _json(folder, "probe/probe.json", faults):
         read_as = TypeAdapter(dict[str, Probe])

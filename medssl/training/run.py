@@ -143,6 +143,7 @@ class Run:
     saved: int = 0
     ended_early: bool = False  # validation gained no more
     running: bool = False
+    kept: bool = True  # its weights are there
 
     @property
     def verb(self) -> str:

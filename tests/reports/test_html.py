@@ -48,7 +48,7 @@ def page(tmp_path) -> str:
         Section(
             "Results <script>alert(1)</script>",
             text="First.\n\nSecond & <i>last</i>.",
-            caution="Patients were <u>seen</u>.",
+            caution="Patients were <u>seen</u>.\n\nSo they were.",
             facts={"<em>fact</em>": "<img src=x>", "share": 0.12345, "n": 12, "none": None},
             tables=[(TABLE, "Scores <q>")],
             formats={"change": ".1f"},
@@ -106,10 +106,10 @@ def test_numbers_are_right_aligned_and_formatted(page):
 
 def test_facts_captions_and_caution(page):
     assert "<dt>share</dt><dd>0.123</dd>" in page and "<dd>12</dd>" in page
-    assert "<b>CAUTION</b> Patients were" in page
+    assert "<p><b>CAUTION</b> Patients were" in page and "<p>So they were.</p>" in page
     assert [int(n) for n in re.findall(r"<b>Figure (\d+)\.", page)] == [1, 2, 3]
     assert "<b>Table 1.</b> Scores" in page
-    assert page.count("<p>") == 2
+    assert page.count("<p>") == 4
 
 
 def test_tiles_stand_in_even_rows_and_intervals_are_kept_together(tmp_path):

@@ -16,6 +16,7 @@ from medssl.reports.style import as_png
 DICE = "dice, mean of classes"
 CARD = {
     "cohort": "c0ffee", "versions": {"medssl": "0"}, "classes": {1: "ball"},
+    "config": {"fit": {"steps": 40}},
     "recipe": {"modality": "MR"},
 }  # fmt: skip
 
@@ -98,6 +99,19 @@ def test_runs_that_have_learnt_nothing_are_marked_and_not_judged(tmp_path, about
     (losses, _), _ = of_page.shrinking(some.study, some.idle).tables  # with 2 labels, from 8
     marked = losses["loss"].str.endswith("\N{DAGGER}")
     assert losses.loc[marked, "arm"].tolist() == ["ahead"]
+    of_scratch = {("from scratch", 8)}  # all shares are of it, and labels are read off its curve
+    _, (shares, _) = of_page.shrinking(some.study, of_scratch).tables
+    (needed, _), = of_page.labels_saved(some.study, of_scratch).tables  # fmt: skip
+    for table in (shares, needed):
+        assert (
+            table.drop(columns="labelled")
+            .map(lambda told: told.endswith("\N{DAGGER}"))
+            .all(axis=None)
+        )
+    assert of_page.judged(some.study, of_scratch, "losses")["judged"].tolist() == [
+        False,
+        *[True] * 3,
+    ]
     left, right = of_page.curves(some.study, "Dice", some.idle).axes
     for axis in (left, right):
         (hollow,) = [line for line in axis.lines if line.get_markerfacecolor() == "white"]
@@ -138,11 +152,14 @@ def test_a_study_in_which_training_from_scratch_finds_nothing_has_its_page(tmp_p
     assert shares.count("<td>not defined</td>") == 4 and "<td>&gt; 4</td>" in text
 
 
-def test_classes_that_are_not_found_are_named(about):
+def test_classes_that_are_not_found_are_named(tmp_path, about):
     tables = {("from scratch", 2): [told(0.5, 0)], ("ahead", 2): [told(0.5, 0).assign(dice=0.01)]}
     figures = efficiency(tables, {"ahead": "from scratch"}, {DICE: 1, "dice, ball": 1}, n=1000)
     of_ball = replace(about, figures=figures)
     assert "of some classes (ahead with 2 labels: ball)" in " ".join(page.cautions(of_ball))
+    words = "Of some classes next to nothing is found yet: all this rests on the others."
+    assert words in page.write(tmp_path, of_ball).read_text()
+    assert words not in page.write(tmp_path, about).read_text()
     unlearnt = replace(of_ball, idle={("ahead", 2)})
     assert "of some classes" not in " ".join(page.cautions(unlearnt))
 

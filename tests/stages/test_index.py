@@ -30,6 +30,18 @@ def start(*words) -> Manifest:
     )
 
 
+def test_scans_are_left_out_by_their_ids(scans, tmp_path, capsys):
+    left = start(scans, f"out={tmp_path / 'm'}", "leave_out=sub1_v1,sub2_v2", "shares=0.5,0,0.5")
+    assert left.used["id"].tolist() == ["sub1_v2", "sub2_v1"] and (left.used["split"] != "").all()
+    refused = left.refused.set_index("id")["code"]
+    assert refused["sub1_v1"] == "LEFT_OUT" and "LEFT_OUT 2" in capsys.readouterr().out
+    assert "LEFT_OUT" not in (tmp_path / "m/quarantine.csv").read_text()
+    with pytest.raises(
+        UserError, match="CONFIG leave_out: no used scan is called cut, none.*manifest"
+    ):
+        start(scans, f"out={tmp_path / 'm'}", "leave_out=none,cut")
+
+
 def test_a_manifest_is_written_and_the_scans_are_left_alone(scans, tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in scans.rglob("*")}
     pattern = "patient_pattern=(sub[0-9]+)_"

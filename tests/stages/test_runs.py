@@ -8,6 +8,7 @@ import pytest
 
 from medssl.errors import UserError
 from medssl.stages import call
+from medssl.training.checkpoint import drop_weights
 from medssl.training.study_folder import write_end
 from tests.training.test_registry import CARD, CONFIG, EVALUATION, made
 
@@ -195,6 +196,18 @@ def test_a_score_that_is_no_number_is_never_the_best(tmp_path, capsys):
         scored(tmp_path / name, 0.5, card={"validation": score})
     assert call("runs", what="best", folder=tmp_path) == tmp_path / "c"
     assert f"not compared: {tmp_path}/b (it has no validation score)" in capsys.readouterr().err
+
+
+def test_it_is_said_of_a_run_whose_weights_were_not_kept(tmp_path, capsys):
+    run = scored(tmp_path / "a", 0.5, card={"validation": 0.3})
+    call("runs", what="best", folder=tmp_path)
+    assert "not kept" not in capsys.readouterr().err
+    drop_weights(run)
+    assert call("runs", what="best", folder=tmp_path) == run
+    assert "the weights were not kept" in capsys.readouterr().err
+    call("runs", what="show", folder=run)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "the weights were not kept; the command makes them again, in another out=" in shown
 
 
 def test_of_many_runs_the_best_are_named_and_the_others_counted(tmp_path, capsys):

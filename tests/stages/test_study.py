@@ -277,9 +277,19 @@ def test_the_command_that_is_shown_asks_for_the_same_study(done, capsys):
     assert again == json.loads((done / "config.json").read_text())
 
 
-def test_what_was_not_kept_is_not_taken_for_damage(done):
+def test_what_was_not_kept_is_not_taken_for_damage(done, cohort, tmp_path):
     cells = [cell for cell in find(done / "finetune") if (cell / "scored.json").exists()]
     assert len(cells) == 12 and {read(cell).state for cell in cells} == {"finished"}
+    kept = "finetune/*/*/model/weights.safetensors"
+    assert not list(done.glob(kept))  # nor those of other trials
+    with pytest.raises(UserError, match="were not kept, .*keep=true.*medssl runs show .*gives the"):
+        call("predict", run=cells[0], scans=cohort / "images", out=tmp_path / "p")
+
+
+def test_what_is_pretrained_is_offered_to_another_study(keys, done):
+    ready = f"backbones={done}/pretrain/voco,{done}/pretrain/mae"
+    with pytest.raises(UserError, match=rf"draws \(there 2, now 3\).*taken over there by {ready}"):
+        call("study", **{**keys, "draws": 3}, out=done)
 
 
 def test_a_damaged_file_is_named_and_its_fine_tuning_done_again(keys, done, tmp_path):

@@ -132,6 +132,7 @@ def show(folder: Path) -> str:
         if below:
             fix = f"give one of the {len(below)} in it, such as {below[0]}; runs ls tells of them"
         cause = "; ".join(run.faults) or "is no folder of a run"
+        cause = "holds runs, and is none" if below else cause
         raise UserError("RUN", folder, cause, fix)
     log = folder / "metrics.jsonl"
     rows = read_jsonl(log) if log.exists() else []

@@ -99,8 +99,13 @@ def _best_of(judged: list[Judged]) -> Path:
     if len(learnt_from) > 1:
         say(
             f"  CAUTION: they learnt from {', '.join(map(str, learnt_from))} labelled scans: more labels "
-            "score higher, whatever a run starts from. What helps with few is told among runs of as many: "
-            f"labelled={learnt_from[0]}"
+            "mostly score higher, whatever a run starts from. What helps with few is told among runs of as "
+            f"many: labelled={learnt_from[0]}"
+        )
+    if not first.run.kept:
+        say(
+            "  of the first the weights were not kept, as a study keeps none without keep=true: "
+            "`medssl runs show` gives the command that makes them again"
         )
     if sum(j.score == first.score for j in ranked) > 1:
         say("  several are equally good; the first of them is given")

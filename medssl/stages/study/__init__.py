@@ -31,6 +31,7 @@ from medssl.data.manifest import Manifest
 from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.evaluation.headline import higher_is_better
+from medssl.evaluation.metrics import TOLERANCE_MM
 from medssl.evaluation.titles import title
 from medssl.progress import say
 from medssl.reports import efficiency
@@ -42,6 +43,7 @@ from medssl.stages.study.arms import SCRATCH, Arm, Start
 from medssl.stages.study.cells import Cell
 from medssl.stages.study.telling import tell
 from medssl.training import run_folder, study_folder
+from medssl.training.checkpoint import drop_weights
 from medssl.training.claims import Job, claimed, work_off
 
 FREE = {"out", "jobs", "keep", "figure", "by", "resamples"}  # what may differ when a study goes on
@@ -87,6 +89,9 @@ class Config(Base):
     trial_draws: Count = Field(1, description="draws whose validation scores choose among trials")
     split: str = Field("test", description="which scans to score")
     figure: str = Field("", description="which figure to compare; empty: the main one of the task")
+    tolerance: float = Field(
+        TOLERANCE_MM, description="mm within which outlines agree, of NSD", gt=0
+    )
     by: list[str] = Field([], description="label columns: gains of each of their values apart")
     jobs: Count = Field(1, description="processes on this machine")
     keep: bool = Field(False, description="keep the weights of every fine-tuning")
@@ -109,7 +114,12 @@ def run(config: Config) -> Path:
         validations = of_cells.validations(tried)
         best = {at: max(scores, key=scores.get) for at, scores in validations.items()}
         chosen = [c for c in cells if c.trial == best.get(c.at, 0)]
-        score = partial(of_cells.score, split=config.split, keep=config.keep)
+        if not config.keep:
+            for cell in tried:
+                if cell.trial != best[cell.at]:
+                    drop_weights(cell.folder)
+        about = {"split": config.split, "tolerance": config.tolerance, "keep": config.keep}
+        score = partial(of_cells.score, **about)
         _work("fine-tuning", {c.folder / "scored.json": partial(score, c) for c in chosen})
     with claimed(config.out / "report.html") as mine:
         if mine:  # else another of the same study is writing it
@@ -135,7 +145,17 @@ def asked(config: Config) -> tuple[dict[str, Arm], dict[str, of_arms.Chain]]:
     _check(config, arms, chains)
     if _begun(config.out):
         told = config.model_dump(mode="json")
-        run_folder.refuse_other(config.out, run_folder.read_config(config.out), told, FREE)
+        try:
+            run_folder.refuse_other(config.out, run_folder.read_config(config.out), told, FREE)
+        except UserError as error:
+            marks = [of_arms.mark_of(chain) for chain in chains.values()]
+            ready = ",".join(str(mark.parent) for mark in marks if mark.exists())
+            more = (
+                f"; what is pretrained here is taken over there by backbones={ready}"
+                if ready
+                else ""
+            )
+            raise UserError(error.code, error.where, error.cause, error.fix + more) from error
     return arms, chains
 
 

@@ -13,6 +13,7 @@ from medssl import command_line
 from medssl.config import Keys, merge
 from medssl.data.files import write_json
 from medssl.errors import UserError
+from medssl.progress import say
 from medssl.stages import pretrain
 from medssl.training.checkpoint import read_card
 from medssl.training.energy import metered
@@ -123,6 +124,7 @@ def _fitted(preset: str, keys: dict, minutes: float) -> dict:
     out = Path(keys["out"])
     told, trial = out.with_name(f"{out.name}.steps.json"), out.with_name(f"{out.name}.timed")
     if not told.exists():
+        say(f"study: timing {TIMED} steps of {preset}, to fit {minutes:.3g} minutes")
         few = merge(keys, {"out": str(trial), "fit": {"steps": TIMED, "every": TIMED}})
         pretrain.run(settings(preset, few))
         steps = max(TIMED, int(minutes / minutes_of(trial) * TIMED))

@@ -20,10 +20,9 @@ from medssl.stages import evaluate, finetune
 from medssl.stages.finetune.labels import scans_of
 from medssl.stages.study.arms import Start, folder_name
 from medssl.training.card import nothing_learnt
-from medssl.training.checkpoint import read_card
+from medssl.training.checkpoint import drop_weights, read_card
 from medssl.training.energy import metered
 from medssl.training.log import minutes_of
-from medssl.training.run_folder import NOT_KEPT
 
 T = TypeVar("T")
 PRESET = "few_labels"
@@ -172,20 +171,19 @@ def check_labels(every: Sequence[Cell], manifest: Manifest, split: str, on_trial
     say(f"study: {truths.told(classes, most)}")
 
 
-def score(cell: Cell, split: str, keep: bool) -> None:
+def score(cell: Cell, split: str, tolerance: float, keep: bool) -> None:
     """Fine-tune, unless that was done on trial, and evaluate."""
     if not (cell.folder / "trained.json").exists():
         train(cell)
     evaluate.run(
         evaluate.Config(
-            run=cell.folder, split=split, examples_shown=SHOWN if cell.first else 0,
+            run=cell.folder, split=split, tolerance=tolerance, examples_shown=SHOWN if cell.first else 0,
             examples_by="truth", allow_overlap=cell.settings().allow_overlap,
         )
     )  # fmt: skip
     write_json(cell.folder / "scored.json", cell.told)
     if not keep:
-        (cell.folder / NOT_KEPT).touch()
-        (cell.folder / "model/weights.safetensors").unlink(missing_ok=True)
+        drop_weights(cell.folder)
 
 
 def validations(tried: Sequence[Cell]) -> dict[tuple[str, int], dict[int, float]]:

@@ -30,7 +30,7 @@ from medssl.training.checkpoint import read_card
 if TYPE_CHECKING:
     from medssl.stages.study import Config
 
-WRITTEN = ("curve", "needed", "shares", "losses")
+WRITTEN = ("curve", "differences", "needed", "shares", "losses")
 
 
 def tell(
@@ -65,8 +65,7 @@ def tell(
     spent = {name: json.loads(of_arms.mark_of(c).read_text()) for name, c in chains.items()}
     written = {
         "table": table,
-        **{name: getattr(figures[main], name)() for name in WRITTEN},
-        "differences": judged(figures[main], set(idle)),
+        **{name: judged(figures[main], set(idle), name) for name in WRITTEN},
         "figures": pd.concat([f.curve().assign(figure=name) for name, f in figures.items()]),
         "subgroups": subgroups,
         "cost": of_cells.costs(chosen, spent),
