@@ -38,7 +38,7 @@ class Forecast:
         """The most that headers allow; crops and compression bring it down."""
         scans = f"{len(self.source)} scan{'s' if len(self.source) != 1 else ''}"
         most, free = amount(self.limits.sum()), amount(self.free)
-        return f"to prepare: {scans}, at most {most} before compression; {free} are free"
+        return f"to prepare: {scans}, at most {most} of voxels before compression; {free} are free"
 
     def observe(self, size: int, seconds: float) -> str:
         """One scan more: its bytes on disk and its seconds, both 0 if it was there already.

@@ -98,7 +98,8 @@ def _write_store(manifest: Manifest, config: Config) -> Path:
     store.items = pd.DataFrame(good).set_index("id", drop=False).rename_axis(None)
     for column in manifest.label_columns:  # rows of Python values would make fractions of numbers
         store.items[column] = store.items[column].astype(manifest.table[column].dtype)
-    if remarks := [c for c in manifest.label_columns if _is_free_text(store.items[c])]:
+    texts = {c: [v for v in store.items[c] if isinstance(v, str)] for c in manifest.label_columns}
+    if remarks := [c for c, values in texts.items() if is_free_text(values)]:
         store.items = store.items.drop(columns=remarks)
         names = ", ".join(c.removeprefix("label_") for c in remarks)
         say(f"left out of the store: {names}; free text may name people and holds no classes")
@@ -215,10 +216,6 @@ def _none_prepared(refused: pd.DataFrame, manifest: Path, listed: Path) -> UserE
     if len(refused.drop(columns="id").drop_duplicates()) == 1:  # more likely the recipe's fault
         cause, fix = f"{cause}: {refused['cause'][0]}", f"{refused['fix'][0]}; {fix}"
     return UserError("EMPTY", manifest, cause, fix)
-
-
-def _is_free_text(column: pd.Series) -> bool:
-    return is_free_text(value for value in column if isinstance(value, str))
 
 
 def _refusal(row: pd.Series, code: str, cause: str, fix: str) -> Outcome:
