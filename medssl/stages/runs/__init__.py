@@ -127,12 +127,12 @@ def show(folder: Path) -> str:
         stage = importlib.import_module("medssl.stages.study")
         return run_card.of_study(run, command(stage.Config, run.verb, run.values))
     if not run.values and not run.card:
-        below = [path for path in registry.find(folder) if path != folder]
-        fix = "give the folder of a run; medssl runs ls finds them"
-        if below:
-            fix = f"give one of the {len(below)} in it, such as {below[0]}; runs ls tells of them"
         cause = "; ".join(run.faults) or "is no folder of a run"
-        cause = "holds runs, and is none" if below else cause
+        fix = "give the folder of a run; medssl runs ls finds them"
+        if below := [path for path in registry.find(folder) if path != folder]:
+            fix = f"give one of the {len(below)} in it, such as {below[0]}; runs ls tells of them"
+            if not (folder / "config.json").exists():
+                cause = "holds runs, and is none"
         raise UserError("RUN", folder, cause, fix)
     log = folder / "metrics.jsonl"
     rows = read_jsonl(log) if log.exists() else []
