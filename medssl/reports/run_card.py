@@ -100,9 +100,7 @@ def _state(run) -> list[str]:
         figure = run.card.figure or "score"
         told = f", whose validation {figure} was {score:z.4f}" if score is not None else ""
         which = f"of step {run.card.steps}{told}"
-        dropped = (
-            "the weights were not kept; the command makes them again, in another out=; they were"
-        )
+        dropped = "the weights were not kept, the command makes them again; they were"
         found.append(f"the weights kept are those {which}" if run.kept else f"{dropped} {which}")
     return found
 
@@ -207,7 +205,8 @@ def _command(run, said) -> str:
 def _next(run) -> str:
     if run.state == "stopped":
         return "the command goes on from there"
-    if run.state == "finished" and run.verb == "finetune" and (not run.evaluation or run.stale):
+    scored = run.evaluation and not run.stale
+    if run.state == "finished" and run.verb == "finetune" and run.kept and not scored:
         return f"medssl evaluate {shlex.quote(str(run.folder))}"
     if run.state == "finished" and run.verb == "pretrain" and not run.probe:
         folder, store = (shlex.quote(str(path)) for path in (run.folder, run.values.get("store")))

@@ -102,6 +102,10 @@ def run(config: Config) -> Path:
     if doubt := mask_remark(used, manifest.root):
         say(f"remark: {doubt}")
     told = [name for name, found in findings.items() if isinstance(found, (dict, list))]
+    if findings["unusual_masks"]:
+        say(
+            "`medssl index ... leave_out=ID` goes on without a scan whose mask turns out to be wrong"
+        )
     say(", ".join(f"{name.replace('_', ' ')}: {len(findings[name])}" for name in told))
     say(f"report: {page}")
     return config.out

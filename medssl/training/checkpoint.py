@@ -120,7 +120,7 @@ def load_weights(folder: Path, module: nn.Module, name: str) -> None:
         cause, fix = "is not there", "restore the file from a copy, or train again"
         if (folder / NOT_KEPT.name).exists():
             cause = "its weights were not kept, as a study keeps none without keep=true"
-            fix = f"make them again: `medssl runs show {folder.parent}` gives the command; give another out="
+            fix = f"`medssl runs show {folder.parent}` gives the command that makes them again"
         raise UserError("CHECKPOINT", path, cause, fix)
     if sha256(path) != card.get("weights_sha256"):
         raise UserError(

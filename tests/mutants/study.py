@@ -8,7 +8,8 @@ TESTS = [
 ]
 _SCORES, _SAID = "medssl/evaluation/efficiency.py", "medssl/reports/efficiency.py"
 _FIELD, _CHOICE = "medssl/reports/findings.py", "medssl/stages/runs/choosing.py"
-_LIST, _PAGE = "medssl/stages/runs/listing.py", "medssl/reports/study.py"
+_LIST, _PAGE = "medssl/stages/runs/listing.py", "medssl/reports/study/__init__.py"
+_SHORT = "medssl/reports/study/short.py"
 MUTANTS = [
     (_SCORES, "self.better * (v[arm, count] - v[base, count])", "(v[arm, count] - v[base, count])"),
     (_SCORES, "each = [self.better * (a - b)", "each = [(a - b)"),
@@ -59,7 +60,7 @@ MUTANTS = [
     (_PAGE, "value in (min(tried), max(tried))", "value == min(tried)"),
     (_PAGE, "value in (min(tried), max(tried))", "value == max(tried)"),
     (_PAGE, "tried = told.trials[arm not in told.study.baselines]", "tried = told.trials[0]"),
-    (_PAGE, "if len(spent) < 2", "if False"),
+    (_SHORT, "spent.max() < spent.min() * ALIKE", "False"),
     (_LIST, '{"figure": "estimate"}.get(sort, sort)', '{"figure": "figure"}.get(sort, sort)'),
     (_LIST, 'if row["state"] == "finished" else', "if True else"),
 ]

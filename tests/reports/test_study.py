@@ -46,7 +46,7 @@ def about(found):
         subgroups=pd.DataFrame(), validations={("ahead", 2): {0: 0.5, 1: 0.7}},
         trials=([{"optim": {"lr": 1}}, {"optim": {"lr": 2}}], [{}, {"optim": {"lr": 3}}]),
         cases={"ahead": told(0.6, 1)}, pretrained={}, cards={}, whole=True, pictures=[],
-        some=True, draws=3,
+        some=True, draws=3, tolerance=2,
         cautions=["Mind <this>."], idle=set(),
         cohort=pd.DataFrame({"id": ["a"], "patient": ["p"], "split": ["train"], "modality": ["MR"],
                              "verdict": ["used"]}),
@@ -82,9 +82,8 @@ def test_runs_that_have_learnt_nothing_are_marked_and_not_judged(tmp_path, about
         for words in of_page.verdicts(about.study, scratch)
     )
     text = page.write(tmp_path, some).read_text()
-    assert (
-        text.count("\N{DAGGER}: next to nothing was learnt") == 7
-    )  # four tables and the forest plot
+    # in as many captions
+    assert text.count("\N{DAGGER}: next to nothing was learnt") == 8
     (gains, _), (needed, _) = (
         section.tables[0]
         for section in (
@@ -157,7 +156,7 @@ def test_classes_that_are_not_found_are_named(tmp_path, about):
     figures = efficiency(tables, {"ahead": "from scratch"}, {DICE: 1, "dice, ball": 1}, n=1000)
     of_ball = replace(about, figures=figures)
     assert "of some classes (ahead with 2 labels: ball)" in " ".join(page.cautions(of_ball))
-    words = "Of some classes next to nothing is found yet: all this rests on the others."
+    words = "Training has hardly begun: of some classes next to nothing is found yet"
     assert words in page.write(tmp_path, of_ball).read_text()
     assert words not in page.write(tmp_path, about).read_text()
     unlearnt = replace(of_ball, idle={("ahead", 2)})

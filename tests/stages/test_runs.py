@@ -207,7 +207,7 @@ def test_it_is_said_of_a_run_whose_weights_were_not_kept(tmp_path, capsys):
     assert "the weights were not kept" in capsys.readouterr().err
     call("runs", what="show", folder=run)
     shown = " ".join(capsys.readouterr().out.split())
-    assert "the weights were not kept; the command makes them again, in another out=" in shown
+    assert "the weights were not kept, the command makes them again; they were" in shown
 
 
 def test_of_many_runs_the_best_are_named_and_the_others_counted(tmp_path, capsys):

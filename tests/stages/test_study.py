@@ -23,6 +23,7 @@ from medssl.stages.study.arms import Start
 from medssl.stages.study.cells import cells
 from medssl.training.checkpoint import read_card
 from medssl.training.registry import find, read
+from medssl.training.study_folder import Study
 from tests.stages.conftest import TINY
 from tests.training.killing import begun, command, forked, warm
 
@@ -241,11 +242,6 @@ def test_two_processes_share_the_work(keys, done, tmp_path):
     assert "study: " in log or "pretrain " in log  # the other one did some of it
 
 
-def test_one_study_a_folder(keys, done):
-    with pytest.raises(UserError, match="other settings: draws"):
-        call("study", **{**keys, "draws": 3}, out=done)
-
-
 def test_a_study_that_failed_before_anything_was_trained_may_be_asked_otherwise(keys, tmp_path):
     out, few = tmp_path / "study", {"labelled": [2], "draws": 1, "trials": [], "scratch_trials": []}
     wrong = {"arms": {"other": {"backbone": str(tmp_path / "nowhere")}}, "pretrain": {}}
@@ -282,14 +278,33 @@ def test_what_was_not_kept_is_not_taken_for_damage(done, cohort, tmp_path):
     assert len(cells) == 12 and {read(cell).state for cell in cells} == {"finished"}
     kept = "finetune/*/*/model/weights.safetensors"
     assert not list(done.glob(kept))  # nor those of other trials
-    with pytest.raises(UserError, match="were not kept, .*keep=true.*medssl runs show .*gives the"):
+    with pytest.raises(
+        UserError, match="were not kept, .*keep=true.*medssl runs show .*gives the command"
+    ):
         call("predict", run=cells[0], scans=cohort / "images", out=tmp_path / "p")
 
 
-def test_what_is_pretrained_is_offered_to_another_study(keys, done):
+def test_one_study_a_folder_and_what_is_pretrained_is_offered_to_another(keys, done):
     ready = f"backbones={done}/pretrain/voco,{done}/pretrain/mae"
-    with pytest.raises(UserError, match=rf"draws \(there 2, now 3\).*taken over there by {ready}"):
-        call("study", **{**keys, "draws": 3}, out=done)
+    other = {**keys, "split": "val"}
+    with pytest.raises(
+        UserError, match=rf"split \(there test, now val\).*{ready}, in place of methods"
+    ):
+        call("study", **other, out=done)
+
+
+def test_a_study_grows_by_more_draws_and_labels(keys, done, tmp_path):
+    out = shutil.copytree(done, tmp_path / "study")
+    before = {path: path.stat().st_mtime_ns for path in out.glob("finetune/*/*/scored.json")}
+    assert len(before) == 12
+    call("study", **{**keys, "draws": 3, "labelled": [2, 4, 6]}, out=out)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    old, new = pd.read_csv(done / "table.csv"), pd.read_csv(out / "table.csv")
+    assert len(new) == 3 * 3 * 3
+    names = ["arm", "labelled", "draw"]
+    both = old.merge(new, on=names)
+    assert len(both) == 12 and (both["score_x"] == both["score_y"]).all()
+    assert Study.found(out).asked == Study.found(out).done == 27
 
 
 def test_a_damaged_file_is_named_and_its_fine_tuning_done_again(keys, done, tmp_path):

@@ -46,7 +46,8 @@ from medssl.training import run_folder, study_folder
 from medssl.training.checkpoint import drop_weights
 from medssl.training.claims import Job, claimed, work_off
 
-FREE = {"out", "jobs", "keep", "figure", "by", "resamples"}  # what may differ when a study goes on
+GROWS = {"labelled", "draws", "seeds"}  # more of them are more of the same fine-tunings
+FREE = GROWS | {"out", "jobs", "keep", "figure", "by", "resamples"}  # may differ when it goes on
 
 
 class Config(Base):
@@ -102,8 +103,10 @@ class Config(Base):
 def run(config: Config) -> Path:
     arms, chains = asked(config)
     config.out.mkdir(parents=True, exist_ok=True)
-    if not _begun(config.out):
-        write_json(config.out / "config.json", config.model_dump(mode="json"), private=True)
+    told = config.model_dump(mode="json")
+    before = run_folder.read_config(config.out) if _begun(config.out) else {}
+    if any(before.get(key) != told[key] for key in GROWS):
+        write_json(config.out / "config.json", told, private=True)
     with _others(config):
         _work("pretraining", {of_arms.mark_of(c): partial(of_arms.pretrained, c, config.minutes)
                               for c in chains.values()})  # fmt: skip
@@ -150,11 +153,8 @@ def asked(config: Config) -> tuple[dict[str, Arm], dict[str, of_arms.Chain]]:
         except UserError as error:
             marks = [of_arms.mark_of(chain) for chain in chains.values()]
             ready = ",".join(str(mark.parent) for mark in marks if mark.exists())
-            more = (
-                f"; what is pretrained here is taken over there by backbones={ready}"
-                if ready
-                else ""
-            )
+            more = f"; backbones={ready}, in place of methods, arms, pretrain and minutes, takes over there "
+            more = f"{more}what is pretrained here" if ready else ""
             raise UserError(error.code, error.where, error.cause, error.fix + more) from error
     return arms, chains
 

@@ -89,7 +89,7 @@ def tell(
         trials=(config.trials, config.scratch_trials or config.trials),
         cases={arm: runs[0] for (arm, count), runs in tables.items() if count == few},
         pretrained=pretrained, cards={arm: read_card(path) for arm, path in pretrained.items()},
-        whole=0 in config.labelled, some=any(config.labelled), draws=config.draws,
+        whole=0 in config.labelled, some=any(config.labelled), draws=config.draws, tolerance=config.tolerance,
         pictures=_pictures(first),
         cautions=_cautions(chosen, idle), idle=set(idle),
         cohort=manifest.table, card=read_card(first[0].folder),

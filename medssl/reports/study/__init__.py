@@ -1,74 +1,21 @@
 """The page of a study: how a score grows with labels, what every arm gains, and what it cost."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from medssl.config import flat
-from medssl.evaluation.efficiency import Cell, Efficiency
-from medssl.evaluation.intervals import too_few
 from medssl.evaluation.titles import title
 from medssl.reports import answers, chain, efficiency, findings
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
-from medssl.reports.scores import signed, with_interval
+from medssl.reports.scores import with_interval
+from medssl.reports.study.short import cautions, short
+from medssl.reports.study.told import Told
 from medssl.reports.style import as_png
 
-UNFOUND = 0.05  # Dice of a class under which it is as good as not found
+__all__ = ["Told", "cautions", "write"]
 END = "at an end"
-ALIKE = 1.1  # times the minutes of another pretraining, up to which they are told to be alike
-ENOUGH = 3  # draws, under which it is said that they are few
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a study found.
-
-    figures      of every figure of the task; `main` is the one that the study is about
-    subgroups    rows of `differences`, with group and value before them
-    validations  by arm and number of labels what validation scans said of every trial
-    trials       the settings tried: of arms that were pretrained, and from scratch
-    cases        by arm the test cases with fewest labels, of the first draw
-    pretrained   by arm the folder of its pretraining
-    cards        by arm the card of what was pretrained there
-    whole        the most labels are all that there are
-    some         fewer than all of them were taken too
-    draws        of these
-    pictures     (PNG, caption, alternative text) of single cases
-    cautions     what a reader must not miss
-    idle         cells of which a run has learnt next to nothing
-    card         of one fine-tuning
-    """
-
-    figures: dict[str, Efficiency]
-    main: str
-    cost: pd.DataFrame
-    subgroups: pd.DataFrame
-    validations: dict[tuple[str, int], dict[int, float]]
-    trials: tuple[list[dict], list[dict]]
-    cases: dict[str, pd.DataFrame]
-    pretrained: dict[str, Path]
-    cards: dict[str, dict]
-    whole: bool
-    some: bool
-    draws: int
-    pictures: list[tuple[bytes, str, str]]
-    cautions: list[str]
-    idle: set[Cell]
-    cohort: pd.DataFrame
-    card: dict
-    commands: list[str]
-    facts: dict[str, object]
-
-    @property
-    def study(self) -> Efficiency:
-        return self.figures[self.main]
-
-    @property
-    def gains(self) -> pd.DataFrame:
-        """What arms gain in the main figure, and whether they are judged by it."""
-        return efficiency.judged(self.study, self.idle)
 
 
 def write(folder: Path, told: Told) -> Path:
@@ -77,7 +24,7 @@ def write(folder: Path, told: Told) -> Path:
     curve = as_png(efficiency.curves(study, title(told.main), told.idle))
     (folder / "curve.png").write_bytes(curve)
     sections = [
-        _short(told, curve),
+        short(told, curve),
         efficiency.gains_section(study, told.main, told.idle),
         *(
             [efficiency.labels_saved(study, told.idle), efficiency.shrinking(study, told.idle)]
@@ -110,91 +57,6 @@ _OF_CASES = (
 )
 
 
-def _short(told: Told, curve: bytes) -> Section:
-    study, said = told.study, efficiency.verdicts(told.study, told.idle)
-    runs = max(len(r) for r in study.runs.values())
-    text = " ".join(said)
-    if _unfound(told):
-        text += " Of some classes next to nothing is found yet: all this rests on the others."
-    if study.better < 0:
-        text += " Less is better of this figure: what is gained is what it falls by."
-    fewest = min(len(r) for r in study.runs.values())
-    but = f" (with all of them: {fewest})" if fewest < runs else ""
-    steps = told.card["config"]["fit"]["steps"]
-    point, apart = "one fine-tuning", _apart(told)
-    if runs > 1:
-        on = "different" if told.draws > 1 else "the same"
-        point = f"the mean of {runs} fine-tunings on {on} labelled scans{but}"
-    if told.some and told.draws < ENOUGH:
-        apart = (
-            "Other labelled scans may give others: draws=3 and more tell how far they lie apart."
-        )
-    text += _effort(told.cost) + (
-        f"\n\nEvery point is {point}; scans are the same in every arm, as are the {steps} steps. Intervals "
-        "are 95 % percentile bootstrap intervals over patients, paired between arms; they speak of other "
-        f"patients. {apart}"
-    )
-    facts = {"figure": title(told.main), "test patients": study.n_patients,
-             "fine-tunings scored": sum(len(r) for r in study.runs.values())}  # fmt: skip
-    words = f"{title(told.main)} over the number of labelled scans, and the gain over {efficiency.SCRATCH}."
-    words += " Hollow: next to nothing was learnt." if told.idle else ""
-    return Section(
-        "In short", text, "\n\n".join(cautions(told)), facts, [efficiency.scores(study, told.idle)],
-        figures=[(curve, words, "label-efficiency curves")],
-    )  # fmt: skip
-
-
-def _apart(told: Told) -> str:
-    """How far single fine-tunings lie apart, of those by which an arm is judged."""
-    gains = told.gains[told.gains["judged"]].dropna()
-    if gains.empty:
-        return ""
-    low, high = signed(gains["lowest run"].min()), signed(gains["highest run"].max())
-    return f"Single fine-tunings differ from theirs from scratch by {low} to {high}."
-
-
-def _effort(cost: pd.DataFrame) -> str:
-    """How far apart the arms lie in what their pretraining took."""
-    spent = cost.dropna(subset=["pretraining, minutes"]).set_index("arm")["pretraining, minutes"]
-    if spent.empty or spent.max() < spent.min() * ALIKE:
-        return ""
-    least, most = spent.idxmin(), spent.idxmax()
-    return f" Pretraining took from {spent[least]:.1f} ({least}) to {spent[most]:.1f} minutes ({most})."
-
-
-def cautions(told: Told) -> list[str]:
-    """What a reader must not miss, and what the curves themselves give away."""
-    short = [
-        f"Training {arm} reaches less with most labels than with fewest: so few steps do not use them, and "
-        "labels saved, shares and losses say little. Give finetune.fit.steps more."
-        for arm in told.study.falling()
-    ]
-    return [
-        *told.cautions,
-        *_unfound(told),
-        *short,
-        *filter(None, [too_few(told.study.n_patients)]),
-    ]
-
-
-def _unfound(told: Told) -> list[str]:
-    """Of which classes runs find next to nothing, though of others they do."""
-    cells: dict[str, list[str]] = {}
-    for name, study in told.figures.items():
-        measure, _, of = name.partition(", ")
-        if measure == "dice" and of != "mean of classes":
-            for (arm, count), dice in study.estimates.items():
-                if dice < UNFOUND and (arm, count) not in told.idle:
-                    cells.setdefault(f"{arm} with {count} labels", []).append(of)
-    if not cells:
-        return []
-    found = "; ".join(f"{cell}: {', '.join(classes)}" for cell, classes in cells.items())
-    return [
-        f"Next to nothing is found of some classes ({found}): gains and losses rest on how far training has "
-        "come. Give finetune.fit.steps more."
-    ]
-
-
 def _subgroups(told: Told) -> Section:
     table, out = told.subgroups, efficiency.unjudged(told.study, told.idle)
     table = table.assign(gain=table.apply(with_interval, axis=1) + efficiency.marks(table, out))
@@ -217,10 +79,28 @@ def _other_figures(told: Told) -> Section:
     few = min(count for _, count in told.study.runs)
     some = {cell for cell in told.idle if cell[1] == few}
     caption = efficiency.caption(f"Scores with {few} labelled scans, with 95 % intervals.", some)
-    return Section(
-        "Every class, every figure", "All numbers of labels are in figures.csv.",
-        tables=[(pd.DataFrame(rows), caption)],
-    )  # fmt: skip
+    text = "All numbers of labels are in figures.csv."
+    if any(name.startswith("nsd") for name in told.figures):
+        text += f" NSD is of outlines within {told.tolerance:g} mm of one another."
+    tables = [(pd.DataFrame(rows), caption), _gains_by_figure(told, few)]
+    return Section("Every class, every figure", text, tables=tables)
+
+
+def _gains_by_figure(told: Told, count: int) -> tuple[pd.DataFrame, str]:
+    """The table, and its caption."""
+    rows = []
+    for name, study in told.figures.items():
+        gains = efficiency.judged(study, told.idle)
+        gains = gains[gains["labelled"] == count]
+        marked = gains["judged"].map({True: "", False: efficiency.MARK})
+        words = gains.apply(with_interval, axis=1) + marked
+        rows.append({"figure": title(name), **dict(zip(gains["arm"], words, strict=True))})
+    caption = (
+        f"Gains over training from scratch with {count} labelled scans, with 95 % intervals: above 0 "
+        "pretraining is better, whatever the figure."
+    )
+    out = {cell for cell in efficiency.unjudged(told.study, told.idle) if cell[1] == count}
+    return pd.DataFrame(rows), efficiency.caption(caption, out)
 
 
 def _calibration(told: Told) -> Section:
@@ -296,4 +176,9 @@ def _cost(told: Told) -> Section:
     table = told.cost.dropna(axis=1, how="all").astype(object)
     table = table.where(table.notna(), None)  # from scratch there is nothing to pretrain
     formats = {c: ".1f" for c in table if "minutes" in c}
-    return Section("Cost", f"{text}.", tables=[(table, "Cost of every arm.")], formats=formats)
+    return Section(
+        "Cost",
+        f"{text}.",
+        tables=[(table, "Cost of every arm; of fine-tunings, those that were scored.")],
+        formats=formats,
+    )
