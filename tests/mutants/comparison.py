@@ -42,5 +42,5 @@ MUTANTS = [
     (_RUN, 'patients.get("pretrain", set()) & ', 'patients.get("train", set()) & '),
     (_RUNS, "entry.name not in left_out and", "True and"),
     (_RUNS, "for line in reversed(lines):", "for line in lines:"),
-    (_RUNS, "if card and not kept:", "if card and kept:"),
+    (_RUNS, 'if card and not (found["kept"] or', 'if card and (found["kept"] or'),
 ]

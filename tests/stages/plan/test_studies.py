@@ -88,8 +88,8 @@ def test_networks_of_a_study_are_told_apart_and_what_is_done_costs_nothing(
         (folder / "trained.json").touch()
         (folder / "scored.json").touch()
     assert plan.forecast("study", **keys).seconds == Figure(0, "all has been done")
-    with pytest.raises(UserError, match="labelled"):
-        plan.forecast("study", **{**keys, "labelled": [4]})
+    with pytest.raises(UserError, match="minutes"):
+        plan.forecast("study", **{**keys, "minutes": 3})
 
 
 @pytest.mark.slow
