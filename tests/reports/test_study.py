@@ -239,6 +239,8 @@ def test_settings_at_the_end_of_what_was_tried_are_named(tmp_path, about):
             more, validations={("ahead", 2): {0: 0.5, 1: 0.7}}, trials=(trials, [{}, {}])
         )
         assert f"<td>{end}</td></tr>" in page.write(tmp_path, some).read_text()
+    smallest = replace(more, validations={("ahead", 2): {0: 0.7, 1: 0.5}}, trials=(words, [{}, {}]))
+    assert "<td>optim.lr</td></tr>" in page.write(tmp_path, smallest).read_text()
     middle = replace(more, validations={("ahead", 2): {0: 0.5, 1: 0.7, 2: 0.6}})
     assert "one beyond it" not in page.write(tmp_path, middle).read_text()
 
