@@ -25,7 +25,7 @@ from medssl.data.given import OF_RUNS, no_such_folder
 from medssl.errors import UserError, one_line
 from medssl.progress import amount, say
 from medssl.training.card import CARD_VERSION, as_markdown
-from medssl.training.run_folder import NOT_KEPT, checkpoints
+from medssl.training.run_folder import NOT_KEPT, WEIGHTS, checkpoints
 
 KEPT = 2
 FILES = ("weights.safetensors", "trainer.pt")
@@ -109,7 +109,7 @@ def model_folder(folder: Path) -> Path:
 def drop_weights(folder: Path) -> None:
     """Leave a run's weights out on purpose, and say so."""
     (folder / NOT_KEPT).touch()
-    (folder / "model/weights.safetensors").unlink(missing_ok=True)
+    (folder / WEIGHTS).unlink(missing_ok=True)
 
 
 def load_weights(folder: Path, module: nn.Module, name: str) -> None:

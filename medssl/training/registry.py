@@ -13,7 +13,7 @@ from medssl.errors import one_line
 from medssl.progress import say
 from medssl.training.log import read_jsonl, since_best
 from medssl.training.run import Card, Evaluation, Probe, Run, Settings
-from medssl.training.run_folder import NOT_KEPT, checkpoints, held, step_of
+from medssl.training.run_folder import NOT_KEPT, WEIGHTS, checkpoints, held, step_of
 from medssl.training.study_folder import Study
 
 # Parts of what medssl writes that hold no run, and may hold many files: by a file that tells what it is.
@@ -73,7 +73,7 @@ def read(folder: Path) -> Run:
     if not values and card and not (folder / "config.json").exists():
         values = card.config
     config = _checked(Settings, values, "config.json", faults) if values else None
-    found["kept"] = (folder / "model/weights.safetensors").is_file()
+    found["kept"] = (folder / WEIGHTS).is_file()
     if card and not (found["kept"] or (folder / NOT_KEPT).is_file()):
         faults.append("model/weights.safetensors is missing")
     if probes := _json(folder, "probe/probe.json", faults):

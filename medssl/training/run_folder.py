@@ -15,6 +15,7 @@ from medssl.progress import say
 # What may differ between a run and its continuation: of these only another number of threads, and
 # weights that are sharded or no longer so, can change bits of the result, which the loop then says.
 LOGS = ("metrics.jsonl", "timing.jsonl")
+WEIGHTS = Path("model/weights.safetensors")
 NOT_KEPT = Path("model/weights.not-kept")  # stands for weights that were left out on purpose
 _mine: set[Path] = set()  # folders that this process holds
 SHOWN = 5  # keys in an error

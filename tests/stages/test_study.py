@@ -293,6 +293,24 @@ def test_one_study_a_folder_and_what_is_pretrained_is_offered_to_another(keys, d
         call("study", **other, out=done)
 
 
+def test_a_rejected_trial_that_is_chosen_later_is_trained_again(keys, done, tmp_path):
+    before = pd.read_csv(done / "table.csv")
+    was = before[(before["arm"] == "voco") & (before["labelled"] == 2)]["trial"].iloc[0]
+    trained = done / f"finetune/voco/2-draw0-seed0-trial{1 - was}/trained.json"
+    shutil.copytree(
+        done, tmp_path / "study"
+    )  # runs know their own folder, so that it is done there
+    try:
+        trained.write_text(json.dumps({**json.loads(trained.read_text()), "validation": 2.0}))
+        call("study", **keys, out=done)
+        table = pd.read_csv(done / "table.csv")
+    finally:
+        shutil.rmtree(done)
+        shutil.move(tmp_path / "study", done)
+    chosen = table[(table["arm"] == "voco") & (table["labelled"] == 2)]
+    assert (chosen["trial"] == 1 - was).all() and chosen["score"].notna().all()
+
+
 def test_a_study_grows_by_more_draws_and_labels(keys, done, tmp_path):
     out = shutil.copytree(done, tmp_path / "study")
     before = {path: path.stat().st_mtime_ns for path in out.glob("finetune/*/*/scored.json")}

@@ -23,6 +23,7 @@ from medssl.training.card import nothing_learnt
 from medssl.training.checkpoint import drop_weights, read_card
 from medssl.training.energy import metered
 from medssl.training.log import minutes_of
+from medssl.training.run_folder import WEIGHTS
 
 T = TypeVar("T")
 PRESET = "few_labels"
@@ -173,7 +174,8 @@ def check_labels(every: Sequence[Cell], manifest: Manifest, split: str, on_trial
 
 def score(cell: Cell, split: str, tolerance: float, keep: bool) -> None:
     """Fine-tune, unless that was done on trial, and evaluate."""
-    if not (cell.folder / "trained.json").exists():
+    # A trial that was rejected has none any more, and may be chosen once a study has grown.
+    if not ((cell.folder / "trained.json").exists() and (cell.folder / WEIGHTS).exists()):
         train(cell)
     evaluate.run(
         evaluate.Config(
