@@ -6,6 +6,8 @@ READY := .venv/.ready
 
 # Idle OpenMP threads must not spin: two of them beside another process cost a factor of 25.
 export OMP_WAIT_POLICY := PASSIVE
+# Seconds after which a test that is not slow is told to hang, by name, and the others go on.
+HANGS := 600
 # The pins also hold for what pip installs to build the package.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -26,7 +28,7 @@ notebooks: $(READY) ## execute the notebooks, with outputs, into build/notebooks
 
 test: export OMP_NUM_THREADS := 1
 test: $(READY) ## run the tests, except the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/benchmarks
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/benchmarks --timeout $(HANGS)
 
 test-all: export OMP_NUM_THREADS := 1
 test-all: $(READY) ## run the tests, with the slow ones

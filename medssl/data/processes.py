@@ -68,10 +68,16 @@ def each(
 
 
 def _begin() -> None:
-    """One thread each; Ctrl-C is the parent's to answer; nobody outlives a killed parent."""
+    """One thread each; Ctrl-C is the parent's to answer; nobody outlives a killed parent.
+
+    How the command line hears other signals is inherited: in words, by an exception, which the pool takes
+    for a result of the work. A process that is to end goes on then, and its parent waits for it.
+    """
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

@@ -1,9 +1,9 @@
-import multiprocessing
 import stat
 
 import pytest
 
 from medssl.data.patients import key, pseudonym
+from medssl.data.processes import each
 from medssl.errors import UserError
 
 
@@ -38,5 +38,4 @@ def test_a_damaged_key_is_refused(tmp_path):
 
 
 def test_processes_that_start_together_agree(tmp_path):
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        assert len(set(pool.map(key, [tmp_path / "k"] * 8, chunksize=1))) == 1
+    assert len(set(each(key, [tmp_path / "k"] * 8, workers=4))) == 1

@@ -53,6 +53,19 @@ def test_a_killed_process_is_told():
         list(each(die_at_five, range(100), 2))
 
 
+def test_workers_end_without_a_word_however_the_command_line_hears():
+    """One is killed and the pool ends the other, which works: that is no stop asked for from outside."""
+    code = (
+        "import os, time\nfrom medssl.data.processes import each\n"
+        "from medssl.training.leaving import hear_early\nhear_early()\n"
+        "def work(n):\n    os.kill(os.getpid(), 9) if n == 1 else time.sleep(60)\n"
+        "list(each(work, range(8), 2))"
+    )
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=30).stderr
+    assert "MEMORY workers=2" in told and "stopped by" not in told
+
+
 def test_workers_leave_with_a_killed_parent():
     code = (
         "import os, time\nfrom medssl.data.processes import each\n"
