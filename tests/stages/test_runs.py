@@ -210,6 +210,13 @@ def test_it_is_said_of_a_run_whose_weights_were_not_kept(tmp_path, capsys):
     assert "the weights were not kept, the command makes them again; they were" in shown
 
 
+def test_of_equally_good_runs_the_first_by_number_is_given(tmp_path, capsys):
+    for name in ("16-draw0", "2-draw0"):
+        scored(tmp_path / name, 0.5, card={"validation": 0.4})
+    assert call("runs", what="best", folder=tmp_path) == tmp_path / "2-draw0"
+    assert "several are equally good" in capsys.readouterr().err
+
+
 def test_of_many_runs_the_best_are_named_and_the_others_counted(tmp_path, capsys):
     for n in range(12):
         scored(tmp_path / f"r{n}", 0.5, card={"validation": n / 20})

@@ -122,6 +122,16 @@ def test_a_trial_without_a_validation_score_is_named(keys, done, tmp_path):
         call("study", **keys, out=out)
 
 
+def test_gains_of_groups_are_written_where_they_are_asked_for(done, tmp_path):
+    out = shutil.copytree(done, tmp_path / "study")
+    asked = json.loads((out / "config.json").read_text()) | {"out": out}
+    call("study", **asked | {"by": ["odd"]})
+    found = pd.read_csv(out / "subgroups.csv")
+    assert set(found["group"]) == {"odd"} and set(found["arm"]) == {"voco", "mae"}
+    call("study", **asked)
+    assert not (out / "subgroups.csv").exists()
+
+
 def test_tables_agree_with_the_cases(done):
     table, cases = pd.read_csv(done / "table.csv"), pd.read_parquet(done / "cases.parquet")
     by = ["arm", "labelled", "draw", "seed"]

@@ -9,7 +9,7 @@ from medssl.evaluation.baseline import Baseline
 from medssl.evaluation.headline import headline, higher_is_better
 from medssl.privacy import printable
 from medssl.progress import say
-from medssl.stages.runs.listing import VALIDATION, few_of
+from medssl.stages.runs.listing import VALIDATION, by_number, few_of
 from medssl.training.card import figure_of
 from medssl.training.run import Run
 from medssl.training.study_folder import Study
@@ -82,6 +82,7 @@ class Judged(NamedTuple):
 
 def _best_of(judged: list[Judged]) -> Path:
     """Say how they rank; the folder of the first."""
+    judged = sorted(judged, key=lambda j: by_number(str(j.run.folder)))
     ranked = sorted(judged, key=lambda j: -j.score if j.higher else j.score)
     first = ranked[0]
     say(f"{first.asked}, {'higher' if first.higher else 'lower'} is better:")

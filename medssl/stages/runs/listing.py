@@ -28,14 +28,14 @@ def listed(runs: Iterable[Run | Study], folder: Path, sort: str = "run") -> pd.D
         }
         for run in runs
     ]
-    table = pd.DataFrame(sorted(rows, key=lambda row: _by_number(row["run"])))
+    table = pd.DataFrame(sorted(rows, key=lambda row: by_number(row["run"])))
     if sort == "run":
         return table
     by = {"figure": "estimate"}.get(sort, sort)
     return table.sort_values(by, ascending=False, kind="stable", ignore_index=True)
 
 
-def _by_number(name: str) -> list[tuple]:
+def by_number(name: str) -> list[tuple]:
     """As people sort names: 2-draw0 before 16-draw0."""
     parts = re.split(r"(\d+)", name)
     return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]

@@ -67,11 +67,13 @@ def tell(
         "table": table,
         **{name: judged(figures[main], set(idle), name) for name in WRITTEN},
         "figures": pd.concat([f.curve().assign(figure=name) for name, f in figures.items()]),
-        "subgroups": subgroups,
+        **({"subgroups": subgroups} if config.by else {}),
         "cost": of_cells.costs(chosen, spent),
     }
     for name, of in written.items():
         write_csv(config.out / f"{name}.csv", of)
+    if not config.by:  # which may have been asked for before
+        (config.out / "subgroups.csv").unlink(missing_ok=True)
     about = ["arm", "labelled", "draw", "seed"]
     pd.concat(
         [
