@@ -12,10 +12,11 @@ import pandas as pd
 from medssl.data.display import Shown, panel
 from medssl.errors import UserError, one_line
 from medssl.evaluation.titles import title
-from medssl.reports.chain import COLLAPSE, jsonl, main_figures
+from medssl.reports.chain import main_figures
 from medssl.reports.charts import loss_curve
 from medssl.reports.method_figures import caption
 from medssl.reports.scores import with_interval
+from medssl.reports.sections import COLLAPSE, jsonl
 from medssl.reports.style import as_png, data_uri, width_on_page
 
 HEADLINE = 6  # figures of an evaluation

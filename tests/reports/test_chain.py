@@ -7,7 +7,7 @@ import pytest
 
 from medssl.evaluation.detection import Boxes
 from medssl.evaluation.volumes import volumes
-from medssl.reports import chain, figures, method_figures
+from medssl.reports import chain, figures, method_figures, sections
 from medssl.reports.style import as_png
 
 RECIPE = {"modality": "CT", "orientation": "LPS", "spacing": [2.0, 1.0, 3.0], "size": None,
@@ -84,7 +84,7 @@ def test_pretraining_shows_its_newest_pictures(run):
         and "59 steps without labels, 2 scans a step" in page
     )
     assert (
-        page.count(method_figures.KINDS["reconstruction"][1]) == chain.PICTURES
+        page.count(method_figures.KINDS["reconstruction"][1]) == sections.PICTURES
         and "spread and effective rank" in page
     )
     no_parent = {"config": {"backbone": None, "fit": {"steps": 1, "batch_size": 1, "seed": 0}}}

@@ -6,10 +6,11 @@ import pandas as pd
 
 from medssl.config import flat
 from medssl.evaluation.titles import title
-from medssl.reports import answers, chain, efficiency, findings
+from medssl.reports import answers, efficiency, findings
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
 from medssl.reports.scores import with_interval
+from medssl.reports.sections import cohort_section, pretraining_section, provenance_section
 from medssl.reports.study.short import cautions, short
 from medssl.reports.study.told import Told
 from medssl.reports.style import as_png
@@ -36,11 +37,11 @@ def write(folder: Path, told: Told) -> Path:
         _other_figures(told),
         *([_calibration(told)] if "truth" in next(iter(told.cases.values())) else []),
         *([Section("Single cases", _OF_CASES, figures=told.pictures)] if told.pictures else []),
-        chain.cohort_section(told.cohort, told.card),
-        *[chain.pretraining_section(path, 0, arm) for arm, path in told.pretrained.items()],
+        cohort_section(told.cohort, told.card),
+        *[pretraining_section(path, 0, arm) for arm, path in told.pretrained.items()],
         *([_settings(told)] if told.validations else []),
         _cost(told),
-        chain.provenance_section(told.card, told.commands, told.facts),
+        provenance_section(told.card, told.commands, told.facts),
     ]
     arms = len(study.baselines)
     subtitle = (

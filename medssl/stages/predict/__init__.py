@@ -21,34 +21,41 @@ from pydantic import Field
 
 from medssl.config import Config as Base
 from medssl.data.dicom_results import write_boxes, write_results
-from medssl.data.files import without_formulas, write_csv
+from medssl.data.files import write_csv
 from medssl.data.index import IDS, Row, read, scan_files
-from medssl.data.index.row import NO_SPACING, stamp
-from medssl.data.located import as_in_files, moved
+from medssl.data.index.row import NO_SPACING
 from medssl.data.paths import listed, scan_list
-from medssl.data.preprocess import Prepared, prepare, restore
+from medssl.data.preprocess import prepare, restore
 from medssl.data.recipe import Recipe
 from medssl.data.volume import Volume
 from medssl.data.writing import affine_code, write_volume
 from medssl.errors import UserError, one_line
-from medssl.evaluation.detection import EDGES, Boxes
+from medssl.evaluation.detection import Boxes
 from medssl.privacy import scrub_names
 from medssl.progress import say, track
 from medssl.stages.finetune.model import load_task
 from medssl.stages.finetune.sizes import check_fits
+from medssl.stages.predict.earlier import NAMES, done_before, earlier, names_of, refuse_existing
+from medssl.stages.predict.rows import (
+    BOXES,
+    SCORES,
+    VOLUMES,
+    apart,
+    of_boxes,
+    of_volumes,
+    placed_in,
+)
 from medssl.tasks.ensemble import Ensemble
 from medssl.training.card import nothing_learnt
 from medssl.training.checkpoint import read_card
 from medssl.training.hardware import Hardware
 
-ARCHIVE, VOLUMES, BOXES = "archive", "volumes.csv", "boxes.csv"
-CENTRE = ("centre_right_mm", "centre_front_mm", "centre_top_mm")
+ARCHIVE = "archive"
 CALLED = {  # by ids=
     "auto": "its file's name where that is neutral, else, as DICOM series are, by a pseudonym",
     "names": "its file's name, or a pseudonym of a DICOM series",
     "pseudonyms": "a pseudonym",
 }
-NAMES, MASK_ENDINGS = Path("private/names.csv"), (".nii.gz", ".png")
 
 
 class Config(Base, Hardware):
@@ -99,7 +106,7 @@ def run(config: Config) -> Path:
     (config.out / "private").mkdir(mode=0o700, exist_ok=True)
     write_csv(config.out / NAMES, names, private=True)
     scores, boxes, remarks = [], [], defaultdict(list)
-    volumes, archived = _earlier(config.out / VOLUMES, done), []
+    volumes, archived = earlier(config.out / VOLUMES, done), []
     for row in track([r for r in used if r.id not in done], "predict", unit="scans"):
         try:
             volume = read(row)
@@ -110,18 +117,18 @@ def run(config: Config) -> Path:
                 remarks[remark].append(row.id)
             found, spread = task.predict(prepared.image.array)
             if isinstance(found, Boxes):
-                placed = _placed(found, prepared, volume)
+                placed = placed_in(found, prepared, volume)
                 known = NO_SPACING not in row.remarks
-                boxes += _boxes(row.id, found, placed, spread, task, volume, known)
+                boxes += of_boxes(row.id, found, placed, spread, task, volume, known)
                 if config.dicom:
                     archived += _archive_boxes(config, found, placed, row, task, volume, weights)
             elif found.ndim == 1:
-                scores.append({"id": row.id, **task.answer.row(found), **_apart(task, spread)})
+                scores.append({"id": row.id, **task.answer.row(found), **apart(task, spread)})
             else:
                 grid = prepared.grid
                 labels = restore(found, grid, recipe.orientation, volume, task.winners, task.clean)
                 write_volume(labels, config.out / row.id, affine_code(row.files, row.format))
-                told = _volumes(labels, task.classes, prepared.image.spacing, spread)
+                told = of_volumes(labels, task.classes, prepared.image.spacing, spread)
                 volumes += [{"id": row.id, **v} for v in told]
                 if config.dicom:
                     archived += _archive(config, labels, row, task.classes, weights)
@@ -133,7 +140,7 @@ def run(config: Config) -> Path:
             reason = scrub_names(f"{type(error).__name__}: {one_line(error)}", row.files)
             fix = "look at its shape and spacing"
             refused.append((row.id, "PREDICT", f"{reason}. Fix: {fix}"))
-    for name, table in (("scores.csv", scores), (VOLUMES, volumes), (BOXES, boxes)):
+    for name, table in ((SCORES, scores), (VOLUMES, volumes), (BOXES, boxes)):
         if table:
             table = pd.DataFrame(table)
             write_csv(config.out / name, table)
@@ -166,11 +173,11 @@ def scans_of(config: Config, weights: str) -> tuple[list[Row], pd.DataFrame, set
     rows = scan_files(paths, root, config.modality, config.ids)
     if not rows:
         raise UserError("EMPTY", config.scans, "holds no file", "give a folder that holds scans")
-    names = _names(root, rows, weights)
+    names = names_of(root, rows, weights)
     if config.overwrite:
         return rows, names, set()
-    done = _done(config.out, names)
-    _refuse_existing(config.out, [r.id for r in rows if r.used and r.id not in done])
+    done = done_before(config.out, names)
+    refuse_existing(config.out, [r.id for r in rows if r.used and r.id not in done])
     return rows, names, done
 
 
@@ -213,68 +220,6 @@ def _models(config: Config) -> tuple[Ensemble, dict]:
     return Ensemble([task for task, _ in loaded]), first
 
 
-def _apart(task: Ensemble, spread: np.ndarray | None) -> dict[str, float]:
-    """Standard deviations over models of each score of a whole scan."""
-    names = task.answer.names
-    return (
-        {}
-        if spread is None
-        else dict(zip([f"sd_{n}" for n in names], spread.round(6), strict=True))
-    )
-
-
-def _placed(found: Boxes, prepared: Prepared, scan: Volume) -> np.ndarray:
-    """Found boxes (n, 2 d) in voxels of the scan as it is, along its axes, no further than it reaches."""
-    to_scan = np.linalg.inv(scan.affine) @ prepared.image.affine
-    return np.clip(moved(found.box, to_scan), 0, np.tile(scan.shape, 2))
-
-
-def _boxes(
-    id: str, found: Boxes, placed: np.ndarray, spread: np.ndarray | None, task: Ensemble, scan: Volume,
-    known: bool,
-) -> list[dict]:  # fmt: skip
-    """A row a box, in the form that `medssl index` reads; one without numbers where there is none, and
-    without millimetres where the spacing of pixels is not known."""
-    d, rows = scan.ndim, found.rows(task.classes, as_in_files(placed))
-    centres = CENTRE if d == 3 else ()
-    columns = ["class", "score", *EDGES[d], "called", "longest_side_mm", *centres]
-    if not rows:
-        return [{"id": id, **dict.fromkeys(columns)}]
-    middle = (placed[:, :d] + placed[:, d:]) / 2 - 0.5
-    middle = (middle @ scan.affine[:d, :d].T + scan.affine[:d, 3]).round(3).tolist()
-    sides = ((placed[:, d:] - placed[:, :d]) * scan.spacing).max(1).round(3).tolist()
-    for k, row in enumerate(rows):
-        row["called"] = bool(found.score[k] >= task.threshold)
-        row["longest_side_mm"] = sides[k] if known else None
-        row |= dict(zip(centres, middle[k], strict=False))
-        if spread is not None:
-            row["sd_score"] = round(float(spread[k]), 6)
-    return [{"id": id, **row} for row in rows]
-
-
-def _volumes(
-    labels: Volume, classes: dict[int, str], prepared: tuple[float, ...], spread: np.ndarray | None
-) -> list[dict]:
-    """How much there is of each class, ml, of a film mm2, and its standard deviation over models; those
-    count voxels of the prepared size."""
-    unit, factor = ("area_mm2", 1.0) if labels.ndim == 2 else ("volume_ml", 1e-3)
-    rows = []
-    for place, (k, name) in enumerate(classes.items()):
-        size = (labels.array == k).sum() * np.prod(labels.spacing) * factor
-        rows.append({"class": name, unit: round(float(size), 4)})
-        if spread is not None:
-            rows[-1][f"sd_{unit}"] = round(float(spread[place] * np.prod(prepared) * factor), 4)
-    return rows
-
-
-def _earlier(path: Path, done: set[str]) -> list[dict]:
-    """Rows of scans that were predicted before this sitting."""
-    if not done or not path.is_file():
-        return []
-    table = pd.read_csv(path, dtype={"id": "str"}, keep_default_na=False)
-    return table[table["id"].isin(done)].to_dict("records")
-
-
 def _archive(config: Config, labels: Volume, row: Row, classes: dict[int, str], weights: str):
     """Files for the archive; a scan that is no DICOM series has none."""
     if labels.ndim != 3:
@@ -313,31 +258,3 @@ def _archived(config: Config, row: Row, write: Callable[[Path], list[Path]]) -> 
     except UserError as error:
         say(f"remark on {row.id}: not written for an archive: {error.cause}. Fix: {error.fix}")
         return []
-
-
-def _names(root: Path, rows: list[Row], weights: str) -> pd.DataFrame:
-    """Which file every id stands for, as it was, and which model is asked about it.
-
-    For the owner's eyes, apart from what may be passed on.
-    """
-    found = [(r.id, r.record(root)["path"], stamp(r.files), weights) for r in rows]
-    return pd.DataFrame(found, columns=["id", "path", "stamp", "weights"])
-
-
-def _done(out: Path, names: pd.DataFrame) -> set[str]:
-    """Ids whose masks this model wrote already, from these files, before it was cut off."""
-    if not (out / NAMES).is_file():
-        return set()
-    before = pd.read_csv(out / NAMES, dtype="str", keep_default_na=False)
-    same = without_formulas(names).merge(before) if set(names) <= set(before) else names.iloc[:0]
-    return {id for id in same["id"] if any((out / f"{id}{e}").exists() for e in MASK_ENDINGS)}
-
-
-def _refuse_existing(out: Path, ids: list[str]) -> None:
-    names = ["scores.csv", BOXES, *(f"{i}{ending}" for i in ids for ending in MASK_ENDINGS)]
-    there = [name for name in names if (out / name).exists()]
-    if there:
-        raise UserError(
-            "EXISTS", out, f"holds {len(there)} earlier predictions ({', '.join(there[:3])})",
-            "choose another out=, or replace them with overwrite=true",
-        )  # fmt: skip
