@@ -35,7 +35,8 @@ from medssl.interop.reading import read_weights, weights_file
 from medssl.interop.torch import CONFIG, read_config
 from medssl.progress import say
 from medssl.training.card import card
-from medssl.training.checkpoint import save_model, sha256
+from medssl.training.checkpoint import save_model
+from medssl.training.durable import sha256
 
 TABLES = {"backbone": BACKBONES}
 SHOWN = 3

@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from medssl.config import flat
 from medssl.errors import UserError
 from medssl.progress import say
-from medssl.training.checkpoint import model_folder, read_state, sha256
+from medssl.training.checkpoint import model_folder, read_state
+from medssl.training.durable import sha256
 from medssl.training.optim import Optim
 from medssl.training.run_folder import begun, checkpoints, read_config, step_of
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from medssl import ranks
 from medssl.errors import UserError, one_line
 from medssl.trainable import StepOutput, Trainable
-from medssl.training.checkpoint import plain, replacing, write_tensors
+from medssl.training.durable import plain, replacing, write_tensors
 from medssl.training.shards import whole
 
 SHOWN = 8

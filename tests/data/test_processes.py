@@ -58,11 +58,11 @@ def test_workers_end_without_a_word_however_the_command_line_hears():
     code = (
         "import os, time\nfrom medssl.data.processes import each\n"
         "from medssl.training.leaving import hear_early\nhear_early()\n"
-        "def work(n):\n    os.kill(os.getpid(), 9) if n == 1 else time.sleep(60)\n"
+        "def work(n):\n    os.kill(os.getpid(), 9) if n == 1 else time.sleep(600)\n"
         "list(each(work, range(8), 2))"
     )
     command = [sys.executable, "-c", code]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=30).stderr
+    told = subprocess.run(command, capture_output=True, text=True, timeout=100).stderr
     assert "MEMORY workers=2" in told and "stopped by" not in told
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from medssl.errors import UserError
 from medssl.training import checkpoint
 from medssl.training.card import card
+from medssl.training.durable import sha256
 from tests.faults.conftest import MESSAGE
 
 
@@ -53,7 +54,7 @@ def renamed(folder, rename) -> None:
     path = folder / "model/weights.safetensors"
     save_file({rename(key): value for key, value in load_file(path).items()}, path)
     about = json.loads((folder / "model/card.json").read_text())
-    about["weights_sha256"] = checkpoint.sha256(path)
+    about["weights_sha256"] = sha256(path)
     (folder / "model/card.json").write_text(json.dumps(about))
 
 

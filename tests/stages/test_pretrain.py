@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from medssl.errors import UserError
 from medssl.stages import call
 from medssl.training import trackers
-from medssl.training.checkpoint import load_state, read_card, sha256
+from medssl.training.checkpoint import load_state, read_card
+from medssl.training.durable import sha256
 from medssl.training.log import read_jsonl
 from tests.stages.conftest import FIT, TINY
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medssl.stages import pretrain  # noqa: F401  imported here once, and not in every child
-from medssl.training.checkpoint import sha256
+from medssl.training.durable import sha256
 from tests.data.test_store import make
 from tests.training.killing import begun, command, warm
 

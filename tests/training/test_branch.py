@@ -6,7 +6,7 @@ import torch
 from medssl.data.files import write_json
 from medssl.errors import UserError
 from medssl.training.branch import ORIGIN, branch_of, keys_beneath, keys_laid_over
-from medssl.training.checkpoint import sha256
+from medssl.training.durable import sha256
 from medssl.training.log import read_jsonl
 from medssl.training.loop import Fit, fit
 from medssl.training.optim import Optim

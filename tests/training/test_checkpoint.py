@@ -11,6 +11,7 @@ from torch import nn
 
 from medssl.errors import UserError
 from medssl.training import checkpoint
+from medssl.training.durable import sha256
 from tests.faults.conftest import MESSAGE, limited
 
 CARD = {"kind": "pretrained", "backbone": {}, "recipe": {}, "patients": {}, "scans": {},
@@ -88,7 +89,7 @@ def test_no_pickle_is_executed(tmp_path):
     net = nn.Linear(2, 2)
     state = checkpoint.save_state(tmp_path / "c", 1, net.state_dict(), {})
     torch.save({"step": Bomb()}, state / "trainer.pt")
-    sums = {f: checkpoint.sha256(state / f) for f in ("weights.safetensors", "trainer.pt")}
+    sums = {f: sha256(state / f) for f in ("weights.safetensors", "trainer.pt")}
     (state / "complete.json").write_text(json.dumps(sums))
     with pytest.raises(Exception, match="[Ww]eights.only|Unsupported"):
         checkpoint.load_state(tmp_path / "c")

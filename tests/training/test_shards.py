@@ -22,7 +22,8 @@ from medssl.tasks.segmentation import Segmentation
 from medssl.trainable import StepOutput
 from medssl.training import optim, shards
 from medssl.training.capture import replay
-from medssl.training.checkpoint import load_state, size_of
+from medssl.training.checkpoint import load_state
+from medssl.training.durable import size_of
 from medssl.training.log import read_jsonl
 from medssl.training.loop import Fit, fit
 from tests.methods.test_base import batch

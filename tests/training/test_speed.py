@@ -12,7 +12,8 @@ from medssl.backbones.base import build
 from medssl.errors import UserError
 from medssl.methods.simmim import SimMIM
 from medssl.training import optim, speed
-from medssl.training.checkpoint import load_state, sha256
+from medssl.training.checkpoint import load_state
+from medssl.training.durable import sha256
 from medssl.training.log import read_jsonl
 from medssl.training.loop import Fit, fit
 from medssl.training.optim import Optim

@@ -15,7 +15,7 @@ from medssl.stages import plan
 from medssl.stages.plan import scans, stores, training
 from medssl.stages.plan.answer import Figure
 from medssl.stages.plan.rehearsal import Loop, Rehearsal, rehearse
-from medssl.training.checkpoint import sha256
+from medssl.training.durable import sha256
 from tests.stages.conftest import FIT, TINY
 
 VOCO = {"backbone": TINY, "method": {"size": [8, 8, 8], "width": 16}}
