@@ -11,6 +11,7 @@ import pytest
 from medssl.evaluation.efficiency import efficiency
 from medssl.reports import efficiency as of_page
 from medssl.reports import study as page
+from medssl.reports.study.told import WHOLE
 from medssl.reports.style import as_png
 
 DICE = "dice, mean of classes"
@@ -39,10 +40,17 @@ def found():
     return efficiency(tables, against, {DICE: 1, "dice, ball": 1}, n=1000)
 
 
+def cost_of(arms):
+    """The table of costs of arms by name: minutes of pretraining, its steps, and those asked for."""
+    table = pd.DataFrame([(arm, *spent) for arm, spent in arms.items()],
+                         columns=["arm", "pretraining, minutes", "pretraining, steps", WHOLE])  # fmt: skip
+    return table.astype({"pretraining, steps": "Int64", WHOLE: "Int64"}).assign(kWh=None)
+
+
 @pytest.fixture
 def about(found):
     return page.Told(
-        found, DICE, cost=pd.DataFrame({"arm": ["ahead"], "pretraining, minutes": [3.0], "kWh": [None]}),
+        found, DICE, cost=cost_of({"ahead": (3.0, 10, 10)}),
         subgroups=pd.DataFrame(), validations={("ahead", 2): {0: 0.5, 1: 0.7}},
         trials=([{"optim": {"lr": 1}}, {"optim": {"lr": 2}}], [{}, {"optim": {"lr": 3}}]),
         cases={"ahead": told(0.6, 1)}, pretrained={}, cards={}, whole=True, pictures=[],
@@ -166,8 +174,8 @@ def test_classes_that_are_not_found_are_named(tmp_path, about):
 def test_it_is_told_how_long_pretraining_took_and_how_far_runs_lie_apart(tmp_path, about):
     text = page.write(tmp_path, about).read_text()
     assert "Pretraining took" not in text
-    cost = pd.DataFrame({"arm": ["from scratch", "ahead", "behind", "alike"],
-                         "pretraining, minutes": [None, 3.0, 7.25, 5.0], "kWh": [None] * 4})  # fmt: skip
+    cost = cost_of({"from scratch": (None, None, None), "ahead": (3.0, 9, 9), "behind": (7.25, 9, 9),
+                    "alike": (5.0, 9, 9)})  # fmt: skip
     tables = {(arm, 2): [told(mean, k) for k in range(3)]
               for arm, mean in (("from scratch", 0.5), ("ahead", 0.6), ("behind", 0.4))}  # fmt: skip
     against = dict.fromkeys(["ahead", "behind"], "from scratch")
@@ -181,6 +189,15 @@ def test_it_is_told_how_long_pretraining_took_and_how_far_runs_lie_apart(tmp_pat
     assert "Pretraining took" not in text and "by +0.100 to +0.100." in text
     text = page.write(tmp_path, replace(some, idle={("from scratch", 2)})).read_text()
     assert "theirs from scratch by" not in text
+
+
+def test_it_is_told_whose_pretraining_the_minutes_cut_short(tmp_path, about):
+    assert "cut pretraining short" not in page.write(tmp_path, about).read_text()
+    cost = cost_of({"from scratch": (None,) * 3, "ahead": (3.0, 242, 1000), "behind": (3.0, 9, 8)})
+    text = page.write(tmp_path, replace(about, cost=cost)).read_text()
+    words = "The minutes given cut pretraining short: ahead made 242 of 1,000 steps. More may gain"
+    assert words in text
+    assert re.search(r"<td[^>]*>242</td>\s*<td[^>]*>1000</td>", text)
 
 
 @pytest.mark.parametrize(

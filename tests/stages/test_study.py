@@ -18,8 +18,9 @@ from medssl.command_line import load, of
 from medssl.config import checked_parts, flat
 from medssl.errors import UserError
 from medssl.evaluation.volumes import truth_sizes
+from medssl.reports.study.told import WHOLE
 from medssl.stages import call, pretrain, study
-from medssl.stages.study.arms import Start
+from medssl.stages.study.arms import Start, settings, steps_of
 from medssl.stages.study.cells import cells
 from medssl.training.checkpoint import read_card
 from medssl.training.registry import find, read
@@ -87,6 +88,18 @@ def test_of_all_labels_there_is_one_draw():
     assert [(cell.labelled, cell.draw, cell.seed) for cell in found] == four + every
 
 
+def test_steps_that_fit_into_the_minutes_are_told_from_those_of_the_preset(tmp_path):
+    chain = [
+        ("voco_small", {"out": str(tmp_path / "a")}),
+        ("mae_small", {"out": str(tmp_path / "b")}),
+    ]
+    whole = sum(settings(*part).fit.steps for part in chain)
+    for name, steps in (("a", 5), ("b", 7)):
+        (tmp_path / f"{name}.steps.json").write_text(json.dumps({"steps": steps, "every": 1}))
+    assert steps_of(chain, 1.0) == {"steps": 12, "whole": whole}
+    assert steps_of(chain, 0) == {"steps": whole, "whole": whole}
+
+
 def test_who_has_learnt_next_to_nothing_is_named_first(done, monkeypatch, tmp_path, capsys):
     out = shutil.copytree(done, tmp_path / "study")
     monkeypatch.setattr("medssl.stages.study.cells.nothing_learnt", lambda card: "nothing")
@@ -148,6 +161,7 @@ def test_tables_agree_with_the_cases(done):
         )
     cost = pd.read_csv(done / "cost.csv").set_index("arm")
     assert (cost["fine-tunings"] == 4).all() and (cost["fine-tuning, minutes"] > 0).all()
+    assert cost["pretraining, steps"].dropna().tolist() == cost[WHOLE].dropna().tolist() == [3, 3]
     assert cost["pretraining, minutes"].isna().to_dict() == {
         "from scratch": True, "voco": False, "mae": False,
     }  # fmt: skip

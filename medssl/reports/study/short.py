@@ -7,7 +7,7 @@ from medssl.evaluation.titles import title
 from medssl.reports import efficiency
 from medssl.reports.html import Section
 from medssl.reports.scores import signed
-from medssl.reports.study.told import Told
+from medssl.reports.study.told import WHOLE, Told
 
 UNFOUND = 0.05  # Dice of a class under which it is as good as not found
 ALIKE = 1.1  # times the minutes of another pretraining, up to which they are told to be alike
@@ -61,12 +61,19 @@ def _apart(told: Told) -> str:
 
 
 def _effort(cost: pd.DataFrame) -> str:
-    """How far apart the arms lie in what their pretraining took."""
+    """Where pretraining was cut short, and how far apart the arms lie in what it took."""
+    said = ""
+    if len(cut := cost[cost["pretraining, steps"] < cost[WHOLE]]):
+        made = (
+            f"{row['arm']} made {row['pretraining, steps']:,} of {row[WHOLE]:,} steps"
+            for _, row in cut.iterrows()
+        )
+        said = f" The minutes given cut pretraining short: {'; '.join(made)}. More may gain more."
     spent = cost.dropna(subset=["pretraining, minutes"]).set_index("arm")["pretraining, minutes"]
     if spent.empty or spent.max() < spent.min() * ALIKE:
-        return ""
+        return said
     least, most = spent.idxmin(), spent.idxmax()
-    return f" Pretraining took from {spent[least]:.1f} ({least}) to {spent[most]:.1f} minutes ({most})."
+    return f"{said} Pretraining took from {spent[least]:.1f} ({least}) to {spent[most]:.1f} minutes ({most})."
 
 
 def cautions(told: Told) -> list[str]:

@@ -8,6 +8,8 @@ import pandas as pd
 from medssl.evaluation.efficiency import Cell, Efficiency
 from medssl.reports import efficiency
 
+WHOLE = "steps asked for"  # of pretraining, before minutes= cut them: a column of its cost
+
 
 @dataclass(frozen=True)
 class Told:

@@ -117,6 +117,15 @@ def lasting(chain: Chain, minutes: float) -> Iterator[tuple[str, dict]]:
         yield preset, _fitted(preset, keys, minutes / len(chain))
 
 
+def steps_of(chain: Chain, minutes: float) -> dict[str, int]:
+    """The steps that a chain made, and those that it would have made without a limit on its minutes."""
+    made, whole = (
+        sum(settings(preset, keys).fit.steps for preset, keys in parts)
+        for parts in (lasting(chain, minutes), chain)
+    )
+    return {"steps": made, "whole": whole}
+
+
 def _fitted(preset: str, keys: dict, minutes: float) -> dict:
     """`keys` with the steps that fit into the minutes; what was timed once stays."""
     if not minutes:
@@ -129,6 +138,9 @@ def _fitted(preset: str, keys: dict, minutes: float) -> dict:
         pretrain.run(settings(preset, few))
         steps = max(TIMED, int(minutes / minutes_of(trial) * TIMED))
         write_json(told, {"steps": steps, "every": max(1, steps // 4)})
+        say(
+            f"study: {steps} steps fit; without minutes= they are {settings(preset, keys).fit.steps}"
+        )
         shutil.rmtree(trial)
     return merge(keys, {"fit": json.loads(told.read_text())})
 

@@ -16,6 +16,7 @@ from medssl.data.manifest import Manifest
 from medssl.data.subset import of_splits
 from medssl.errors import UserError, one_line
 from medssl.progress import say
+from medssl.reports.study.told import WHOLE
 from medssl.stages import evaluate, finetune
 from medssl.stages.finetune.labels import scans_of
 from medssl.stages.study.arms import Start, folder_name
@@ -204,7 +205,8 @@ def validations(tried: Sequence[Cell]) -> dict[tuple[str, int], dict[int, float]
 
 
 def costs(chosen: Sequence[Cell], pretrainings: dict[str, dict]) -> pd.DataFrame:
-    """A row an arm: minutes and kWh of its pretraining and of all its fine-tunings that were scored."""
+    """A row an arm: minutes and kWh of its pretraining and of all its fine-tunings that were scored, and
+    the steps of its pretraining, made and `whole`: without a limit on its minutes."""
     rows = []
     for arm in dict.fromkeys(cell.arm for cell in chosen):
         before = pretrainings.get(arm, {})
@@ -212,7 +214,8 @@ def costs(chosen: Sequence[Cell], pretrainings: dict[str, dict]) -> pd.DataFrame
         energy = [of["kwh"] for of in (*told, *([before] if before else []))]
         rows.append({
             "arm": arm, "pretraining, minutes": before.get("minutes"),
+            "pretraining, steps": before.get("steps"), WHOLE: before.get("whole"),
             "fine-tuning, minutes": sum(of["minutes"] for of in told),
             "fine-tunings": len(told), "kWh": None if None in energy else sum(energy),
         })  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"pretraining, steps": "Int64", WHOLE: "Int64"})

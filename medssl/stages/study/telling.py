@@ -62,7 +62,10 @@ def tell(
     of_cell = {cell: iter(runs) for cell, runs in figures[main].runs.items()}
     table = pd.DataFrame([r | {"score": next(of_cell[r["arm"], r["labelled"]])} for r in rows])
     idle = [(cell.arm, cell.told["labelled"]) for cell in chosen if cell.idle]
-    spent = {name: json.loads(of_arms.mark_of(c).read_text()) for name, c in chains.items()}
+    spent = {
+        name: json.loads(of_arms.mark_of(c).read_text()) | of_arms.steps_of(c, config.minutes)
+        for name, c in chains.items()
+    }
     written = {
         "table": table,
         **{name: judged(figures[main], set(idle), name) for name in WRITTEN},
