@@ -4,12 +4,12 @@ Wolf 2023: Scientific Reports 13:20260. Chaitanya 2020: Advances in Neural Infor
 33. Wolf 2024: Computers in Biology and Medicine 183:109242.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from itertools import product
 
 import pandas as pd
 
-from medssl.evaluation.efficiency import Efficiency, share
+from medssl.evaluation.efficiency import Cell, Efficiency, share
 from medssl.reports.html import Section
 from medssl.reports.scores import with_interval
 
@@ -19,16 +19,20 @@ OF_VIEWS = {
 }  # fmt: skip
 FEW = 2  # labelled volumes
 WITHIN = 0.08  # of the score with all labels
+NOT_JUDGED = "not judged"
 
 # Who found it, what, what is put beside it, and how far that speaks for it, from scores by cell.
 Row = tuple[str, str, str, Callable]
 
 
-def section(study: Efficiency, cards: dict[str, dict], whole: bool) -> list[Section]:
+def section(
+    study: Efficiency, cards: dict[str, dict], whole: bool, idle: Set[Cell] = frozenset()
+) -> list[Section]:
     """A section, or none where a study says nothing of any of these.
 
     cards  of pretrained arms
     whole  its most labels are all that there are
+    idle   cells of which a run has learnt next to nothing; nothing is judged by them
 
     Curves that fall with more labels (`Efficiency.falling`) are set beside nothing.
     """
@@ -37,7 +41,8 @@ def section(study: Efficiency, cards: dict[str, dict], whole: bool) -> list[Sect
     rows = [
         {
             "finding": f"{source}: {finding}", "beside it, of this study": here,
-            "figure": with_interval(told), "the data": verdict(told),
+            "figure": with_interval(told),
+            "the data": NOT_JUDGED if _cells(make) & idle else verdict(told),
         }
         for source, finding, here, make in _rows(study, cards, whole) for told in [study.told(make)]
     ]  # fmt: skip
@@ -47,8 +52,23 @@ def section(study: Efficiency, cards: dict[str, dict], whole: bool) -> list[Sect
         "Findings of others, each beside a figure of this study that is above 0 where the data agree. "
         "Intervals are 95 % ones. Their data, networks and training were other ones."
     )
+    if any(row["the data"] == NOT_JUDGED for row in rows):
+        text += " What rests on fine-tunings that have learnt next to nothing is not judged."
     caption = "Findings of the field, and what these data say of them."
     return [Section("What the field has found", text, tables=[(pd.DataFrame(rows), caption)])]
+
+
+def _cells(make: Callable) -> set[Cell]:
+    """The cells whose scores a figure is made of."""
+
+    class Noted(dict):
+        def __missing__(self, cell: Cell) -> float:
+            self[cell] = 1.0
+            return 1.0
+
+    scores = Noted()
+    make(scores)
+    return set(scores)
 
 
 def verdict(told: dict[str, float]) -> str:

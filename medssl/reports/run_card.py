@@ -45,6 +45,7 @@ def text(run, log: list[dict], said: tuple[str, list[str]] | None) -> str:
 def of_study(study, said: tuple[str, list[str]] | None) -> str:
     """A `Study` of the registry in words: what it compares, how far it is, the command, and its report."""
     asked, done = study.config, study.state == "finished"
+    before = "of before it was asked for more" if study.report.exists() else "not written yet"
     runs = f"{study.done} of {study.asked} fine-tunings"
     lines = [f"{study.folder}: study", ""]
     for name, words in {
@@ -53,7 +54,7 @@ def of_study(study, said: tuple[str, list[str]] | None) -> str:
         "arms": f"{'; '.join(study.arms)}: each against the same network from scratch",
         "labelled": f"{study.labelled}; {_count(asked.draws, 'draw')}"
         f"{' (of all: one)' * (0 in asked.labelled)}, {_count(asked.seeds, 'seed')}",
-        "report": str(study.report) if done else "not written yet: the command goes on from there",
+        "report": str(study.report) if done else f"{before}: the command goes on from there",
         "runs": f"medssl runs ls {shlex.quote(str(study.folder))}/finetune",
     }.items():
         lines += _paragraph(name, [words])

@@ -103,8 +103,10 @@ def run(config: Config) -> Path:
         say(f"remark: {doubt}")
     told = [name for name, found in findings.items() if isinstance(found, (dict, list))]
     if findings["unusual_masks"]:
+        worst = next(iter(findings["unusual_masks"]))
         say(
-            "`medssl index ... leave_out=ID` goes on without a scan whose mask turns out to be wrong"
+            f"`medssl index ... leave_out={worst}` goes on without a scan, where its mask turns out to be "
+            "wrong"
         )
     say(", ".join(f"{name.replace('_', ' ')}: {len(findings[name])}" for name in told))
     say(f"report: {page}")

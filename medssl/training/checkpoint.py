@@ -61,6 +61,11 @@ def read_card(folder: Path) -> dict:
     try:
         card = json.loads((folder / "card.json").read_text())
     except FileNotFoundError as error:
+        if (folder / "finetune").is_dir():
+            raise UserError(
+                "CHECKPOINT", folder, "is a study, which holds many runs",
+                f"give one of them: `medssl runs ls {folder}/finetune` lists them",
+            ) from error  # fmt: skip
         if folder == given and (folder / "config.json").exists():  # of a run, which has no model/
             raise UserError(
                 "CHECKPOINT", folder, "is a run that has not written its model yet",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from medssl.data.files import NO_LOCKS
 
+ENDING = ".claim"  # of the hidden file beside a mark, which is locked while its work is done
 PAUSE = 2.0  # seconds between looks at what others hold
 
 
@@ -51,7 +52,7 @@ def claimed(mark: Path) -> Iterator[bool]:
     import fcntl
 
     mark.parent.mkdir(parents=True, exist_ok=True)
-    with open(mark.with_name(f".{mark.name}.claim"), "a") as claim:
+    with open(mark.with_name(f".{mark.name}{ENDING}"), "a") as claim:
         try:
             fcntl.lockf(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -90,11 +90,15 @@ def step_of(checkpoint: Path) -> int | None:
 
 def held(folder: Path) -> bool:
     """Whether another process is writing to a run; one of this process is not seen."""
+    # Whoever closes a file loses all locks that the process has of it.
+    return Path(folder).resolve() not in _mine and locked(Path(folder) / ".lock")
+
+
+def locked(path: Path) -> bool:
+    """Whether another process has locked a file; the locks that this one has of it are lost."""
     import fcntl
 
-    path = Path(folder) / ".lock"
-    # Whoever closes a file loses all locks that the process has of it.
-    if not path.exists() or Path(folder).resolve() in _mine:
+    if not path.exists():
         return False
     with open(path) as lock:
         try:

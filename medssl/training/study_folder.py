@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +13,8 @@ from pydantic import BaseModel, Field
 
 from medssl.data.files import write_json
 from medssl.errors import one_line
-from medssl.training.run_folder import held
+from medssl.training.claims import ENDING
+from medssl.training.run_folder import locked
 
 END = "study.json"  # written when it is finished
 
@@ -49,6 +51,7 @@ class End(BaseModel):
     date: str = ""
     cautions: list[str] = []
     gains: list[Gain] = []
+    size: dict[str, Any] = {}  # of the study then; it may have been asked to grow since
     fault: str = ""  # why it cannot be read
 
 
@@ -56,7 +59,18 @@ def write_end(folder: Path, cautions: list[str], gains: pd.DataFrame) -> None:
     """`gains` are rows of differences.csv."""
     date = datetime.now().isoformat(" ", "minutes")
     told = {"date": date, "cautions": cautions, "gains": gains.to_dict("records")}
+    told["size"] = _size(json.loads((folder / "config.json").read_bytes()))
     write_json(folder / END, told)
+
+
+def _size(values: dict) -> dict:
+    """Of how many labels, draws and seeds it is, which may become more."""
+    return {key: values[key] for key in ("labelled", "draws", "seeds")}
+
+
+def folder_name(arm: str) -> str:
+    """What the folders of an arm are called."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in arm)
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,8 @@ class Study:
     def arms(self) -> list[str]:
         """As they were asked for, but for those from scratch."""
         asked = self.config
-        own = asked.only or asked.arms
+        ready = {Path(path).name for path in asked.backbones}
+        own = [arm for arm in asked.only or asked.arms if folder_name(arm) not in ready]
         return [*asked.methods, *(Path(path).name for path in asked.backbones), *own]
 
     @property
@@ -116,16 +131,22 @@ class Study:
     @cached_property
     def state(self) -> str:
         """finished, running or stopped."""
-        if self.report.exists():
+        if self.report.exists() and self.last.size in ({}, _size(self.values)):
             return "finished"
-        runs = [*self.folder.glob("pretrain/*"), *self.folder.glob("finetune/*/*")]
-        return "running" if any(held(run) for run in runs) else "stopped"
+        places = ("", "pretrain/*/", "finetune/*/*/")
+        claims = (self.folder.glob(f"{place}.*{ENDING}") for place in places)
+        return "running" if any(map(locked, chain(*claims))) else "stopped"
 
-    @cached_property
+    @property
     def end(self) -> End:
         """Nothing of a study that is not finished, or ended before this was kept."""
+        return self.last if self.state == "finished" else End()
+
+    @cached_property
+    def last(self) -> End:
+        """What it came to when it was last at an end, be it before it was asked to grow."""
         path = self.folder / END
-        if self.state != "finished" or not path.exists():
+        if not path.exists():
             return End()
         try:
             return End.model_validate(json.loads(path.read_bytes()))

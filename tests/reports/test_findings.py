@@ -48,6 +48,17 @@ def found_by(table):
     return table["finding"].str.partition(":")[0]
 
 
+def test_what_rests_on_scores_of_nothing_learnt_is_not_judged():
+    study = study_of(MEANS)
+    (found,) = section(study, cards_of(study), True, {("views", 2)})
+    judged = found.tables[0][0].set_index("beside it, of this study")["the data"]
+    touched = judged.index.str.contains("views")
+    assert set(judged[touched]) == {"not judged"} and "is not judged." in found.text
+    assert judged[~touched].equals(
+        told(study).set_index("beside it, of this study")["the data"][~touched]
+    )
+
+
 def test_each_finding_stands_beside_the_figure_that_speaks_of_it():
     table = told(study_of(MEANS)).set_index("beside it, of this study")
     figure = table["figure"].str.split(" ").str[0].str.replace("\N{MINUS SIGN}", "-")

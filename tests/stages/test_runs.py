@@ -6,10 +6,12 @@ import shutil
 import pandas as pd
 import pytest
 
+from medssl.data.processes import each
 from medssl.errors import UserError
 from medssl.stages import call
 from medssl.training.checkpoint import drop_weights
-from medssl.training.study_folder import write_end
+from medssl.training.claims import claimed
+from medssl.training.study_folder import Study, write_end
 from tests.training.test_registry import CARD, CONFIG, EVALUATION, made
 
 
@@ -122,6 +124,31 @@ def test_a_study_is_one_line_and_its_fine_tunings_are_listed_where_they_are_aske
     assert len(capsys.readouterr().out.splitlines()) == 1 + 12
     assert call("runs", what="best", folder=tmp_path) == tmp_path / "own"
     assert f"not compared: {tmp_path}/study (a study" in capsys.readouterr().err
+
+
+def test_a_study_that_is_to_grow_is_not_finished_and_shows_no_gains_of_before(tmp_path, capsys):
+    folder = studied(tmp_path / "study")
+    write_end(folder, [], gains(("voco", 2, 0.0141, 0.01, 0.02, 0.031, True)))
+    asked = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**asked, "draws": 4}))
+    call("runs", what="show", folder=folder)
+    shown = capsys.readouterr().out
+    assert "stopped, 12 of 15 fine-tunings" in shown and "0.014" not in shown
+    assert "of before it was asked for more: the command goes on" in shown
+    call("runs", folder=tmp_path)
+    assert "study stopped, 12/15" in capsys.readouterr().out
+
+
+def test_a_study_runs_while_any_of_its_work_is_claimed(tmp_path):
+    folder = studied(tmp_path / "study", scored=5)
+    mark = next(folder.glob("finetune/*/*/scored.json"))
+    with claimed(mark):  # a process sees the locks of others only
+        assert list(each(state_of, [folder], workers=1)) == ["running"]
+    assert state_of(folder) == "stopped"
+
+
+def state_of(folder):
+    return Study.found(folder).state
 
 
 def test_a_study_is_shown_with_its_command_and_its_report(tmp_path, capsys):

@@ -20,7 +20,7 @@ from medssl.errors import UserError
 from medssl.evaluation.volumes import truth_sizes
 from medssl.reports.study.told import WHOLE
 from medssl.stages import call, pretrain, study
-from medssl.stages.study.arms import Start, settings, steps_of
+from medssl.stages.study.arms import Arm, Start, named, settings, steps_of
 from medssl.stages.study.cells import cells
 from medssl.training.checkpoint import read_card
 from medssl.training.registry import find, read
@@ -86,6 +86,20 @@ def test_of_all_labels_there_is_one_draw():
     found = cells([start], [4, 0], 2, 2, {}, [{}], [{}], Path("out"))
     four, every = [(4, 0, 0), (4, 0, 1), (4, 1, 0), (4, 1, 1)], [(0, 0, 0), (0, 0, 1)]
     assert [(cell.labelled, cell.draw, cell.seed) for cell in found] == four + every
+
+
+def test_a_backbone_called_as_an_arm_stands_for_it():
+    arms = {
+        "SparK": Arm(pretrain=["spark_small"], finetune={"a": 1}),
+        "a b": Arm(pretrain=["mae_small"]),
+    }
+    found = named([], [Path("s/SparK"), Path("s/a-b"), Path("other")], arms)
+    assert found == {
+        "SparK": Arm(backbone=Path("s/SparK"), finetune={"a": 1}), "a b": Arm(backbone=Path("s/a-b")),
+        "other": Arm(backbone=Path("other")),
+    }  # fmt: skip
+    with pytest.raises(UserError, match="two are called x"):
+        named([], [Path("x"), Path("b/x")], {})
 
 
 def test_steps_that_fit_into_the_minutes_are_told_from_those_of_the_preset(tmp_path):

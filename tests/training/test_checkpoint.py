@@ -207,6 +207,9 @@ def test_what_is_no_model_is_told_by_what_is_wrong_with_it(tmp_path):
     (tmp_path / "spark/config.json").write_text("{}")
     with pytest.raises(UserError, match="is a run that has not written its model yet"):
         checkpoint.read_card(tmp_path / "spark")
+    (tmp_path / "study/finetune").mkdir(parents=True)
+    with pytest.raises(UserError, match="is a study, .*runs ls .*study/finetune"):
+        checkpoint.read_card(tmp_path / "study")
     (tmp_path / "spark/model").mkdir()
     (tmp_path / "spark/model/card.json").write_text("{")
     with pytest.raises(UserError, match="holds no readable card.json"):

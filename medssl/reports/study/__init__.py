@@ -11,11 +11,11 @@ from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
 from medssl.reports.scores import with_interval
 from medssl.reports.sections import cohort_section, pretraining_section, provenance_section
-from medssl.reports.study.short import cautions, short
+from medssl.reports.study.short import beginning, cautions, short
 from medssl.reports.study.told import Told
 from medssl.reports.style import as_png
 
-__all__ = ["Told", "cautions", "write"]
+__all__ = ["Told", "beginning", "cautions", "write"]
 END = "at an end"
 
 
@@ -32,7 +32,7 @@ def write(folder: Path, told: Told) -> Path:
             if efficiency.several(study)
             else []
         ),
-        *findings.section(study, told.cards, told.whole),
+        *findings.section(study, told.cards, told.whole, told.idle),
         *([_subgroups(told)] if len(told.subgroups) else []),
         _other_figures(told),
         *([_calibration(told)] if "truth" in next(iter(told.cases.values())) else []),

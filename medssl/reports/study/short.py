@@ -17,12 +17,7 @@ ENOUGH = 3  # draws, under which it is said that they are few
 def short(told: Told, curve: bytes) -> Section:
     study, said = told.study, efficiency.verdicts(told.study, told.idle)
     runs = max(len(r) for r in study.runs.values())
-    text = " ".join(said)
-    if _unfound(told):
-        text = (
-            "Training has hardly begun: of some classes next to nothing is found yet (below), and what "
-            f"follows speaks of that beginning only. {text}"
-        )
+    text = " ".join([*beginning(told), *said])
     if study.better < 0:
         text += " Less is better of this figure: what is gained is what it falls by."
     fewest = min(len(r) for r in study.runs.values())
@@ -49,6 +44,16 @@ def short(told: Told, curve: bytes) -> Section:
         "In short", text, "\n\n".join(cautions(told)), facts, [efficiency.scores(study, told.idle)],
         figures=[(curve, words, "label-efficiency curves")],
     )  # fmt: skip
+
+
+def beginning(told: Told) -> list[str]:
+    """What is said before any gain, where fine-tuning has not come far enough to speak of one."""
+    if not _unfound(told):
+        return []
+    return [
+        "Training has hardly begun: of some classes next to nothing is found yet (below), and what follows "
+        "speaks of that beginning only."
+    ]
 
 
 def _apart(told: Told) -> str:

@@ -46,7 +46,7 @@ from medssl.stages.predict.rows import (
     placed_in,
 )
 from medssl.tasks.ensemble import Ensemble
-from medssl.training.card import nothing_learnt
+from medssl.training.card import figure_of, nothing_learnt
 from medssl.training.checkpoint import read_card
 from medssl.training.hardware import Hardware
 
@@ -96,6 +96,8 @@ def run(config: Config) -> Path:
     task, about = _models(config)
     if words := nothing_learnt(about):
         say(f"remark: of this model {words}")
+    elif about.get("validation") is not None:
+        say(f"this model's {figure_of(about)} on validation scans was {about['validation']:z.3f}")
     recipe, weights = Recipe(**about["recipe"]), weights_of(config)
     rows, names, done = scans_of(config, weights)
     used = [r for r in rows if r.verdict == "used"]

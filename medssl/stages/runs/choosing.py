@@ -118,7 +118,8 @@ def _best_of(judged: list[Judged]) -> Path:
 def _judged(run: Run | Study, where: str, figure: str) -> Judged | str:
     """What a run was asked and how well it answered, or why that cannot be told."""
     if isinstance(run, Study):
-        return f"a study: see {run.report}, or give {run.folder}/finetune"
+        see = f"see {run.report}, or " if run.state == "finished" else ""
+        return f"a study: {see}give {run.folder}/finetune"
     if run.faults:
         return "; ".join(run.faults)
     if run.verb != "finetune":

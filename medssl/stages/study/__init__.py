@@ -60,9 +60,15 @@ class Config(Base):
     store: Path = Field(Path("store"), description="folder that `medssl prepare` wrote")
     out: Path = Field(Path("study"), description="folder for all that is written")
     methods: list[str] = Field(
-        [], description="an arm for each preset of `medssl pretrain`; a+b: b goes on from a"
+        [],
+        description="an arm for each preset of `medssl pretrain`, beside those of a preset of study (only= "
+        "says which); a+b: b goes on from a",
     )
-    backbones: list[Path] = Field([], description="an arm for each run that was pretrained before")
+    backbones: list[Path] = Field(
+        [],
+        description="an arm for each run that was pretrained before; one called as an arm of a preset "
+        "stands for it",
+    )
     arms: dict[str, Arm] = Field(
         {}, description="arms by name: pretrain (presets) and keys, or backbone; finetune"
     )
@@ -131,7 +137,7 @@ def run(config: Config) -> Path:
             study_folder.write_end(config.out, cautions, told.gains)
             report.write(config.out, told)
             say(f"study: {title(told.main)}, against training from scratch:")
-            for line in efficiency.verdicts(told.study, told.idle):
+            for line in [*report.beginning(told), *efficiency.verdicts(told.study, told.idle)]:
                 say(line)
             for caution in cautions:
                 say(f"remark: {caution}")
@@ -173,6 +179,8 @@ def _work(what: str, asked: dict[Path, Callable[[], None]]) -> None:
         say(f"study: {what} {done + 1} of {len(asked)}, {mark.parent.relative_to(mark.parents[2])}")
         do()
 
+    if ready := sum(path.exists() for path in asked):
+        say(f"study: {what}: {ready} of {len(asked)} are there already, and are kept")
     work_off([Job(mark, partial(told, do, mark)) for mark, do in asked.items()])
 
 

@@ -18,6 +18,7 @@ from medssl.stages import pretrain
 from medssl.training.checkpoint import read_card
 from medssl.training.energy import metered
 from medssl.training.log import minutes_of
+from medssl.training.study_folder import folder_name
 
 SCRATCH = "from scratch"
 TIMED = 8  # steps
@@ -53,12 +54,18 @@ def named(
     arms: dict[str, Arm],
     only: Sequence[str] = (),
 ) -> dict[str, Arm]:
-    """Every arm by its name; of `arms` those of `only`, if that is not empty. Raises UserError CONFIG for
-    none, and for two of one name."""
+    """Every arm by its name; of `arms` those of `only`, if that is not empty, and those that were to be
+    pretrained from a backbone of their name, if there is one. Raises UserError CONFIG for none, and for two
+    of one name."""
     if unknown := set(only) - set(arms):
         cause = f"names {', '.join(sorted(unknown))}, the arms are {', '.join(arms) or 'none'}"
         raise UserError("CONFIG", "only", cause, "name some of them")
     arms = {name: arm for name, arm in arms.items() if name in only or not only}
+    ready = {path.resolve().name: path for path in backbones}
+    for name, arm in arms.items():
+        if arm.pretrain and (backbone := ready.get(folder_name(name))):
+            arms[name] = Arm(backbone=backbone, finetune=arm.finetune)
+            backbones = [path for path in backbones if path != backbone]
     given = [(method, Arm(pretrain=method.split("+"))) for method in methods]
     given += [(path.resolve().name, Arm(backbone=path)) for path in backbones]
     given += list(arms.items())
@@ -76,10 +83,6 @@ def named(
             cause = "wants either pretrain or backbone"
             raise UserError("CONFIG", f"arms.{name}", cause, "give one of them")
     return dict(given)
-
-
-def folder_name(arm: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in arm)
 
 
 def chain_of(name: str, arm: Arm, keys: dict, out: Path) -> Chain:

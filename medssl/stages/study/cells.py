@@ -19,12 +19,13 @@ from medssl.progress import say
 from medssl.reports.study.told import WHOLE
 from medssl.stages import evaluate, finetune
 from medssl.stages.finetune.labels import scans_of
-from medssl.stages.study.arms import Start, folder_name
+from medssl.stages.study.arms import Start
 from medssl.training.card import nothing_learnt
 from medssl.training.checkpoint import drop_weights, read_card
 from medssl.training.energy import metered
 from medssl.training.log import minutes_of
 from medssl.training.run_folder import WEIGHTS
+from medssl.training.study_folder import folder_name
 
 T = TypeVar("T")
 PRESET = "few_labels"
