@@ -1,4 +1,5 @@
 import itertools
+import re
 import shutil
 
 import highdicom as hd
@@ -88,6 +89,7 @@ def test_predictions_that_were_cut_off_go_on(segmented, cohort, tmp_path, capsys
     asked = {"run": segmented / "tuned", "scans": tmp_path / "in", "out": tmp_path / "o"}
     out = call("predict", **asked)
     told = capsys.readouterr().err
+    assert re.search(r"this model's mean Dice on validation scans was [01]\.\d{3}\n", told)
     assert "remark on 3 scans" in told and "nothing says its modality, it is taken as MR" in told
     whole = {p.name: p.read_bytes() for p in out.glob("*.nii.gz")}
     assert len(whole) == 3

@@ -51,7 +51,7 @@ def test_copies_that_contradict_stand_first_and_broken_voxels_are_named(manifest
     assert page.count("<img") == 2 and "http" not in page.replace("http://www.w3.org", "")
 
 
-def test_masks_are_measured_drawn_and_told_where_they_are_odd(cohort, tmp_path):
+def test_masks_are_measured_drawn_and_told_where_they_are_odd(cohort, tmp_path, capsys):
     for kind in ("images", "labels"):
         shutil.copytree(cohort / kind, tmp_path / kind)
     masks = {n: tmp_path / f"labels/case_{n}.nii.gz" for n in range(4)}
@@ -78,6 +78,7 @@ def test_masks_are_measured_drawn_and_told_where_they_are_odd(cohort, tmp_path):
         < found["unusual_masks"]["case_0"][0]["usual"]
     )
     assert list(found["unusable_masks"]) == ["case_2"] and found["empty_masks"] == ["case_3"]
+    assert f"leave_out={next(iter(found['unusual_masks']))}` goes on" in capsys.readouterr().err
     assert "GEOMETRY" in found["unusable_masks"]["case_2"]
     assert pd.read_csv(out / "classes.csv")["value"].tolist() == [1, 3]
     page = (out / "qc.html").read_text()

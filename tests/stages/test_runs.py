@@ -123,7 +123,9 @@ def test_a_study_is_one_line_and_its_fine_tunings_are_listed_where_they_are_aske
     call("runs", folder=tmp_path / "study/finetune")
     assert len(capsys.readouterr().out.splitlines()) == 1 + 12
     assert call("runs", what="best", folder=tmp_path) == tmp_path / "own"
-    assert f"not compared: {tmp_path}/study (a study" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"not compared: {tmp_path}/study (a study: see {tmp_path}/study/report.html" in told
+    assert f"not compared: {tmp_path}/begun (a study: give {tmp_path}/begun/finetune" in told
 
 
 def test_a_study_that_is_to_grow_is_not_finished_and_shows_no_gains_of_before(tmp_path, capsys):
