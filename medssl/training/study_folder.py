@@ -133,8 +133,10 @@ class Study:
         """finished, running or stopped."""
         if self.report.exists() and self.last.size in ({}, _size(self.values)):
             return "finished"
-        places = ("", "pretrain/*/", "finetune/*/*/")
-        claims = (self.folder.glob(f"{place}.*{ENDING}") for place in places)
+        # Looking at a claim holds it for a moment, after which work is asked for again. The page's is left
+        # alone: who finds it held leaves the writing to others, and nobody would do it.
+        places = ("pretrain/*", "finetune/*/*")
+        claims = (self.folder.glob(f"{place}/.*{ENDING}") for place in places)
         return "running" if any(map(locked, chain(*claims))) else "stopped"
 
     @property

@@ -147,6 +147,8 @@ def test_a_study_runs_while_any_of_its_work_is_claimed(tmp_path):
     with claimed(mark):  # a process sees the locks of others only
         assert list(each(state_of, [folder], workers=1)) == ["running"]
     assert state_of(folder) == "stopped"
+    with claimed(folder / "report.html"):
+        assert list(each(state_of, [folder], workers=1)) == ["stopped"]
 
 
 def state_of(folder):
