@@ -126,7 +126,9 @@ def _command(verb: str):
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             if not error.args:  # otherwise it was told how far the run is
-                typer.echo("interrupted", err=True)
+                typer.echo(
+                    "interrupted: what was not finished is done by the same command", err=True
+                )
             raise typer.Exit(130) from error
 
     return command

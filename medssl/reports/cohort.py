@@ -19,6 +19,9 @@ from medssl.reports.html import write as write_page
 MOST_DRAWN = 12  # refused scans, and masks that are unusual
 MOST_CLASSES = 30  # in a table; classes.csv has all
 MOST_NAMED = 6
+LEAVE_OUT = (
+    "`medssl index ... leave_out={id}` goes on without a scan, where its mask turns out to be wrong"
+)
 MOST_ROWS = 200
 LONGEST = 20
 FEWEST_COUNTED = 5  # with fewer scans a histogram says less than the table
@@ -135,7 +138,8 @@ def _masks(findings: dict, classes: pd.DataFrame, pictures: Sequence[Picture]) -
     tables, figures = [], []
     if unusual:
         rows = [_told(id, found) for id, found in list(unusual.items())[:MOST_ROWS]]
-        tables.append((pd.DataFrame(rows), "Masks with unusual classes, those with most first."))
+        words = f"Masks with unusual classes, those with most first. {LEAVE_OUT.format(id='ID')}."
+        tables.append((pd.DataFrame(rows), words))
     if unusable:
         rows = list(unusable.items())[:MOST_ROWS]
         words = "Masks that cannot be used, and are refused when scans are prepared."

@@ -104,10 +104,7 @@ def run(config: Config) -> Path:
     told = [name for name, found in findings.items() if isinstance(found, (dict, list))]
     if findings["unusual_masks"]:
         worst = next(iter(findings["unusual_masks"]))
-        say(
-            f"`medssl index ... leave_out={worst}` goes on without a scan, where its mask turns out to be "
-            "wrong"
-        )
+        say(cohort.LEAVE_OUT.format(id=worst))
     say(", ".join(f"{name.replace('_', ' ')}: {len(findings[name])}" for name in told))
     say(f"report: {page}")
     return config.out

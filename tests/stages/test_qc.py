@@ -82,7 +82,7 @@ def test_masks_are_measured_drawn_and_told_where_they_are_odd(cohort, tmp_path, 
     assert "GEOMETRY" in found["unusable_masks"]["case_2"]
     assert pd.read_csv(out / "classes.csv")["value"].tolist() == [1, 3]
     page = (out / "qc.html").read_text()
-    assert "unusual masks" in page and "outlines of masks" in page
+    assert "leave_out=ID" in page and "unusual masks" in page and "outlines of masks" in page
     call("qc", manifest=m, out=tmp_path / "two", thumbnails=2, workers=2)
     assert (tmp_path / "two/qc.html").read_text() == page
 

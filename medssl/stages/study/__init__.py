@@ -25,7 +25,7 @@ import torch
 from pydantic import Field
 
 from medssl.config import Config as Base
-from medssl.config import Count, merge
+from medssl.config import Count, flat, merge
 from medssl.data.files import write_json
 from medssl.data.manifest import Manifest
 from medssl.data.store import Store
@@ -204,16 +204,23 @@ def _check(config: Config, arms: dict[str, Arm], chains: dict[str, of_arms.Chain
     if config.scratch_trials and len(config.scratch_trials) != len(config.trials):
         cause = f"are {len(config.scratch_trials)}, trials are {len(config.trials)}"
         raise UserError("CONFIG", "scratch_trials", cause, "let every arm try as often")
-    of_cells.check_keys({"finetune": config.finetune}, equal=False)
-    of_cells.check_keys({f"arms.{n}.finetune": a.finetune for n, a in arms.items()}, equal=True)
+    every, own = (
+        {"finetune": config.finetune},
+        {f"arms.{name}.finetune": arm.finetune for name, arm in arms.items()},
+    )
     for name in ("trials", "scratch_trials"):
-        of_cells.check_keys({f"{name} {i}": k for i, k in enumerate(getattr(config, name))}, True)
-    for preset, keys in (part for chain in chains.values() for part in chain):
-        of_arms.settings(preset, keys)
+        own |= {f"{name}.{i}": keys for i, keys in enumerate(getattr(config, name))}
+    of_cells.check_keys(every, equal=False)
+    of_cells.check_keys(own, equal=True)
+    before = {"pretrain": config.pretrain} | {f"arms.{n}.keys": a.keys for n, a in arms.items()}
+    with _keys_as_given(before):
+        for preset, keys in (part for chain in chains.values() for part in chain):
+            of_arms.settings(preset, keys)
     anywhere = [Start(name, Path("run"), False, arm.finetune) for name, arm in arms.items()]
     cells = cells_of(config, [Start(SCRATCH, Path("run"), True, {}), *anywhere])
-    for cell in cells:
-        cell.settings()
+    with _keys_as_given(every | own):
+        for cell in cells:
+            cell.settings()
     if config.pretrain and not chains:
         cause = "is given, and every arm comes with a backbone"
         raise UserError("CONFIG", "pretrain", cause, "leave it out, or give methods=")
@@ -232,6 +239,20 @@ def _check(config: Config, arms: dict[str, Arm], chains: dict[str, of_arms.Chain
         groups_of(manifest, store.items, name)
     tried = any(on_trial(config, cell) for cell in cells)
     of_cells.check_labels(cells, manifest, config.split, tried)
+
+
+@contextmanager
+def _keys_as_given(groups: dict[str, dict]) -> Iterator[None]:
+    """An error about a key that a run would not take names it as this command gives it: of its group."""
+    try:
+        yield
+    except UserError as error:
+        given = [f"{group}.{key}" for group, keys in groups.items() for key in flat(keys)]
+        named = [
+            next((whole for whole in given if whole.endswith(f".{key}")), key)
+            for key in str(error.where).split(", ")
+        ]
+        raise UserError(error.code, ", ".join(named), error.cause, error.fix) from error
 
 
 @contextmanager
