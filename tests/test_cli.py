@@ -129,7 +129,11 @@ def test_a_fault_of_ours_is_one_line_too_and_debug_shows_it(monkeypatch):
 @pytest.mark.parametrize(
     ("raised", "code", "told"),
     [
-        (KeyboardInterrupt(), 130, "interrupted: what was not finished is done by the same command\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "interrupted: what was not finished is done by the same command\n",
+        ),
         (KeyboardInterrupt("the run is saved"), 130, ""),  # the run has said so
         (SystemExit(143), 143, ""),
         (

@@ -5,7 +5,6 @@ Both belong to the study of the series they were made from, and carry its patien
 that goes back there. UIDs follow from the series and the model: the same prediction gives the same.
 """
 
-import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +12,11 @@ from types import MappingProxyType
 
 import numpy as np
 
+from medssl.data.dicom_codes import SCHEME, coded
 from medssl.data.files import write_atomically
 from medssl.data.volume import LPS_TO_RAS, Volume
 from medssl.errors import UserError, one_line
 
-SCHEME = "99MEDSSL"
 SERIES_NUMBER = 9000
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 # What must be there, and may be empty; old exports often leave it out.
@@ -26,20 +25,6 @@ EMPTY = (
     "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
 MAKER = {"manufacturer": "medssl", "manufacturer_model_name": "medssl", "device_serial_number": "1"}
-ALIASES = {"Brainstem": "BrainStem", "Caudate": "CaudateNucleus", "Tumour": "Tumor"}
-AMBIGUOUS = ("", "Ventricle", "Atrium", "Head", "Body", "Neck", "Tail", "Horn", "Cortex")
-ABNORMAL = (
-    "Lesion",
-    "Tumor",
-    "Nodule",
-    "Mass",
-    "Edema",
-    "Cyst",
-    "Neoplasm",
-    "Necrosis",
-    "Hemorrhage",
-)
-SIDES = re.compile(r"[\s_-]+(left|right|l|r)$|^(left|right)[\s_-]+", re.IGNORECASE)
 
 
 def write_results(
@@ -269,28 +254,6 @@ def _report(sources: list, groups: list, of: str, model: str, besides: Sequence 
         evidence=[*besides, *sources], content=content[0], institution_name=None, is_final=False,
         series_description=f"medssl {of}", **_identity(sources, model, "SR", 2),
     )  # fmt: skip
-
-
-def coded(name: str, codes: dict[str, str] = MappingProxyType({})):
-    """(category, type) of a class, by `codes` ("SCT:10200004:Liver"), or the SNOMED concept of that name
-    without its side, or else a code of our own, which says no more than the name."""
-    from highdicom.sr import CodedConcept
-    from pydicom.sr.codedict import codes as known
-
-    if name in codes:
-        scheme, value, meaning = codes[name].split(":", 2)
-        concept = CodedConcept(value, scheme, meaning)
-        return known.SCT.AnatomicalStructure, concept
-    words = re.findall(r"[A-Za-z0-9]+", SIDES.sub("", name.strip()))
-    keyword = "".join(w[:1].upper() + w[1:] for w in words)
-    keyword = ALIASES.get(keyword, keyword)
-    concept = getattr(known.SCT, keyword, None) if keyword not in AMBIGUOUS else None
-    if concept is None:
-        value = re.sub(r"\W+", "_", name).strip("_")[:16] or "unnamed"
-        return known.SCT.Tissue, CodedConcept(value, SCHEME, name[:64])
-    if keyword in ABNORMAL:
-        return known.SCT.MorphologicallyAbnormalStructure, concept
-    return known.SCT.AnatomicalStructure, concept
 
 
 def _identity(sources: list, model: str, kind: str, place: int) -> dict:

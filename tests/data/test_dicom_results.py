@@ -4,7 +4,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from medssl.data.dicom_results import coded, write_boxes, write_results
+from medssl.data.dicom_results import write_boxes, write_results
 from medssl.data.index import read, scan
 from medssl.data.phantom import write_dicom
 from medssl.data.volume import LPS_TO_RAS, Volume
@@ -130,13 +130,3 @@ def test_boxes_are_outlined_on_the_images_that_they_reach(series, tmp_path):
         write_boxes(boxes[:0], [], np.zeros(0), volume, row.files, tmp_path / "n", "2" * 64)
     with pytest.raises(UserError, match="not the slices of the scan"):
         write_boxes(boxes, ["a", "a"], np.ones(2), volume, row.files[:4], tmp_path / "n", "2" * 64)
-
-
-def test_names_are_coded_where_they_are_clear():
-    assert coded("Left kidney")[1].meaning == coded("kidney R")[1].meaning == "Kidney"
-    assert coded("brainstem")[1].meaning == "Brain Stem"
-    assert coded("ventricle L")[1].scheme_designator == "99MEDSSL"  # of the heart or of the brain
-    assert "bnormal" in coded("tumour")[0].meaning
-    own = coded("ventricle L", {"ventricle L": "SCT:66720007:Lateral Ventricle"})[1]
-    assert (own.value, own.scheme_designator) == ("66720007", "SCT")
-    assert coded("!?")[1].value == "unnamed"

@@ -11,9 +11,9 @@ TESTS = [
     "tests/training/test_optim.py",
 ]
 MUTANTS = [
-    ("medssl/tasks/answers.py", "found.fun < at(0.0)", "found.fun > at(0.0)"),
+    ("medssl/tasks/calibration.py", "found.fun < at(0.0)", "found.fun > at(0.0)"),
     ("medssl/tasks/answers.py", "(logits / self.temperature).softmax(-1)", "logits.softmax(-1)"),
-    ("medssl/tasks/answers.py", "gain >= gain.max() - 1e-9", "gain <= gain.min() + 1e-9"),
+    ("medssl/tasks/calibration.py", "gain >= gain.max() - 1e-9", "gain <= gain.min() + 1e-9"),
     ("medssl/tasks/answers.py", "torch.stack([known, target > 0.5]", "torch.stack([known, target > 2]"),
     ("medssl/tasks/answers.py", ".sigmoid().cumprod(-1)", ".sigmoid()"),
     ("medssl/tasks/answers.py", "target[:, None] >= steps", "target[:, None] > steps"),
