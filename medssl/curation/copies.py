@@ -5,6 +5,7 @@ after small shifts, a zoom and centring, the `NEAREST` of each scan. Each candid
 each other and compared window by window (`alignment.alike`), at half the size first.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from functools import reduce
 from itertools import product
@@ -18,6 +19,7 @@ from torch import Tensor
 from medssl.curation.alignment import alike
 from medssl.curation.resampling import resized
 from medssl.data.duplicates import contradictions, groups
+from medssl.data.selection import WHOLE
 from medssl.progress import track
 
 SAME, NEAR = "same pixels", "near copy"
@@ -85,6 +87,28 @@ def between(
     pairs = ((items.index[r.a], others.index[first[r.b]], NEAR, r.alike) for r in found)
     rows = same + [row for row in pairs if row[:2] not in known]
     return _sorted([(*row, "") for row in rows])
+
+
+def drop(table: pd.DataFrame, items: pd.DataFrame, pairs: pd.DataFrame) -> None:
+    """A scan that is a copy of an earlier one that stays goes, with all its slices: of the same
+    pixels, or one of `pairs`. `table` is that of a selection."""
+    rows = {item: found.index.to_numpy() for item, found in table.groupby("item", sort=False)}
+    linked = defaultdict(set)
+    for a, b in zip(pairs["scan"], pairs["copy"], strict=True):
+        linked[a].add(b)
+        linked[b].add(a)
+    stays: dict[str, str] = {}  # by fingerprint of the pixels, the first of each
+    for item, mine in rows.items():
+        pixels = items.at[item, "pixels"]
+        twin = stays.get(pixels) or next((i for i in stays.values() if i in linked[item]), None)
+        if twin is None:
+            stays[pixels] = item
+            continue
+        table.loc[mine, ["kept", "distance"]] = [False, 0.0]
+        table.loc[mine, ["representative", "representative_slice"]] = [twin, WHOLE]
+        if items.at[item, "key"] == items.at[twin, "key"]:  # lies the same way round
+            columns = ["representative", "representative_slice", "distance"]
+            table.loc[mine, columns] = table.loc[rows[twin], columns].to_numpy()
 
 
 def _sorted(rows: list[tuple]) -> pd.DataFrame:

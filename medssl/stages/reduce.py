@@ -5,7 +5,6 @@ of others), reduce.html. It is a view: nothing is deleted. The report shows at w
 would be kept, so that a threshold can be chosen by looking.
 """
 
-from collections import defaultdict
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -126,7 +125,7 @@ def run(config: Config) -> Path:
             write_csv(config.out / "copies.csv", copies)
         if config.copies in ("same", "near"):
             near = copies[(copies["kind"] == twins.NEAR) & (config.copies == "near")]
-            _drop_copies(table, store, near)
+            twins.drop(table, store.items, near)
         if other:
             seen = _thumbnails(other, kept_here / "against", config)
             between = twins.between(store.items, small, other.items, seen)
@@ -269,27 +268,6 @@ def _towards(
     table.insert(4, "representative_slice", np.where(kept, table["slice"], WHOLE))
     table.insert(5, "distance", 1 - similarity)
     return table
-
-
-def _drop_copies(table: pd.DataFrame, store: Store, near: pd.DataFrame) -> None:
-    """A scan that is a copy of an earlier one that stays goes, with all its slices."""
-    rows = {item: found.index.to_numpy() for item, found in table.groupby("item", sort=False)}
-    linked = defaultdict(set)
-    for a, b in zip(near["scan"], near["copy"], strict=True):
-        linked[a].add(b)
-        linked[b].add(a)
-    stays: dict[str, str] = {}  # by fingerprint of the pixels, the first of each
-    for item, mine in rows.items():
-        pixels = store.items.at[item, "pixels"]
-        twin = stays.get(pixels) or next((i for i in stays.values() if i in linked[item]), None)
-        if twin is None:
-            stays[pixels] = item
-            continue
-        table.loc[mine, ["kept", "distance"]] = [False, 0.0]
-        table.loc[mine, ["representative", "representative_slice"]] = [twin, WHOLE]
-        if store.items.at[item, "key"] == store.items.at[twin, "key"]:  # lies the same way round
-            columns = ["representative", "representative_slice", "distance"]
-            table.loc[mine, columns] = table.loc[rows[twin], columns].to_numpy()
 
 
 def _thumbnails(store: Store, folder: Path, config: Config) -> np.ndarray:

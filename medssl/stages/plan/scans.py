@@ -21,9 +21,9 @@ from medssl.data.recipe import Recipe
 from medssl.data.store import Store
 from medssl.data.truths import Masks
 from medssl.progress import duration, say
-from medssl.stages import evaluate as evaluating
 from medssl.stages import predict as predicting
 from medssl.stages import prepare as preparing
+from medssl.stages.evaluate.scans import scans_of
 from medssl.stages.finetune.model import load_task
 from medssl.stages.plan.answer import Figure, Plan
 from medssl.stages.plan.rehearsal import Loop, Rehearsal, rehearse
@@ -64,7 +64,7 @@ def prepare(config: Config, folder: Path) -> Plan:
 def evaluate(config: Config, folder: Path) -> Plan:
     free, (task, about) = free_memory(), load_task(config.run)
     of_run = run_folder.read_config(config.run)
-    _, truths, _, items = evaluating.scans_of(config, task, about, of_run)
+    _, truths, _, items = scans_of(config, task, about, of_run)
     sizes = voxels(truths.store, items.index, of_scan=isinstance(truths, Masks))
     chosen = spread(sizes, enough(sizes, PREDICTED))
     split = pd.Series("", index=items.index)

@@ -36,7 +36,7 @@ from medssl.evaluation.titles import title
 from medssl.progress import say
 from medssl.reports import efficiency
 from medssl.reports import study as report
-from medssl.stages.evaluate import groups_of
+from medssl.stages.evaluate.scans import groups_of
 from medssl.stages.study import arms as of_arms
 from medssl.stages.study import cells as of_cells
 from medssl.stages.study.arms import SCRATCH, Arm, Start

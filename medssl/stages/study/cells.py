@@ -18,6 +18,7 @@ from medssl.errors import UserError, one_line
 from medssl.progress import say
 from medssl.reports.study.told import WHOLE
 from medssl.stages import evaluate, finetune
+from medssl.stages.evaluate.scans import check_files
 from medssl.stages.finetune.labels import scans_of
 from medssl.stages.study.arms import Start
 from medssl.training.card import nothing_learnt
@@ -170,7 +171,7 @@ def check_labels(every: Sequence[Cell], manifest: Manifest, split: str, on_trial
         there = ", ".join(sorted(labelled["split"].replace("", "none").unique()))
         cause = f"no labelled scan has it; there are {there}"
         raise UserError("CONFIG", f"split={split}", cause, "name one of them")
-    evaluate.check_files(manifest, truths, scored)
+    check_files(manifest, truths, scored)
     say(f"study: {truths.told(classes, most)}")
 
 

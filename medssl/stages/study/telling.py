@@ -20,7 +20,7 @@ from medssl.evaluation.volumes import truth_sizes
 from medssl.reports.efficiency import judged
 from medssl.reports.study import Told
 from medssl.stages import pretrain
-from medssl.stages.evaluate import groups_of
+from medssl.stages.evaluate.scans import groups_of
 from medssl.stages.study import arms as of_arms
 from medssl.stages.study import cells as of_cells
 from medssl.stages.study.arms import Start
