@@ -180,6 +180,6 @@ def _cost(told: Told) -> Section:
     return Section(
         "Cost",
         f"{text}.",
-        tables=[(table, "Cost of every arm; of fine-tunings, those that were scored.")],
+        tables=[(table, "Cost of every arm; fine-tunings on trial count, too.")],
         formats=formats,
     )

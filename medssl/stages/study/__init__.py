@@ -123,16 +123,16 @@ def run(config: Config) -> Path:
         validations = of_cells.validations(tried)
         best = {at: max(scores, key=scores.get) for at, scores in validations.items()}
         chosen = [c for c in cells if c.trial == best.get(c.at, 0)]
+        spare = [c for c in tried if c.trial != best[c.at]]
         if not config.keep:
-            for cell in tried:
-                if cell.trial != best[cell.at]:
-                    drop_weights(cell.folder)
+            for cell in spare:
+                drop_weights(cell.folder)
         about = {"split": config.split, "tolerance": config.tolerance, "keep": config.keep}
         score = partial(of_cells.score, **about)
         _work("fine-tuning", {c.folder / "scored.json": partial(score, c) for c in chosen})
     with claimed(config.out / "report.html") as mine:
         if mine:  # else another of the same study is writing it
-            told = tell(config, starts, baselines, chains, chosen, validations)
+            told = tell(config, starts, baselines, chains, chosen, spare, validations)
             cautions = report.cautions(told)
             study_folder.write_end(config.out, cautions, told.gains)
             report.write(config.out, told)

@@ -206,13 +206,13 @@ def validations(tried: Sequence[Cell]) -> dict[tuple[str, int], dict[int, float]
     return {at: {k: sum(v) / len(v) for k, v in of.items()} for at, of in scores.items()}
 
 
-def costs(chosen: Sequence[Cell], pretrainings: dict[str, dict]) -> pd.DataFrame:
-    """A row an arm: minutes and kWh of its pretraining and of all its fine-tunings that were scored, and
-    the steps of its pretraining, made and `whole`: without a limit on its minutes."""
+def costs(done: Sequence[Cell], pretrainings: dict[str, dict]) -> pd.DataFrame:
+    """A row an arm: minutes and kWh of its pretraining and of all its fine-tunings, and the steps of its
+    pretraining, made and `whole`: without a limit on its minutes."""
     rows = []
-    for arm in dict.fromkeys(cell.arm for cell in chosen):
+    for arm in dict.fromkeys(cell.arm for cell in done):
         before = pretrainings.get(arm, {})
-        told = [cell.told for cell in chosen if cell.arm == arm]
+        told = [cell.told for cell in done if cell.arm == arm]
         energy = [of["kwh"] for of in (*told, *([before] if before else []))]
         rows.append({
             "arm": arm, "pretraining, minutes": before.get("minutes"),

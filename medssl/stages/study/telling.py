@@ -35,9 +35,9 @@ WRITTEN = ("curve", "differences", "needed", "shares", "losses")
 
 def tell(
     config: "Config", starts: list[Start], baselines: dict[str, str],
-    chains: dict[str, of_arms.Chain], chosen: list[Cell], validations: dict,
+    chains: dict[str, of_arms.Chain], chosen: list[Cell], spare: list[Cell], validations: dict,
 ) -> Told:  # fmt: skip
-    """Write every table, and return what the report says."""
+    """Write every table, and return what the report says. `spare` are trials that were not chosen."""
     tables, rows, every = {}, [], []
     for cell in chosen:
         told = cell.told
@@ -71,7 +71,7 @@ def tell(
         **{name: judged(figures[main], set(idle), name) for name in WRITTEN},
         "figures": pd.concat([f.curve().assign(figure=name) for name, f in figures.items()]),
         **({"subgroups": subgroups} if config.by else {}),
-        "cost": of_cells.costs(chosen, spent),
+        "cost": of_cells.costs([*chosen, *spare], spent),
     }
     for name, of in written.items():
         write_csv(config.out / f"{name}.csv", of)

@@ -8,7 +8,7 @@ from medssl.errors import UserError
 from medssl.stages import plan, study
 from medssl.stages.plan import scans, training
 from medssl.stages.plan.answer import Figure
-from tests.stages.test_study import KEYS as STUDY
+from tests.stages.study.conftest import KEYS as STUDY
 
 
 def begun_with(keys: dict) -> None:

@@ -20,34 +20,12 @@ from medssl.errors import UserError
 from medssl.evaluation.volumes import truth_sizes
 from medssl.reports.study.told import WHOLE
 from medssl.stages import call, pretrain, study
-from medssl.stages.study.arms import Arm, Start, named, settings, steps_of
-from medssl.stages.study.cells import cells
 from medssl.training.checkpoint import read_card
 from medssl.training.registry import find, read
 from medssl.training.study_folder import Study
-from tests.stages.conftest import TINY
 from tests.training.killing import begun, command, forked, warm
 
-FIT = {"steps": 3, "every": 3, "batch_size": 2}
-KEYS = {
-    "arms": {
-        "voco": {"pretrain": ["voco_small"], "keys": {"method": {"size": [8, 8, 8], "width": 16}}},
-        "mae": {"pretrain": ["conv_mae_small"],
-                "keys": {"method": {"size": [8, 8, 8], "patch": [4, 4, 4]}}},
-    },
-    "labelled": [2, 4], "draws": 2, "resamples": 1000,
-    "pretrain": {"backbone": TINY, "fit": FIT, "optim": {"weight_decay": 0.05}},
-    "finetune": {"task": {"size": [16, 16, 16], "width": 4}, "classes": {1: "ball"},
-                 "fit": {**FIT, "steps": 6}},
-    "trials": [{"optim": {"lr": 4e-3, "backbone_rate": 0.1}}, {"optim": {"lr": 1e-2}}],
-    "scratch_trials": [{"optim": {"lr": 4e-3}}, {"optim": {"lr": 1e-2}}],
-}  # fmt: skip
 TABLES = ("table", "curve", "differences", "needed", "shares", "losses", "figures")
-
-
-@pytest.fixture(scope="module")
-def keys(cohort):
-    return {**KEYS, "store": cohort / "out/store"}
 
 
 @pytest.fixture(scope="module")
@@ -79,39 +57,6 @@ def test_every_arm_is_tuned_on_the_same_scans_for_the_same_steps(done):
 def folder_of(done, row):
     name = f"{row['labelled']}-draw{row['draw']}-seed{row['seed']}-trial{row['trial']}"
     return done / "finetune" / row["arm"].replace(" ", "-") / name
-
-
-def test_of_all_labels_there_is_one_draw():
-    start = Start("voco", Path("run"), False, {})
-    found = cells([start], [4, 0], 2, 2, {}, [{}], [{}], Path("out"))
-    four, every = [(4, 0, 0), (4, 0, 1), (4, 1, 0), (4, 1, 1)], [(0, 0, 0), (0, 0, 1)]
-    assert [(cell.labelled, cell.draw, cell.seed) for cell in found] == four + every
-
-
-def test_a_backbone_called_as_an_arm_stands_for_it():
-    arms = {
-        "SparK": Arm(pretrain=["spark_small"], finetune={"a": 1}),
-        "a b": Arm(pretrain=["mae_small"]),
-    }
-    found = named([], [Path("s/SparK"), Path("s/a-b"), Path("other")], arms)
-    assert found == {
-        "SparK": Arm(backbone=Path("s/SparK"), finetune={"a": 1}), "a b": Arm(backbone=Path("s/a-b")),
-        "other": Arm(backbone=Path("other")),
-    }  # fmt: skip
-    with pytest.raises(UserError, match="two are called x"):
-        named([], [Path("x"), Path("b/x")], {})
-
-
-def test_steps_that_fit_into_the_minutes_are_told_from_those_of_the_preset(tmp_path):
-    chain = [
-        ("voco_small", {"out": str(tmp_path / "a")}),
-        ("mae_small", {"out": str(tmp_path / "b")}),
-    ]
-    whole = sum(settings(*part).fit.steps for part in chain)
-    for name, steps in (("a", 5), ("b", 7)):
-        (tmp_path / f"{name}.steps.json").write_text(json.dumps({"steps": steps, "every": 1}))
-    assert steps_of(chain, 1.0) == {"steps": 12, "whole": whole}
-    assert steps_of(chain, 0) == {"steps": whole, "whole": whole}
 
 
 def test_who_has_learnt_next_to_nothing_is_named_first(done, monkeypatch, tmp_path, capsys):
@@ -174,7 +119,10 @@ def test_tables_agree_with_the_cases(done):
             and 0 < row.p <= row[list(gains).index("p, corrected") + 1] <= 1
         )
     cost = pd.read_csv(done / "cost.csv").set_index("arm")
-    assert (cost["fine-tunings"] == 4).all() and (cost["fine-tuning, minutes"] > 0).all()
+    assert (
+        cost["fine-tunings"] == 4 + 2
+    ).all()  # of two trials one is spare, with either number of labels
+    assert (cost["fine-tuning, minutes"] > 0).all()
     assert cost["pretraining, steps"].dropna().tolist() == cost[WHOLE].dropna().tolist() == [3, 3]
     assert cost["pretraining, minutes"].isna().to_dict() == {
         "from scratch": True, "voco": False, "mae": False,
@@ -280,27 +228,6 @@ def test_two_processes_share_the_work(keys, done, tmp_path):
     assert "study: " in log or "pretrain " in log  # the other one did some of it
 
 
-def test_a_study_that_failed_before_anything_was_trained_may_be_asked_otherwise(keys, tmp_path):
-    out, few = tmp_path / "study", {"labelled": [2], "draws": 1, "trials": [], "scratch_trials": []}
-    wrong = {"arms": {"other": {"backbone": str(tmp_path / "nowhere")}}, "pretrain": {}}
-    with pytest.raises(UserError, match="CHECKPOINT"):
-        call("study", **{**keys, **few, **wrong}, out=out)
-    call("study", **{**keys, **few, "only": ["mae"]}, out=out)
-    assert json.loads((out / "config.json").read_text())["only"] == ["mae"]
-
-
-def test_films_are_classified_in_a_study_too(keys, tmp_path):
-    tune = {
-        "preset": "classification",
-        "target": ["odd"],
-        "task": {"size": [16, 16, 16]},
-        "fit": FIT,
-    }
-    few = {"labelled": [4], "draws": 1, "trials": [], "scratch_trials": [], "only": ["mae"]}
-    page = call("study", **{**keys, **few, "finetune": tune}, out=tmp_path / "study").read_text()
-    assert "AUROC" in page and "Calibration" in page
-
-
 def test_the_command_that_is_shown_asks_for_the_same_study(done, capsys):
     call("runs", what="show", folder=done)
     shown = capsys.readouterr().out
@@ -378,47 +305,3 @@ def test_a_damaged_file_is_named_and_its_fine_tuning_done_again(keys, done, tmp_
     (out / "table.csv").unlink()
     call("study", **keys, out=out)
     assert (out / "table.csv").read_bytes() == (done / "table.csv").read_bytes()
-
-
-def test_arms_of_a_preset_may_stay_out(keys, tmp_path):
-    one = {**keys, "labelled": [2], "draws": 1, "trials": [], "scratch_trials": [], "only": ["mae"]}
-    report = call("study", **one, out=tmp_path / "study")
-    assert set(pd.read_csv(tmp_path / "study/table.csv")["arm"]) == {"from scratch", "mae"}
-    page = report.read_text()  # of one number of labels there is no curve to go along
-    assert "Labels saved" not in page and "When labels are few" not in page
-    assert "Every point is one fine-tuning;" in page and "draws=3 and more" in page
-
-
-@pytest.mark.parametrize(
-    "wrong, told",
-    [
-        ({"arms": {}}, "nothing to compare"),
-        ({"methods": ["no_such_preset"]}, "no_such_preset"),
-        ({"arms": {"a": {}}}, "wants either pretrain or backbone"),
-        ({"finetune": {"labelled": 3}}, "is set by the study"),
-        ({"trials": [{"fit": {"steps": 9}}], "scratch_trials": []}, "is the same in every arm"),
-        ({"finetune": {"fit": {"stepps": 9}}}, "finetune.fit.stepps: .* you mean 'fit.steps'"),
-        ({"pretrain": {"fit": {"stepps": 9}}}, "pretrain.fit.stepps: unknown key"),
-        ({"trials": [{"fitt": 9}], "scratch_trials": []}, "trials.0.fitt: unknown key"),
-        ({"scratch_trials": [{}]}, "let every arm try as often"),
-        ({"labelled": []}, "labelled"),
-        ({"labelled": [2, 99]}, "99 scans were asked for, 6 are labelled"),
-        ({"split": "validation"}, "there are test, train, val"),
-        ({"figure": "dices"}, "is no figure"),
-        ({"finetune": {"classes": {99: "none"}}}, r"LABELS .*as finetune\.KEY"),
-        ({"by": ["age"]}, "found 'age'"),
-        ({"only": ["spark"]}, "the arms are voco, mae"),
-        ({"arms": {"a": {"backbone": "run"}}}, "every arm comes with a backbone"),
-    ],
-)
-def test_wrong_keys_are_refused_before_anything_is_done(keys, tmp_path, wrong, told):
-    with pytest.raises(UserError, match=told):
-        call("study", **{**keys, **wrong}, out=tmp_path / "study")
-    assert not (tmp_path / "study").exists()
-
-
-def test_scans_that_have_gone_are_told_before_anything_is_done(keys, monkeypatch, tmp_path):
-    monkeypatch.setattr("medssl.data.manifest.stamp", lambda files: "another")
-    with pytest.raises(UserError, match="STALE .*has changed or gone since it was indexed"):
-        call("study", **keys, out=tmp_path / "study")
-    assert not (tmp_path / "study").exists()
