@@ -26,6 +26,8 @@ LOCAL = frozenset(
         "archive",
         "checkpoints",
         "capture",
+        "read",
+        "jobs",
         ".lock",
     ]
 )

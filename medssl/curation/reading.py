@@ -44,7 +44,7 @@ def read(
     """
     name = {**named, "unit": unit, "items": [[i, store.items.at[i, "key"]] for i in ids]}
     table = units(store, ids, unit)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     about, array, blank = (folder / n for n in ("about.json", "signatures.npy", "blank.npy"))
 
     def there() -> str:

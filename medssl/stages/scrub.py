@@ -9,7 +9,8 @@ Formats that medssl does not share, such as DICOM, MetaImage and NRRD, and links
 they are not looked into.
 
 With `out=` a copy is written that holds only what is meant to be shared (no config.json, manifest,
-store.json, private/, archive/ or checkpoints/), cleaned, and the copy is looked through instead.
+store.json, private/, archive/, checkpoints/, read/ or jobs/), cleaned, and the copy is looked through
+instead.
 """
 
 import os

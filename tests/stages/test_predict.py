@@ -11,8 +11,17 @@ from PIL import Image
 
 from medssl.data.phantom import write_dicom
 from medssl.errors import UserError
-from medssl.stages import call
+from medssl.stages import call, predict
 from tests.stages.conftest import FIT, TINY
+
+
+@pytest.fixture(scope="module")
+def odd(cohort, tmp_path_factory):
+    """A run that tells one class of scans from the other."""
+    return call(
+        "finetune", "classification", store=cohort / "out/store", target="odd", arch=TINY,
+        task={"size": [16, 16, 16]}, fit=FIT, out=tmp_path_factory.mktemp("odd") / "run",
+    )  # fmt: skip
 
 
 def test_predictions_lie_on_the_scans_own_grid(segmented, cohort, capsys):
@@ -102,6 +111,67 @@ def test_predictions_that_were_cut_off_go_on(segmented, cohort, tmp_path, capsys
     shutil.copy(cohort / "images/case_3.nii.gz", tmp_path / "in/case_0.nii.gz")  # another scan
     with pytest.raises(UserError, match="holds 1 earlier predictions"):
         call("predict", **asked)
+
+
+def tables_of(out):
+    return {path.name: path.read_bytes() for path in sorted(out.glob("*.csv"))}
+
+
+def killed_at(scan, monkeypatch, **asked):
+    """Predict, and be killed while the scan with this number is read."""
+    reads, seen = predict.read, []
+
+    def read(row):
+        seen.append(row)
+        if len(seen) == scan:
+            raise KeyboardInterrupt
+        return reads(row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "read", read)
+        with pytest.raises(KeyboardInterrupt):
+            call("predict", **asked)
+
+
+@pytest.mark.parametrize("run", ["tuned", "odd"])
+def test_killed_and_given_again_it_ends_in_the_tables_of_one_sitting(
+    segmented, odd, cohort, tmp_path, monkeypatch, capsys, run
+):
+    asked = {"run": {"tuned": segmented / "tuned", "odd": odd}[run], "scans": cohort / "images"}
+    whole = tables_of(call("predict", **asked, out=tmp_path / "whole"))
+    n = len((tmp_path / "whole/private/found.jsonl").read_text().splitlines())
+    out = tmp_path / "out"
+    killed_at(4, monkeypatch, **asked, out=out)
+    found = out / "private/found.jsonl"
+    assert found.stat().st_mode & 0o077 == 0 and found.read_text().count("\n") == 3
+    found.write_text(found.read_text()[:-9])  # as if killed while the third was noted
+    capsys.readouterr()
+    call("predict", **asked, out=out)
+    told = capsys.readouterr().err
+    assert "2 scans were predicted before" in told and f"predicted {n - 2} scans" in told
+    assert tables_of(out) == whole
+    call("predict", **asked, out=out)
+    assert "predicted 0 scans" in capsys.readouterr().err and tables_of(out) == whole
+
+
+def test_more_scans_join_those_that_this_model_predicted(segmented, odd, cohort, tmp_path):
+    for i in range(3):
+        folder = tmp_path / ("one" if i else "two")
+        folder.mkdir(exist_ok=True)
+        shutil.copy(cohort / f"images/case_{i}.nii.gz", folder)
+    out = tmp_path / "out"
+    for scans in ("one", "two"):
+        call("predict", run=odd, scans=tmp_path / scans, out=out)
+    assert pd.read_csv(out / "scores.csv")["id"].tolist() == ["case_1", "case_2", "case_0"]
+    assert set(pd.read_csv(out / "private/names.csv")["id"]) == {"case_0", "case_1", "case_2"}
+    with pytest.raises(UserError, match="EXISTS .*holds 3 earlier predictions"):
+        call("predict", run=segmented / "tuned", scans=tmp_path / "one", out=out)
+    call("predict", run=odd, scans=tmp_path / "two", out=out, overwrite=True)
+    assert pd.read_csv(out / "scores.csv")["id"].tolist() == ["case_0"]
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/scores.csv").write_text("of another tool")
+    with pytest.raises(UserError, match="EXISTS .*scores.csv"):
+        call("predict", run=odd, scans=tmp_path / "two", out=tmp_path / "theirs")
 
 
 def test_all_48_axis_orders_predict_the_same_place(segmented, cohort, tmp_path):
@@ -201,7 +271,7 @@ def test_volumes_and_files_for_the_archive(segmented, cohort, tmp_path, capsys):
 
 
 def test_models_of_several_folds_are_averaged_and_say_how_far_they_are_apart(
-    segmented, cohort, tmp_path
+    segmented, odd, cohort, tmp_path
 ):
     asked = {"scans": cohort / "images/case_0.nii.gz", "modality": "MR"}
     models = {"run": segmented / "tuned", "also": [segmented / "scratch"]}
@@ -214,9 +284,7 @@ def test_models_of_several_folds_are_averaged_and_say_how_far_they_are_apart(
     ]
     sizes = [t["volume_ml"][0] for t in alone]
     assert table["sd_volume_ml"][0] == pytest.approx(np.std(sizes, ddof=1), rel=0.3, abs=0.1)
-    other = call("finetune", "classification", store=cohort / "out/store", target="odd", arch=TINY,
-                 task={"size": [16, 16, 16]}, fit=FIT, out=tmp_path / "odd")  # fmt: skip
     with pytest.raises(UserError, match="target is not that of tuned"):
-        call("predict", **asked, run=segmented / "tuned", also=[other], out=tmp_path / "no")
-    scored = call("predict", **asked, run=other, also=[other], out=tmp_path / "scores")
+        call("predict", **asked, run=segmented / "tuned", also=[odd], out=tmp_path / "no")
+    scored = call("predict", **asked, run=odd, also=[odd], out=tmp_path / "scores")
     assert pd.read_csv(scored / "scores.csv")[["sd_0", "sd_1"]].to_numpy().max() < 1e-6

@@ -138,6 +138,7 @@ def test_what_was_read_is_read_again_where_it_is_harmed_or_of_other_weights(stor
     }
     first = reduced(store, tmp_path / "a", **given).table
     array = tmp_path / "a/read/signatures.npy"
+    assert array.parent.stat().st_mode & 0o077 == 0
     whole, when = array.read_bytes(), array.stat().st_mtime_ns
     assert reduced(store, tmp_path / "a", **given).table.equals(first)
     assert array.stat().st_mtime_ns == when

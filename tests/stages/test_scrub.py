@@ -13,10 +13,12 @@ from tests.faults import good
 
 @pytest.fixture
 def folder(tmp_path):
-    """A run with a leak in its report's table, in a name and, as it should be, in config.json."""
+    """A run with a leak in its report's table, in a name and, as it should be, in what stays local."""
     run = tmp_path / "run"
-    (run / "evaluation").mkdir(parents=True)
-    (run / "model").mkdir()
+    for part in ("evaluation", "model", "jobs", "read"):
+        (run / part).mkdir(parents=True)
+    (run / "jobs/1.log").write_text("read /data/DOE/store")
+    (run / "read/about.json").write_text(json.dumps({"items": ["DOE"]}))
     (run / "config.json").write_text(json.dumps({"store": "/data/DOE/store"}))
     (run / "model/card.json").write_text(json.dumps({"store": "store"}))
     pd.DataFrame({"id": ["case_1", "MUELLER"]}).to_csv(run / "evaluation/cases.csv", index=False)

@@ -82,10 +82,10 @@ def evaluate(config: Config, folder: Path) -> Plan:
 
 def predict(config: Config, folder: Path) -> Plan:
     free, began = free_memory(), time.monotonic()
-    rows, _, done = predicting.scans_of(config, predicting.weights_of(config))
+    rows, before = predicting.scans_of(config, predicting.weights_of(config))
     looked = time.monotonic() - began
     used = [row for row in rows if row.used]
-    left = [row for row in used if row.id not in done] or used[:1]
+    left = [row for row in used if row.id not in before.done] or used[:1]
     table = Manifest.from_rows(Path("/"), left).table
     forecast = Forecast(config.out, table, Recipe(**read_card(config.run)["recipe"]))
     sizes = [a + b for a, b in zip(forecast.source, forecast.prepared, strict=True)]
@@ -96,7 +96,7 @@ def predict(config: Config, folder: Path) -> Plan:
     found = _rehearsed("predict", config, folder, {"scans": listed, "out": out}, chosen, left)
     seconds = found.seconds + looked + beyond(found.loop("predict"), sizes, chosen)
     disk = size_of(out) * sum(sizes) / sum(sizes[i] for i in chosen)
-    words = f"{len(done)} were predicted before; " if done else ""
+    words = f"{len(before.done)} were predicted before; " if before.done else ""
     words += f"{len(chosen)} of {len(left)} scans predicted"
     return planned("predict", found, seconds, disk, words, config.out, free)
 

@@ -35,10 +35,11 @@ from medssl.privacy import scrub_names
 from medssl.progress import say, track
 from medssl.stages.finetune.model import load_task
 from medssl.stages.finetune.sizes import check_fits
-from medssl.stages.predict.earlier import NAMES, done_before, earlier, names_of, refuse_existing
+from medssl.stages.predict.earlier import NAMES, Earlier, earlier, names_of
 from medssl.stages.predict.rows import (
     BOXES,
     SCORES,
+    TABLES,
     VOLUMES,
     apart,
     of_boxes,
@@ -99,17 +100,14 @@ def run(config: Config) -> Path:
     elif about.get("validation") is not None:
         say(f"this model's {figure_of(about)} on validation scans was {about['validation']:z.3f}")
     recipe, weights = Recipe(**about["recipe"]), weights_of(config)
-    rows, names, done = scans_of(config, weights)
-    used = [r for r in rows if r.verdict == "used"]
+    rows, before = scans_of(config, weights)
+    left = [r for r in rows if r.used and r.id not in before.done]
     refused = [(r.id, r.code, scrub_names(r.reason, r.files)) for r in rows if not r.used]
-    if done:
-        say(f"{len(done)} scans were predicted before, by this model; going on")
-    config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "private").mkdir(mode=0o700, exist_ok=True)
-    write_csv(config.out / NAMES, names, private=True)
-    scores, boxes, remarks = [], [], defaultdict(list)
-    volumes, archived = earlier(config.out / VOLUMES, done), []
-    for row in track([r for r in used if r.id not in done], "predict", unit="scans"):
+    if before.done:
+        say(f"{len(before.done)} scans were predicted before, by this model; going on")
+    before.begin(config.out)
+    remarks, archived = defaultdict(list), []
+    for row in track(left, "predict", unit="scans"):
         try:
             volume = read(row)
             volume = replace(volume, modality=volume.modality or row.modality)
@@ -121,19 +119,21 @@ def run(config: Config) -> Path:
             if isinstance(found, Boxes):
                 placed = placed_in(found, prepared, volume)
                 known = NO_SPACING not in row.remarks
-                boxes += of_boxes(row.id, found, placed, spread, task, volume, known)
+                told = of_boxes(found, placed, spread, task, volume, known)
                 if config.dicom:
                     archived += _archive_boxes(config, found, placed, row, task, volume, weights)
+                before.note(config.out, row.id, BOXES, told)
             elif found.ndim == 1:
-                scores.append({"id": row.id, **task.answer.row(found), **apart(task, spread)})
+                told = [{**task.answer.row(found), **apart(task, spread)}]
+                before.note(config.out, row.id, SCORES, told)
             else:
                 grid = prepared.grid
                 labels = restore(found, grid, recipe.orientation, volume, task.winners, task.clean)
-                write_volume(labels, config.out / row.id, affine_code(row.files, row.format))
+                mask = write_volume(labels, config.out / row.id, affine_code(row.files, row.format))
                 told = of_volumes(labels, task.classes, prepared.image.spacing, spread)
-                volumes += [{"id": row.id, **v} for v in told]
                 if config.dicom:
                     archived += _archive(config, labels, row, task.classes, weights)
+                before.note(config.out, row.id, VOLUMES, told, mask)
         except UserError as error:
             reason = scrub_names(f"{error.cause}. Fix: {error.fix}", row.files)
             refused.append((row.id, error.code, reason))
@@ -142,9 +142,9 @@ def run(config: Config) -> Path:
             reason = scrub_names(f"{type(error).__name__}: {one_line(error)}", row.files)
             fix = "look at its shape and spacing"
             refused.append((row.id, "PREDICT", f"{reason}. Fix: {fix}"))
-    for name, table in ((SCORES, scores), (VOLUMES, volumes), (BOXES, boxes)):
-        if table:
-            table = pd.DataFrame(table)
+    for name in TABLES:
+        table = before.table(name)
+        if len(table):
             write_csv(config.out / name, table)
             table.to_parquet((config.out / name).with_suffix(".parquet"), index=False)
     if config.dicom:
@@ -155,7 +155,7 @@ def run(config: Config) -> Path:
     write_csv(config.out / "refused.csv", refusals)
     for remark, ids in remarks.items():
         say(f"remark on {len(ids)} scans ({', '.join(ids[:3])}): {remark}")
-    made = len(rows) - len(refused) - len(done)
+    made = len(rows) - len(refused) - len(before.done)
     say(f"predicted {made} scan{'s' * (made != 1)}, refused {len(refused)}")
     if made:
         names = config.out / NAMES
@@ -168,19 +168,16 @@ def run(config: Config) -> Path:
     return config.out
 
 
-def scans_of(config: Config, weights: str) -> tuple[list[Row], pd.DataFrame, set[str]]:
-    """What lies at `scans`, used or refused; which file each id stands for; and the ids of those that the
-    model of these weights has predicted before. Raises UserError."""
+def scans_of(config: Config, weights: str) -> tuple[list[Row], Earlier]:
+    """What lies at `scans`, used or refused, and what the model of these weights has found before. Raises
+    UserError."""
     paths, root = _asked(config.scans)
     rows = scan_files(paths, root, config.modality, config.ids)
     if not rows:
         raise UserError("EMPTY", config.scans, "holds no file", "give a folder that holds scans")
-    names = names_of(root, rows, weights)
     if config.overwrite:
-        return rows, names, set()
-    done = done_before(config.out, names)
-    refuse_existing(config.out, [r.id for r in rows if r.used and r.id not in done])
-    return rows, names, done
+        return rows, Earlier(names_of(root, rows, weights))
+    return rows, earlier(config.out, root, rows, weights)
 
 
 def _asked(scans: Path) -> tuple[list[Path], Path]:

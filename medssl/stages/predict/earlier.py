@@ -1,50 +1,105 @@
-"""What lies in the folder already: of the same model, which goes on, or of another, which is kept."""
+"""What lies in the folder already: of the same model, which goes on, or of another, which is kept.
 
+What is found in a scan is noted as soon as it is found, a line a scan; the tables are made of these lines, so
+that a command that was cut off ends in the same tables as one that was not.
+"""
+
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from medssl.data.files import without_formulas
+from medssl.data.files import without_formulas, write_atomically, write_csv
 from medssl.data.index import Row
 from medssl.data.index.row import stamp
 from medssl.errors import UserError
-from medssl.stages.predict.rows import BOXES, SCORES
+from medssl.stages.predict.rows import TABLES
 
-NAMES = Path("private/names.csv")
+NAMES, FOUND = Path("private/names.csv"), Path("private/found.jsonl")
+NAMED = ["id", "path", "stamp", "weights"]
 MASK_ENDINGS = (".nii.gz", ".png")
 
 
-def earlier(path: Path, done: set[str]) -> list[dict]:
-    """Rows of scans that were predicted before this sitting."""
-    if not done or not path.is_file():
-        return []
-    table = pd.read_csv(path, dtype={"id": "str"}, keep_default_na=False)
-    return table[table["id"].isin(done)].to_dict("records")
+@dataclass
+class Earlier:
+    """What was found so far.
 
-
-def names_of(root: Path, rows: list[Row], weights: str) -> pd.DataFrame:
-    """Which file every id stands for, as it was, and which model is asked about it.
-
-    For the owner's eyes, apart from what may be passed on.
+    names  which file every id stands for, as it was, and which model was asked: id, path, stamp, weights;
+           for the owner's eyes, apart from what may be passed on
+    found  by id its table and rows there, and the file of its mask, if any
+    done   ids of scans asked for that are not to be predicted again
     """
-    found = [(r.id, r.record(root)["path"], stamp(r.files), weights) for r in rows]
-    return pd.DataFrame(found, columns=["id", "path", "stamp", "weights"])
+
+    names: pd.DataFrame
+    found: dict[str, dict] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+
+    def begin(self, out: Path) -> None:
+        """Write what is known before the first scan."""
+        (out / FOUND.parent).mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_csv(out / NAMES, self.names, private=True)
+        text = "".join(map(_line, self.found.values()))
+        write_atomically(out / FOUND, lambda path: path.write_text(text), private=True)
+
+    def note(
+        self, out: Path, id: str, table: str, rows: list[dict], mask: Path | None = None
+    ) -> None:
+        """Write what was found in a scan, and keep it."""
+        entry = {"id": id, "table": table, "rows": rows, "mask": mask.name if mask else ""}
+        with open(out / FOUND, "a") as stream:
+            stream.write(_line(entry))
+        self.found[id] = entry
+
+    def table(self, name: str) -> pd.DataFrame:
+        """All rows of one of the tables, those of scans predicted first at first."""
+        entries = [entry for entry in self.found.values() if entry["table"] == name]
+        return pd.DataFrame([{"id": e["id"], **row} for e in entries for row in e["rows"]])
 
 
-def done_before(out: Path, names: pd.DataFrame) -> set[str]:
-    """Ids whose masks this model wrote already, from these files, before it was cut off."""
-    if not (out / NAMES).is_file():
-        return set()
-    before = pd.read_csv(out / NAMES, dtype="str", keep_default_na=False)
-    same = without_formulas(names).merge(before) if set(names) <= set(before) else names.iloc[:0]
-    return {id for id in same["id"] if any((out / f"{id}{e}").exists() for e in MASK_ENDINGS)}
-
-
-def refuse_existing(out: Path, ids: list[str]) -> None:
-    names = [SCORES, BOXES, *(f"{i}{ending}" for i in ids for ending in MASK_ENDINGS)]
-    there = [name for name in names if (out / name).exists()]
+def earlier(out: Path, root: Path, rows: list[Row], weights: str) -> Earlier:
+    """What this model found before, in these scans or in others. Raises UserError EXISTS for what another
+    model found, and for predictions of other files than those of the same id now."""
+    names = names_of(root, rows, weights)
+    before, found = _read(out)
+    same = set(without_formulas(names).merge(before)["id"])
+    others = set(before["id"][before["weights"] != weights])
+    asked = {row.id for row in rows if row.used} - same
+    there = [id for id in found if id in others | asked]
+    there += [
+        id for id in asked - {*there} if any((out / f"{id}{e}").exists() for e in MASK_ENDINGS)
+    ]
+    there += [name for name in TABLES if not found and (out / name).exists()]
     if there:
         raise UserError(
             "EXISTS", out, f"holds {len(there)} earlier predictions ({', '.join(there[:3])})",
             "choose another out=, or replace them with overwrite=true",
         )  # fmt: skip
+    # Without its mask a scan is predicted again; where there is none, `out` itself is there.
+    found = {id: entry for id, entry in found.items() if (out / entry["mask"]).exists()}
+    kept = before[before["id"].isin(found) & ~before["id"].isin(names["id"])]
+    return Earlier(pd.concat([kept, names], ignore_index=True), found, same & set(found))
+
+
+def names_of(root: Path, rows: list[Row], weights: str) -> pd.DataFrame:
+    """`Earlier.names` of the scans that are asked for."""
+    found = [(r.id, r.record(root)["path"], stamp(r.files), weights) for r in rows]
+    return pd.DataFrame(found, columns=NAMED)
+
+
+def _read(out: Path) -> tuple[pd.DataFrame, dict[str, dict]]:
+    names, found = pd.DataFrame(columns=NAMED, dtype="str"), {}
+    if (out / NAMES).is_file():
+        names = pd.read_csv(out / NAMES, dtype="str", keep_default_na=False)
+    if (out / FOUND).is_file():
+        for line in (out / FOUND).read_text().splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:  # torn by a kill: that scan is predicted again
+                continue
+            found[entry["id"]] = entry
+    return names, found
+
+
+def _line(entry: dict) -> str:
+    return json.dumps(entry, default=lambda value: value.item()) + "\n"

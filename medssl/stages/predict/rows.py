@@ -8,7 +8,7 @@ from medssl.data.volume import Volume
 from medssl.evaluation.detection import EDGES, Boxes
 from medssl.tasks.ensemble import Ensemble
 
-SCORES, VOLUMES, BOXES = "scores.csv", "volumes.csv", "boxes.csv"
+TABLES = SCORES, VOLUMES, BOXES = "scores.csv", "volumes.csv", "boxes.csv"
 CENTRE = ("centre_right_mm", "centre_front_mm", "centre_top_mm")
 
 
@@ -18,7 +18,7 @@ def apart(task: Ensemble, spread: np.ndarray | None) -> dict[str, float]:
     return (
         {}
         if spread is None
-        else dict(zip([f"sd_{n}" for n in names], spread.round(6), strict=True))
+        else {f"sd_{n}": round(float(sd), 6) for n, sd in zip(names, spread, strict=True)}
     )
 
 
@@ -29,7 +29,7 @@ def placed_in(found: Boxes, prepared: Prepared, scan: Volume) -> np.ndarray:
 
 
 def of_boxes(
-    id: str, found: Boxes, placed: np.ndarray, spread: np.ndarray | None, task: Ensemble, scan: Volume,
+    found: Boxes, placed: np.ndarray, spread: np.ndarray | None, task: Ensemble, scan: Volume,
     known: bool,
 ) -> list[dict]:  # fmt: skip
     """A row a box, in the form that `medssl index` reads; one without numbers where there is none, and
@@ -38,7 +38,7 @@ def of_boxes(
     centres = CENTRE if d == 3 else ()
     columns = ["class", "score", *EDGES[d], "called", "longest_side_mm", *centres]
     if not rows:
-        return [{"id": id, **dict.fromkeys(columns)}]
+        return [dict.fromkeys(columns)]
     middle = (placed[:, :d] + placed[:, d:]) / 2 - 0.5
     middle = (middle @ scan.affine[:d, :d].T + scan.affine[:d, 3]).round(3).tolist()
     sides = ((placed[:, d:] - placed[:, :d]) * scan.spacing).max(1).round(3).tolist()
@@ -48,7 +48,7 @@ def of_boxes(
         row |= dict(zip(centres, middle[k], strict=False))
         if spread is not None:
             row["sd_score"] = round(float(spread[k]), 6)
-    return [{"id": id, **row} for row in rows]
+    return rows
 
 
 def of_volumes(

@@ -221,6 +221,11 @@ def _check(config: Config, arms: dict[str, Arm], chains: dict[str, of_arms.Chain
     with _keys_as_given(every | own):
         for cell in cells:
             cell.settings()
+    own = [flat(arms[name].keys) for name in chains]
+    for key, value in flat(config.pretrain).items():
+        if own and all(keys.get(key, value) != value for keys in own):
+            fix = f"leave it out, or give arms.NAME.keys.{key}: `medssl copy` gives a preset to edit"
+            raise UserError("CONFIG", f"pretrain.{key}", "every arm has another of its own", fix)
     if config.pretrain and not chains:
         cause = "is given, and every arm comes with a backbone"
         raise UserError("CONFIG", "pretrain", cause, "leave it out, or give methods=")
@@ -260,7 +265,7 @@ def _others(config: Config) -> Iterator[None]:
     """The same study in `jobs` - 1 processes more, while a block runs; all share the processors."""
     processes, folder, threads = [], config.out / "jobs", torch.get_num_threads()
     if config.jobs > 1:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         asked = folder / "study.yaml"  # JSON is YAML
         write_json(asked, {**config.model_dump(mode="json"), "jobs": 1}, private=True)
         torch.set_num_threads(max(1, threads // config.jobs))

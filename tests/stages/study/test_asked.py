@@ -86,6 +86,10 @@ def test_arms_of_a_preset_may_stay_out(keys, tmp_path):
         ({"trials": [{"fit": {"steps": 9}}], "scratch_trials": []}, "is the same in every arm"),
         ({"finetune": {"fit": {"stepps": 9}}}, "finetune.fit.stepps: .* you mean 'fit.steps'"),
         ({"pretrain": {"fit": {"stepps": 9}}}, "pretrain.fit.stepps: unknown key"),
+        (
+            {"pretrain": {"method": {"size": [9, 9, 9]}}},
+            r"every arm .* arms\.NAME\.keys\.method\.size",
+        ),
         ({"trials": [{"fitt": 9}], "scratch_trials": []}, "trials.0.fitt: unknown key"),
         ({"scratch_trials": [{}]}, "let every arm try as often"),
         ({"labelled": []}, "labelled"),

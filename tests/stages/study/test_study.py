@@ -224,6 +224,7 @@ def test_two_processes_share_the_work(keys, done, tmp_path):
     call("study", **keys, out=out, jobs=2)
     for name in TABLES:
         assert (out / f"{name}.csv").read_bytes() == (done / f"{name}.csv").read_bytes(), name
+    assert (out / "jobs").stat().st_mode & 0o077 == 0
     log = (out / "jobs/1.log").read_text()
     assert "study: " in log or "pretrain " in log  # the other one did some of it
 
