@@ -10,11 +10,13 @@ from medssl.errors import UserError
 
 DEEPEST = 20
 INT = "tag:yaml.org,2002:int"
+FLOAT = "tag:yaml.org,2002:float"
+SHORT_FLOAT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$")
 PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9_]*)$|0x[0-9a-fA-F]+$")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 010 for 8 and 1:30 for 90, and the last of two equal keys."""
+    """YAML 1.1 takes 010 for 8, 1:30 for 90, 1e-5 for text, and the last of two equal keys."""
 
     depth = 0
 
@@ -46,6 +48,7 @@ _Loader.yaml_implicit_resolvers = {
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(INT, PLAIN_INT, list("-+0123456789"))
+_Loader.add_implicit_resolver(FLOAT, SHORT_FLOAT, list("-+0123456789"))
 
 
 def parse(text: str) -> Any:

@@ -33,5 +33,7 @@ def test_numbers_are_what_they_look_like(tmp_path):
     assert read_yaml(path) == {
         "a": 10, "b": "010", "c": "1:30", "d": -3, "e": 0, "f": 1.5, "g": {1: "liver"}, "h": True,
     }  # fmt: skip
+    path.write_text("a: 5e-05\nb: -1E+3\nc: 2e\n")
+    assert read_yaml(path) == {"a": 5e-05, "b": -1000.0, "c": "2e"}
     path.write_text("# nothing\n")
     assert read_yaml(path) == {}

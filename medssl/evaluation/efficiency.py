@@ -15,7 +15,7 @@ import pandas as pd
 from medssl.evaluation.intervals import ends, resampled
 from medssl.evaluation.significance import holm, p_value
 from medssl.evaluation.subgroups import in_order
-from medssl.evaluation.summary import every_figure
+from medssl.evaluation.summary import every_figure, scored
 
 Cell = tuple[str, int]  # arm, number of labelled scans
 
@@ -39,6 +39,7 @@ class Efficiency:
     samples: dict[Cell, np.ndarray]
     n_patients: int
     n_cases: int
+    n_scored: int  # patients of whom the figure says something, in some run at least
 
     @property
     def arms(self) -> list[str]:
@@ -70,7 +71,7 @@ class Efficiency:
             each = [self.better * (a - b) for a, b in pairs]
             rows.append({
                 "arm": arm, "labelled": count, **self._interval(gain, samples),
-                "p": p_value(samples, self.n_patients),
+                "p": p_value(samples, self.n_scored),
                 "lowest run": min(each), "highest run": max(each), "runs": len(each),
             })  # fmt: skip
         table = pd.DataFrame(rows)
@@ -181,6 +182,7 @@ def efficiency(
             estimates={cell: estimates[cell, f] for cell in tables},
             samples={cell: samples[cell, f] for cell in tables},
             n_patients=len(np.unique(patients)), n_cases=len(ids),
+            n_scored=len(set().union(*(scored(t, f) for runs in tables.values() for t in runs))),
         )
         for f, sign in better.items()
     }  # fmt: skip

@@ -107,6 +107,15 @@ def every_figure(cases: pd.DataFrame) -> Figures:
     return of
 
 
+def scored(cases: pd.DataFrame, figure: str) -> set[str]:
+    """Patients of whom a figure says something: a class that neither truth nor prediction holds in any of
+    their scans leaves it without a value."""
+    if figures_of(cases):
+        return set(cases["patient"])
+    found = dict(_by_class(cases))[figure].dropna(subset="value")
+    return set(found["patient"])
+
+
 def figure_names(cases: pd.DataFrame) -> list[str]:
     """The figures that a table of cases gives."""
     return list(every_figure(cases)(np.ones((1, cases["id"].nunique()))))

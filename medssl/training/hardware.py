@@ -1,5 +1,6 @@
 """Which device to compute on, and with how many CPU threads."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -7,6 +8,25 @@ from pydantic import Field
 
 from medssl.config import Keys
 from medssl.errors import UserError
+
+
+@dataclass
+class _Threads:
+    """How many CPU threads torch had before a run asked for another number, and that number."""
+
+    before: int = 0
+    asked: int = 0
+
+    def take(self, threads: int) -> None:
+        """What one run asks for is not left to the next in the same process that asks for none."""
+        now = torch.get_num_threads()
+        if now != self.asked:  # not ours: it may have been set by whoever calls
+            self.before = now
+        self.asked = threads
+        torch.set_num_threads(threads or self.before)
+
+
+_threads = _Threads()
 
 
 class Hardware(Keys):
@@ -23,8 +43,7 @@ class Hardware(Keys):
 
     def take(self) -> torch.device:
         """The device asked for, with torch's threads set. Raises UserError if there is no GPU."""
-        if self.threads:
-            torch.set_num_threads(self.threads)
+        _threads.take(self.threads)
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError(
                 "CONFIG", "device", "found cuda, but torch sees no GPU here",

@@ -203,3 +203,19 @@ def test_a_false_gain_is_rarely_shown():
         row = efficiency(tables, {"alike": "scratch"}, {DICE: 1}, n=400)[DICE].differences().iloc[0]
         shown += not row["low"] <= 0 <= row["high"]
     assert 2 <= shown <= 22
+
+
+def test_p_is_no_smaller_than_the_patients_allow_of_whom_a_figure_says_something():
+    """Two patients have the lesion, and all of their scores are better: two heads in a row."""
+
+    def lesions(mean):
+        table = segmented(mean, 0)
+        lesion = table["class"] == "b"
+        table.loc[lesion & ~table["patient"].isin(["p1", "p2"]), "dice"] = np.nan
+        return [table]
+
+    tables = {("good", 2): lesions(0.8), ("scratch", 2): lesions(0.4)}
+    found = efficiency(tables, {"good": "scratch"}, {"dice, b": 1, "dice, a": 1}, n=2000)
+    assert found["dice, b"].n_scored == 2 and found["dice, b"].n_patients == PATIENTS
+    assert at(found["dice, b"].differences(), "good", 2)["p"] == 0.5
+    assert at(found["dice, a"].differences(), "good", 2)["p"] < 0.01

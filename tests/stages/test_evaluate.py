@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -292,3 +293,13 @@ def test_drawn_by_their_truth_cases_are_the_same_whatever_the_model(dice, monkey
 
     assert drawn("truth") == ["d", "a", "c"]  # e holds none
     assert drawn("score") == (["a", "c", "e"] if dice[0] == 0.9 else ["b", "c", "a"])
+
+
+def test_a_baseline_of_other_truths_is_refused(segmented, tmp_path):
+    other = shutil.copytree(segmented / "scratch/evaluation", tmp_path / "other")
+    cases = pd.read_parquet(other / "cases.parquet")
+    cases.loc[0, "volume_ml_truth"] += 1  # as if its mask had been mended since
+    cases.to_parquet(other / "cases.parquet", index=False)
+    with pytest.raises(UserError, match="MISMATCH .*of 1 cases it has another volume_ml_truth"):
+        call("evaluate", run=segmented / "tuned", baseline=other, out=tmp_path / "e")
+    assert not (tmp_path / "e/report.html").exists()

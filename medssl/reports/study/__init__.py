@@ -46,7 +46,7 @@ def write(folder: Path, told: Told) -> Path:
     arms = len(study.baselines)
     subtitle = (
         f"{arms} way{'s' if arms != 1 else ''} of pretraining against training from scratch; scored on "
-        f"{study.n_cases} scans of {study.n_patients} patients that no run has seen"
+        f"{study.n_cases} scans of {study.n_patients} patients"
     )
     footer = f"Cohort {told.card['cohort']}, medssl {told.card['versions']['medssl']}."
     return write_page(folder / "report.html", "Did pretraining help?", subtitle, sections, footer)

@@ -92,7 +92,7 @@ def cautions(told: Told) -> list[str]:
         *told.cautions,
         *_unfound(told),
         *short,
-        *filter(None, [too_few(told.study.n_patients)]),
+        *filter(None, [too_few(told.study.n_scored)]),
     ]
 
 

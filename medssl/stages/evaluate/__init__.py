@@ -119,6 +119,9 @@ def run(config: Config) -> Path:
         config.examples_shown, config.examples_by,
     )  # fmt: skip
     cases = scoring.cases()
+    if baseline:
+        baseline.check_kind(cases)
+        baseline.check_truths(cases)
     remarks += said.of_cases(cases)
     write_csv(out / "look_alikes.csv", alike)
     cases.to_parquet(out / "cases.parquet", index=False)

@@ -25,29 +25,27 @@ import torch
 from pydantic import Field
 
 from medssl.config import Config as Base
-from medssl.config import Count, flat, merge
+from medssl.config import Count, merge
 from medssl.data.files import write_json
-from medssl.data.manifest import Manifest
-from medssl.data.store import Store
 from medssl.errors import UserError
-from medssl.evaluation.headline import higher_is_better
 from medssl.evaluation.metrics import TOLERANCE_MM
 from medssl.evaluation.titles import title
 from medssl.progress import say
 from medssl.reports import efficiency
 from medssl.reports import study as report
-from medssl.stages.evaluate.scans import groups_of
 from medssl.stages.study import arms as of_arms
 from medssl.stages.study import cells as of_cells
 from medssl.stages.study.arms import SCRATCH, Arm, Start
 from medssl.stages.study.cells import Cell
+from medssl.stages.study.checks import check
 from medssl.stages.study.telling import tell
 from medssl.training import run_folder, study_folder
 from medssl.training.checkpoint import drop_weights
 from medssl.training.claims import Job, claimed, work_off
 
 GROWS = {"labelled", "draws", "seeds"}  # more of them are more of the same fine-tunings
-FREE = GROWS | {"out", "jobs", "keep", "figure", "by", "resamples"}  # may differ when it goes on
+# These may differ when it goes on.
+FREE = GROWS | {"out", "jobs", "keep", "figure", "by", "resamples", "finetune.allow_overlap"}
 
 
 class Config(Base):
@@ -151,7 +149,9 @@ def asked(config: Config) -> tuple[dict[str, Arm], dict[str, of_arms.Chain]]:
     keys = merge({"store": str(config.store), "fit": {"seed": config.seed}}, config.pretrain)
     folder = config.out / "pretrain"
     chains = {n: of_arms.chain_of(n, a, keys, folder) for n, a in arms.items() if a.pretrain}
-    _check(config, arms, chains)
+    anywhere = [Start(name, Path("run"), False, arm.finetune) for name, arm in arms.items()]
+    cells = cells_of(config, [Start(SCRATCH, Path("run"), True, {}), *anywhere])
+    check(config, arms, chains, cells, any(on_trial(config, cell) for cell in cells))
     if _begun(config.out):
         told = config.model_dump(mode="json")
         try:
@@ -197,67 +197,6 @@ def cells_of(config: Config, starts: list[Start]) -> list[Cell]:
         starts, config.labelled, config.draws, config.seeds, keys, trials,
         config.scratch_trials or trials, config.out / "finetune",
     )  # fmt: skip
-
-
-def _check(config: Config, arms: dict[str, Arm], chains: dict[str, of_arms.Chain]) -> None:
-    """Raise UserError for keys that no run would take, before the first one is begun."""
-    if config.scratch_trials and len(config.scratch_trials) != len(config.trials):
-        cause = f"are {len(config.scratch_trials)}, trials are {len(config.trials)}"
-        raise UserError("CONFIG", "scratch_trials", cause, "let every arm try as often")
-    every, own = (
-        {"finetune": config.finetune},
-        {f"arms.{name}.finetune": arm.finetune for name, arm in arms.items()},
-    )
-    for name in ("trials", "scratch_trials"):
-        own |= {f"{name}.{i}": keys for i, keys in enumerate(getattr(config, name))}
-    of_cells.check_keys(every, equal=False)
-    of_cells.check_keys(own, equal=True)
-    before = {"pretrain": config.pretrain} | {f"arms.{n}.keys": a.keys for n, a in arms.items()}
-    with _keys_as_given(before):
-        for preset, keys in (part for chain in chains.values() for part in chain):
-            of_arms.settings(preset, keys)
-    anywhere = [Start(name, Path("run"), False, arm.finetune) for name, arm in arms.items()]
-    cells = cells_of(config, [Start(SCRATCH, Path("run"), True, {}), *anywhere])
-    with _keys_as_given(every | own):
-        for cell in cells:
-            cell.settings()
-    own = [flat(arms[name].keys) for name in chains]
-    for key, value in flat(config.pretrain).items():
-        if own and all(keys.get(key, value) != value for keys in own):
-            fix = f"leave it out, or give arms.NAME.keys.{key}: `medssl copy` gives a preset to edit"
-            raise UserError("CONFIG", f"pretrain.{key}", "every arm has another of its own", fix)
-    if config.pretrain and not chains:
-        cause = "is given, and every arm comes with a backbone"
-        raise UserError("CONFIG", "pretrain", cause, "leave it out, or give methods=")
-    if config.figure:
-        try:
-            higher_is_better(config.figure)
-        except KeyError as error:
-            cause = "is no figure of medssl evaluate"
-            fix = "leave it out for the main one, or name one that metrics.json holds"
-            raise UserError("CONFIG", f"figure={config.figure}", cause, fix) from error
-    # What lies in the store: told now, and not after hours of pretraining.
-    store = Store.read_from(config.store)
-    manifest = Manifest.read(store.manifest)
-    store.check_current(manifest)
-    for name in config.by:
-        groups_of(manifest, store.items, name)
-    tried = any(on_trial(config, cell) for cell in cells)
-    of_cells.check_labels(cells, manifest, config.split, tried)
-
-
-@contextmanager
-def _keys_as_given(groups: dict[str, dict]) -> Iterator[None]:
-    """An error about a key that a run would not take names it as this command gives it: of its group."""
-    try:
-        yield
-    except UserError as error:
-        given = [f"{group}.{key}" for group, keys in groups.items() for key in flat(keys)]
-        named = [
-            next((whole for whole in given if whole.endswith(f".{key}")), key)
-            for key in str(error.where).split(", ")
-        ]
-        raise UserError(error.code, ", ".join(named), error.cause, error.fix) from error
 
 
 @contextmanager

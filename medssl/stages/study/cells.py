@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,7 @@ import pandas as pd
 from medssl import command_line
 from medssl.config import flat, merge
 from medssl.data.files import write_json
+from medssl.data.leakage import overlap, record, refuse_overlap
 from medssl.data.manifest import Manifest
 from medssl.data.subset import of_splits
 from medssl.errors import UserError, one_line
@@ -32,7 +34,7 @@ T = TypeVar("T")
 PRESET = "few_labels"
 SHOWN = 3  # cases drawn of each first run
 OWN = {"store", "out", "backbone", "from_scratch", "labelled", "draw", "fit.seed"}
-EQUAL = {"fit.steps", "fit.batch_size", "fit.accumulate"}  # in all arms
+EQUAL = {"preset", "fit.steps", "fit.batch_size", "fit.accumulate"}  # in all arms
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,16 @@ def check_keys(given: dict[str, dict], equal: bool) -> None:
             raise UserError("CONFIG", f"{where}: {key}", cause, fix)
 
 
+@contextmanager
+def _keys_of_finetune() -> Iterator[None]:
+    """An error says how its way out is written in a study."""
+    try:
+        yield
+    except UserError as error:
+        fix = f"{error.fix} (in a study as finetune.KEY=...)"
+        raise UserError(error.code, error.where, error.cause, fix) from error
+
+
 def train(cell: Cell) -> None:
     """Fine-tune, and write what validation scans said of it."""
     with metered() as cost:
@@ -146,20 +158,20 @@ def train(cell: Cell) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def check_labels(every: Sequence[Cell], manifest: Manifest, split: str, on_trial: bool) -> None:
+def check_labels(
+    every: Sequence[Cell], manifest: Manifest, split: str, on_trial: bool, backbones: Sequence[Path]
+) -> None:
     """Raise UserError where a fine-tuning would not have its labels, a trial its validation scans, or the
-    split its cases or their files, before anything is trained; say what is to be told apart."""
+    split its cases or their files, or where these were seen by what they are to test or by a backbone, before
+    anything is trained; say what is to be told apart."""
     most = pd.DataFrame()  # labels: fewer are part of them, and are not read again
     for cell in {cell.labelled: cell for cell in every}.values():
         truths, train, validation = scans_of(cell.settings())
         most = max(most, train, key=len)
-    try:
+    with _keys_of_finetune():
         classes = truths.classes(most)
         for items in (most, validation):
             truths.remarks(items, classes, strict=True)
-    except UserError as error:
-        fix = f"{error.fix} (in a study as finetune.KEY=...)"
-        raise UserError(error.code, error.where, error.cause, fix) from error
     if on_trial and validation.empty:
         raise UserError(
             "EMPTY", cell.keys["store"], "no validation scan can choose among the trials",
@@ -172,6 +184,11 @@ def check_labels(every: Sequence[Cell], manifest: Manifest, split: str, on_trial
         cause = f"no labelled scan has it; there are {there}"
         raise UserError("CONFIG", f"split={split}", cause, "name one of them")
     check_files(manifest, truths, scored)
+    seen = {f"split={split}": record(train=most, validation=validation)}
+    seen |= {str(path): read_card(path) for path in backbones}
+    with _keys_of_finetune():
+        for where, card in seen.items():
+            refuse_overlap(overlap(card, scored), where, every[0].settings().allow_overlap)
     say(f"study: {truths.told(classes, most)}")
 
 

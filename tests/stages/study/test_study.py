@@ -252,9 +252,9 @@ def test_what_was_not_kept_is_not_taken_for_damage(done, cohort, tmp_path):
 
 def test_one_study_a_folder_and_what_is_pretrained_is_offered_to_another(keys, done):
     ready = f"backbones={done}/pretrain/voco,{done}/pretrain/mae"
-    other = {**keys, "split": "val"}
+    other = {**keys, "tolerance": 3.0}
     with pytest.raises(
-        UserError, match=rf"split \(there test, now val\).*{ready}, in place of methods"
+        UserError, match=rf"tolerance \(there 1.0, now 3.0\).*{ready}, in place of methods"
     ):
         call("study", **other, out=done)
 

@@ -1,0 +1,96 @@
+"""What a study is asked, looked at before the first hour is spent on it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from medssl.config import flat
+from medssl.data.manifest import Manifest
+from medssl.data.store import Store
+from medssl.errors import UserError
+from medssl.evaluation.headline import higher_is_better
+from medssl.stages.evaluate.scans import groups_of
+from medssl.stages.study import arms as of_arms
+from medssl.stages.study import cells as of_cells
+
+if TYPE_CHECKING:
+    from medssl.stages.study import Config
+
+
+def check(
+    config: "Config", arms: dict[str, of_arms.Arm], chains: dict[str, of_arms.Chain],
+    cells: Sequence[of_cells.Cell], on_trial: bool,
+) -> None:  # fmt: skip
+    """Raise UserError for keys that no run would take, and for what lies in the store.
+
+    cells     all fine-tunings, from wherever they start
+    on_trial  whether validation scans choose among settings
+    """
+    if config.scratch_trials and len(config.scratch_trials) != len(config.trials):
+        cause = f"are {len(config.scratch_trials)}, trials are {len(config.trials)}"
+        raise UserError("CONFIG", "scratch_trials", cause, "let every arm try as often")
+    every, own = (
+        {"finetune": config.finetune},
+        {f"arms.{name}.finetune": arm.finetune for name, arm in arms.items()},
+    )
+    for name in ("trials", "scratch_trials"):
+        own |= {f"{name}.{i}": keys for i, keys in enumerate(getattr(config, name))}
+    of_cells.check_keys(every, equal=False)
+    of_cells.check_keys(own, equal=True)
+    before = {"pretrain": config.pretrain} | {f"arms.{n}.keys": a.keys for n, a in arms.items()}
+    with _keys_as_given(before):
+        parts = (part for chain in chains.values() for part in chain)
+        several = [of_arms.settings(preset, keys).fit.devices > 1 for preset, keys in parts]
+    with _keys_as_given(every | own):
+        several += [cell.settings().fit.devices > 1 for cell in cells]
+    if any(several):
+        cause = "is more than one: a study trains each network on one device"
+        raise UserError(
+            "CONFIG", "fit.devices", cause, "leave it out; jobs= trains several at once"
+        )
+    _refuse_idle("pretrain", config.pretrain, {f"arms.{n}.keys": arms[n].keys for n in chains})
+    tried = {f"{name}.{i}": keys for name in ("trials", "scratch_trials")
+             for i, keys in enumerate(getattr(config, name))}  # fmt: skip
+    _refuse_idle("finetune", config.finetune, tried)
+    if config.pretrain and not chains:
+        cause = "is given, and every arm comes with a backbone"
+        raise UserError("CONFIG", "pretrain", cause, "leave it out, or give methods=")
+    if config.figure:
+        try:
+            higher_is_better(config.figure)
+        except KeyError as error:
+            cause = "is no figure of medssl evaluate"
+            fix = "leave it out for the main one, or name one that metrics.json holds"
+            raise UserError("CONFIG", f"figure={config.figure}", cause, fix) from error
+    # What lies in the store: told now, and not after hours of pretraining.
+    store = Store.read_from(config.store)
+    manifest = Manifest.read(store.manifest)
+    store.check_current(manifest)
+    for name in config.by:
+        groups_of(manifest, store.items, name)
+    backbones = [arm.backbone for arm in arms.values() if arm.backbone]
+    of_cells.check_labels(cells, manifest, config.split, on_trial, backbones)
+
+
+def _refuse_idle(group: str, keys: dict, own: dict[str, dict]) -> None:
+    """Raise UserError for a key of a group that all who would take it have another value of."""
+    others = [flat(each) for each in own.values()]
+    for key, value in flat(keys).items():
+        if others and all(each.get(key, value) != value for each in others):
+            cause = f"does nothing: {', '.join(list(own)[:4])} have others of their own"
+            fix = "leave it out, or change theirs; `medssl copy` gives a preset to edit"
+            raise UserError("CONFIG", f"{group}.{key}", cause, fix)
+
+
+@contextmanager
+def _keys_as_given(groups: dict[str, dict]) -> Iterator[None]:
+    """An error about a key that a run would not take names it as this command gives it: of its group."""
+    try:
+        yield
+    except UserError as error:
+        given = [f"{group}.{key}" for group, keys in groups.items() for key in flat(keys)]
+        named = [
+            next((whole for whole in given if whole.endswith(f".{key}")), key)
+            for key in str(error.where).split(", ")
+        ]
+        raise UserError(error.code, ", ".join(named), error.cause, error.fix) from error
