@@ -97,18 +97,33 @@ def drop(table: pd.DataFrame, items: pd.DataFrame, pairs: pd.DataFrame) -> None:
     for a, b in zip(pairs["scan"], pairs["copy"], strict=True):
         linked[a].add(b)
         linked[b].add(a)
-    stays: dict[str, str] = {}  # by fingerprint of the pixels, the first of each
+    stays: dict[
+        str, str
+    ] = {}  # by fingerprint of the pixels, the first of each of which something is kept
+    gone: dict[str, str] = {}
+    stand = ["representative", "representative_slice"]
     for item, mine in rows.items():
         pixels = items.at[item, "pixels"]
         twin = stays.get(pixels) or next((i for i in stays.values() if i in linked[item]), None)
         if twin is None:
-            stays[pixels] = item
+            if table.loc[mine, "kept"].any():
+                stays[pixels] = item
             continue
+        gone[item], theirs = twin, rows[twin]
+        if same := items.at[item, "key"] == items.at[twin, "key"]:  # lies the same way round
+            heirs = theirs[table.loc[mine, "kept"].to_numpy()]
+            table.loc[heirs, "kept"], table.loc[heirs, "distance"] = True, 0.0
+            table.loc[heirs, stand] = table.loc[heirs, ["item", "slice"]].to_numpy()
         table.loc[mine, ["kept", "distance"]] = [False, 0.0]
-        table.loc[mine, ["representative", "representative_slice"]] = [twin, WHOLE]
-        if items.at[item, "key"] == items.at[twin, "key"]:  # lies the same way round
-            columns = ["representative", "representative_slice", "distance"]
-            table.loc[mine, columns] = table.loc[rows[twin], columns].to_numpy()
+        table.loc[mine, stand] = [twin, WHOLE]
+        if same:
+            columns = [*stand, "distance"]
+            table.loc[mine, columns] = table.loc[theirs, columns].to_numpy()
+    # What one that has gone stood for, its twin stands for.
+    for row in table.index[table["representative"].isin(gone)]:
+        item, at = table.loc[row, stand]
+        same = items.at[item, "key"] == items.at[gone[item], "key"]
+        table.loc[row, stand] = [gone[item], at if same else WHOLE]
 
 
 def _sorted(rows: list[tuple]) -> pd.DataFrame:

@@ -170,6 +170,8 @@ class Crops:
                 for axis, (n, s) in enumerate(zip(shape, size, strict=True))
             ]
             high = [lo + s for lo, s in zip(low, size, strict=True)]
+            if self.slices and centre is not None:  # in place of the slice whose turn it is
+                z = int(centre[SLICE_AXIS])
         if self.slices:
             low[SLICE_AXIS], high[SLICE_AXIS] = z, z + 1
         return low, high

@@ -21,7 +21,7 @@ KEYS = 1 << 24
 
 
 class Words:
-    """Finds thousands of words at once, each in the case given, in lower and in upper case."""
+    """Finds thousands of words at once, each in the case given, in lower and upper case, and capitalised."""
 
     def __init__(self, words: Iterable[str]):
         """Raises UserError WORDS for words of under four bytes, which are found by chance."""
@@ -92,7 +92,7 @@ def _unpacked(data: memoryview) -> tuple[bytes, int]:
 
 def _forms(word: str) -> dict[bytes, str]:
     found = {}
-    for text in {word, word.lower(), word.upper()}:
+    for text in {word, word.lower(), word.upper(), word.title()}:
         plain, wide = text.encode(), text.encode("utf-16-le")
         found[plain] = "text"
         found[wide] = "UTF-16"  # little endian; big endian is the same, one zero later

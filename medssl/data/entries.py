@@ -43,7 +43,7 @@ def key_of(manifest: Manifest, item: str, recipe: Recipe) -> tuple[str, str]:
     source, mask = fingerprint(manifest.files(item)), manifest.row(item)["label_mask"]
     if frames := manifest.frames(item):  # two scans of one file are no copies of each other
         source = _digest(f"{source}|{json.dumps(frames)}")
-    masks = [fingerprint([manifest.root / mask])] if mask else []
+    masks = [fingerprint(manifest.mask_files(item))] if mask else []
     if mask and manifest.recode:
         masks.append(json.dumps(sorted(manifest.recode.items())))
     return entry_key([source, *masks], recipe), source
@@ -112,6 +112,10 @@ class Entries:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
         return whole and (not mask or "mask.b2nd" in content)
+
+    def any(self) -> bool:
+        """Whether something was prepared before."""
+        return any(self.folder.rglob("*.json"))
 
     def was_written(self, key: str) -> bool:
         """Whether an entry was there once, whatever has become of it."""

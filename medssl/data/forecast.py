@@ -21,11 +21,19 @@ class Forecast:
     """Bytes and seconds for the scans to come: a limit from headers, then from scans prepared.
 
     `observe` is called with every scan in the order of `rows`. After the first three that were not
-    in the store already it returns the forecast, and raises UserError DISK if there is no room.
+    in the store already it returns the forecast, and raises UserError DISK if there is no room; but not
+    where the store has `begun`: which scans are there is only known when their turn comes.
     """
 
-    def __init__(self, folder: Path, rows: pd.DataFrame, recipe: Recipe, workers: int = 0):
-        self.folder, self.workers = folder, workers
+    def __init__(
+        self,
+        folder: Path,
+        rows: pd.DataFrame,
+        recipe: Recipe,
+        workers: int = 0,
+        begun: bool = False,
+    ):
+        self.folder, self.workers, self.begun = folder, workers, begun
         self.source = [_voxels(shape) for shape in rows["shape"]]
         self.prepared = [prepared_voxels(row, recipe) for _, row in rows.iterrows()]
         masks = (rows["label_mask"] != "").to_numpy()
@@ -49,11 +57,12 @@ class Forecast:
         left = len(self.source) - self.done
         if not size or len(self.bytes_a_voxel) != FIRST or not left:
             return ""
-        if self.bytes_to_come > self.free:
+        if self.bytes_to_come > self.free and not self.begun:
             cause = f"{left} more scans need about {amount(self.bytes_to_come)}"
             raise no_room(self.folder, cause)
+        most = "at most " if self.begun else ""
         return (
-            f"forecast: {left} more scans in about {duration(self.seconds_to_come)} and "
+            f"forecast: {most}{left} more scans in about {duration(self.seconds_to_come)} and "
             f"{amount(self.bytes_to_come)}; {amount(self.free)} are free"
         )
 

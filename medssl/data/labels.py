@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
@@ -169,11 +169,20 @@ def _mask_paths(values: pd.Series, source: Path, outside: bool, *folders: str) -
     return paths
 
 
+def _in_one_folder(path: str, other: str) -> bool:
+    """Whether the folders of two paths agree as far up as both tell."""
+    folders = (PurePosixPath(p.replace("\\", "/")).parent.parts[::-1] for p in (path, other))
+    return all(a == b for a, b in zip(*folders, strict=False))
+
+
 def _from_coco(manifest: Manifest, source: Path) -> Found:
-    found, ignored = Found("images"), 0
+    found, ignored, known = Found("images"), 0, {}
     places = Places(manifest, source.parent)
     for image in boxes.read_coco(source):
-        rows = places.at(image.file_name) or places.named(image.file_name)
+        named = places.named(image.file_name)
+        rows = places.at(image.file_name) or [
+            row for row in named if _in_one_folder(manifest.table.at[row, "path"], image.file_name)
+        ]
         if len(rows) > 1:
             both = " and ".join(manifest.table.loc[rows[:2], "path"])
             raise UserError(
@@ -184,6 +193,11 @@ def _from_coco(manifest: Manifest, source: Path) -> Found:
             boxes.check_size(image, manifest.table.loc[row], source)
             for box, where in zip(image.boxes, image.sources, strict=True):
                 boxes.check_inside(box, manifest.table.loc[row], source, where)
+            if known.setdefault(row, image.boxes) != image.boxes:
+                cause = f"lists {image.file_name} more than once, with different boxes"
+                raise UserError(
+                    "LABELS", source, cause, "leave one entry of each image, with all boxes"
+                )
             found.scans.add(row)
             found.put("boxes", row, json.dumps(image.boxes))
             ignored += sum("ignored" in box for box in image.boxes)

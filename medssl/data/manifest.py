@@ -14,7 +14,7 @@ import pyarrow.parquet
 
 from medssl.data import display
 from medssl.data.files import write_atomically, write_csv
-from medssl.data.index import Row, identify, image2d_labels, read
+from medssl.data.index import Row, identify, image2d_labels, read, scan_files
 from medssl.data.index.ids import neutral_id
 from medssl.data.index.row import relative, stamp
 from medssl.data.manifest_checks import LARGEST_LABEL, check_table, checked_about
@@ -25,6 +25,7 @@ from medssl.errors import UserError, one_line
 
 SCHEMA = 1
 NAME = "manifest.parquet"
+APART = (".mhd", ".nhdr", ".hdr", ".img")  # their voxels may lie in a file of its own
 COLUMNS = (
     "id", "patient", "study", "path", "files", "frames", "format", "modality", "shape", "spacing",
     "orientation", "split", "label_mask", "boxes", "remarks", "verdict", "code", "reason", "stamp",
@@ -162,6 +163,14 @@ class Manifest:
             raise UserError("REFUSED", id, cause, "choose a used scan")
         volume = read(self.current_files(id), row["format"], self.frames(id))
         return replace(volume, modality=volume.modality or row["modality"])
+
+    def mask_files(self, id: str) -> list[Path]:
+        """The files of a scan's mask: voxels may lie in another than the one that is named."""
+        path = self.root / self.row(id)["label_mask"]
+        if not path.name.lower().endswith(APART):
+            return [path]
+        (row,) = scan_files([path], path.parent, "", "names") or [None]
+        return row.files if row and row.files else [path]
 
     def mask(self, id: str, scan: Volume | None = None) -> Volume | None:
         """The integer label mask (1, *shape) on the scan's grid, or None if the scan has none.

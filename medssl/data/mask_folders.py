@@ -16,6 +16,7 @@ from medssl.data.tables import Places, absolute, name_of
 from medssl.errors import UserError
 
 CHANNEL_ENDING = re.compile(r"_0000$")
+NUMBER = re.compile(r"_\d{4}")
 SHOWN = 3
 
 
@@ -85,6 +86,10 @@ def _scans_of(
     whole = name_of(path.name)
     name = next((name for name in (whole, *beginnings(whole)) if name in images), "")
     rows, folder = images.get(name, []), PurePosixPath(relative(path, source)).parent
+    if NUMBER.fullmatch(
+        whole[len(name) :]
+    ):  # scans are numbered so, and this is none of the channels
+        rows = [row for row in rows if name_of(manifest.table.at[row, "path"]) in (name, whole)]
     if len(rows) > 1:
         of_scan = manifest.table.loc[rows, "path"].map(lambda scan: PurePosixPath(scan).parent)
         rows = [row for row in rows if of_scan[row] == folder] or rows
@@ -92,7 +97,8 @@ def _scans_of(
         both = " and ".join(manifest.table.loc[rows[:2], "path"])
         cause = f"the mask could belong to {both}"
         raise UserError("LABELS", path, cause, "give a CSV with path and mask columns")
-    return rows, bool(rows) and name not in (whole, MASK_ENDING.sub("", whole))
+    exact = (whole, MASK_ENDING.sub("", whole), CHANNEL_ENDING.sub("", whole))
+    return rows, bool(rows) and name not in exact
 
 
 def _images(source: Path) -> tuple[list[Path], list[Row]]:

@@ -132,7 +132,8 @@ def _write_store(manifest: Manifest, config: Config) -> Path:
 def _prepare_all(manifest: Manifest, store: Store, config: Config) -> list[dict]:
     """A row a scan, in the manifest's order. Raises UserError DISK when the disk is full."""
     scans = manifest.used
-    forecast = Forecast(store.folder, scans, store.recipe, config.workers)
+    begun = store.entries.any()
+    forecast = Forecast(store.folder, scans, store.recipe, config.workers, begun)
     say(forecast.limit())
     # A scan's own row is all a worker needs; the whole table would be sent with every scan.
     ones = (manifest.part(scans.iloc[i : i + 1]) for i in range(len(scans)))

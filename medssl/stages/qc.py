@@ -173,7 +173,7 @@ def _readable(id: str, path: Path, format: str) -> Picture | None:
         if format == "dicom":
             return Picture(id, _square(dicom.picture(path), (1, 1)))
         return _picture(id, read([path]))
-    except (UserError, OSError):
+    except Exception:  # what could not be read once may raise anything
         return None
 
 

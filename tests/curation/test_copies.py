@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from medssl.curation.alignment import alike
-from medssl.curation.copies import NEAR, SAME, between, candidates, near, thumbnail, within
+from medssl.curation.copies import NEAR, SAME, between, candidates, drop, near, thumbnail, within
 
 N = 24
 
@@ -123,3 +123,36 @@ def test_twins_in_another_store(films):
         ["s0", "s1", SAME],
         ["s2", "s0", NEAR],
     ]
+
+
+def chosen(*rows):
+    """A selection of whole scans: item, kept, and what stands for it."""
+    table = pd.DataFrame(rows, columns=["item", "kept", "representative"])
+    return table.assign(slice=-1, representative_slice=-1, distance=0.5)
+
+
+def test_a_near_copy_goes_only_where_one_that_is_kept_stays():
+    items = pd.DataFrame({"pixels": list("abcd"), "key": list("abcd")}, index=list("ABCD"))
+    near_copies = pd.DataFrame({"scan": ["A"], "copy": ["B"]})
+    # B stands for all three, and its earlier copy was not chosen.
+    table = chosen(("A", False, "B"), ("B", True, "B"), ("C", False, "B"), ("D", True, "D"))
+    drop(table, items, near_copies)
+    assert table["kept"].tolist() == [False, True, False, True]
+    assert table["representative"].tolist() == ["B", "B", "B", "D"]
+    # Where both were chosen, the first stands for what the second stood for.
+    table = chosen(("A", True, "A"), ("B", True, "B"), ("C", False, "B"), ("D", True, "D"))
+    drop(table, items, near_copies)
+    assert table["kept"].tolist() == [True, False, False, True]
+    assert table["representative"].tolist() == ["A", "A", "A", "D"]
+
+
+def test_of_copies_whose_slices_are_chosen_in_turns_the_first_keeps_all_of_them():
+    items = pd.DataFrame({"pixels": ["a", "a"], "key": ["k", "k"]}, index=["A", "B"])
+    table = pd.DataFrame({
+        "item": ["A", "A", "B", "B"], "slice": [0, 1, 0, 1], "kept": [True, False, False, True],
+        "representative": ["A", "B", "A", "B"], "representative_slice": [0, 1, 0, 1], "distance": 0.0,
+    })  # fmt: skip
+    drop(table, items, pd.DataFrame({"scan": [], "copy": []}))
+    assert table["kept"].tolist() == [True, True, False, False]
+    assert table["representative"].tolist() == ["A"] * 4
+    assert table["representative_slice"].tolist() == [0, 1, 0, 1]

@@ -78,6 +78,17 @@ def test_foreground_share_of_boxes_holds_a_labelled_voxel(tmp_path):
     assert np.mean([never[g]["mask"].any() for g in range(30)]) < 0.4
 
 
+def test_a_slice_with_a_labelled_voxel_takes_its_turn_from_one_without(tmp_path):
+    store = make(tmp_path / "s", [(60, 60, 60)])
+    points = np.array([[1, 50, 6, 31], [1, 51, 6, 31]])
+    store.foreground = lambda item: points
+    for share, least, most in ((1.0, 1.0, 1.0), (0.5, 0.3, 0.7), (0.0, 0.0, 0.1)):
+        crops = Crops(store, ["case0"], CropSpec((12, 12), foreground=share), seed=0)
+        found = [crops[g]["low"] for g in range(60)]
+        here = np.mean([low[2] == 31 and 39 <= low[0] <= 51 for low in found])
+        assert least <= here <= most
+
+
 def test_two_sizes_over_volumes_mean_axial_slices(store):
     crops = Crops(store, ["case0"], CropSpec((8, 8), mask=True), seed=0)
     assert len(crops) == 28

@@ -55,3 +55,9 @@ def test_many_bytes_that_only_look_like_streams_are_passed_quickly():
         ("Muellermann", "text in gzip")
     ]
     assert not [at for at in looked if isinstance(at, slice) and at.stop is None]
+
+
+def test_a_name_in_capitals_is_found_as_people_write_it():
+    words = Words(["MEIER"])
+    for written in (b"of Anna Meier", b"of anna meier", b"of MEIER"):
+        assert [word for word, *_ in words.find(written)] == ["MEIER"]

@@ -49,6 +49,13 @@ def test_too_little_room_is_told_with_figures(monkeypatch, tmp_path):
     assert e.value.code == "DISK" and e.value.where == str(tmp_path)
 
 
+def test_of_a_store_that_has_begun_only_the_disk_itself_says_that_it_is_full(monkeypatch, tmp_path):
+    room(monkeypatch, 200_000)
+    plan = Forecast(tmp_path, scans(103, mask="m"), Recipe(), begun=True)
+    said = [plan.observe(3000, 1) for _ in range(3)]
+    assert "forecast: at most 100 more scans" in said[2] and "300 kB; 200 kB are free" in said[2]
+
+
 def test_a_full_disk_tells_what_is_still_needed(tmp_path):
     plan = Forecast(tmp_path, scans(10), Recipe())
     full = UserError("DISK", "arrays", "x cannot be written", "free room")

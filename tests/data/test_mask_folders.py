@@ -159,3 +159,15 @@ def test_a_mask_called_exactly_like_a_scan_goes_before_one_that_begins_so(tmp_pa
     manifest = attach(indexed(tmp_path / "images"), tmp_path / "masks")
     assert of_scans(manifest) == {"a.nii": "../masks/a.nii"}
     assert manifest.notes[-1].endswith("1 masks without a scan: a_2.nii")
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_number_of_four_digits_is_no_channel_of_another_number(tmp_path, own):
+    for n in range(3):
+        volume(tmp_path / f"images/case_{n:04}.nii")
+    for n in (0, 1, 7) if own else (1, 7):
+        volume(tmp_path / f"masks/case_{n:04}.nii")
+    manifest = attach(indexed(tmp_path / "images"), tmp_path / "masks")
+    found = {scan: os.path.basename(mask) for scan, mask in of_scans(manifest).items()}
+    first = "case_0000.nii" if own else ""
+    assert found == {"case_0000.nii": first, "case_0001.nii": "case_0001.nii", "case_0002.nii": ""}

@@ -166,8 +166,21 @@ def test_more_scans_join_those_that_this_model_predicted(segmented, odd, cohort,
     assert set(pd.read_csv(out / "private/names.csv")["id"]) == {"case_0", "case_1", "case_2"}
     with pytest.raises(UserError, match="EXISTS .*holds 3 earlier predictions"):
         call("predict", run=segmented / "tuned", scans=tmp_path / "one", out=out)
+    with pytest.raises(
+        UserError, match=r"EXISTS .*holds 2 .* of another model .*Fix: choose another out=$"
+    ):
+        call("predict", run=segmented / "tuned", scans=tmp_path / "two", out=out, overwrite=True)
     call("predict", run=odd, scans=tmp_path / "two", out=out, overwrite=True)
-    assert pd.read_csv(out / "scores.csv")["id"].tolist() == ["case_0"]
+    assert pd.read_csv(out / "scores.csv")["id"].tolist() == ["case_1", "case_2", "case_0"]
+    shutil.copytree(tmp_path / "two", tmp_path / "three", copy_function=shutil.copy2)
+    with pytest.raises(
+        UserError, match="EXISTS .*holds 1 .* of other files"
+    ):  # of the same name and time
+        call("predict", run=odd, scans=tmp_path / "three", out=out)
+    with pytest.raises(
+        UserError, match="EXISTS .*holds 2 .* of other files"
+    ):  # they are there as case_N
+        call("predict", run=odd, scans=tmp_path / "one", ids="pseudonyms", out=out)
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs/scores.csv").write_text("of another tool")
     with pytest.raises(UserError, match="EXISTS .*scores.csv"):
@@ -267,6 +280,11 @@ def test_volumes_and_files_for_the_archive(segmented, cohort, tmp_path, capsys):
     (group,) = hd.sr.srread(report).content.get_volumetric_roi_measurement_groups()
     assert group.get_measurements()[0].value == pytest.approx(said, abs=1e-3)
     call("predict", **asked, out=tmp_path / "p")  # goes on, and forgets no volume
+    assert pd.read_csv(out / "volumes.csv").equals(table)
+    shutil.rmtree(out / "archive")
+    call("predict", **{**asked, "dicom": False}, out=tmp_path / "q")
+    call("predict", **asked, out=tmp_path / "q")  # for an archive, too, what was predicted without
+    assert len([*(tmp_path / "q/archive").iterdir()]) == 2
     assert pd.read_csv(out / "volumes.csv").equals(table)
 
 

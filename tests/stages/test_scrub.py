@@ -83,3 +83,11 @@ def test_words_are_read_whatever_saved_them(folder, tmp_path):
     (tmp_path / "names.txt").write_text("\n")
     with pytest.raises(UserError, match="WORDS .*holds no word"):
         call("scrub", folder=folder, check=True, words=tmp_path / "names.txt")
+
+
+def test_a_model_that_was_cleaned_still_predicts(segmented, cohort, tmp_path):
+    out = call("scrub", folder=segmented / "tuned", out=tmp_path / "run")
+    asked = {"scans": cohort / "images/case_1.nii.gz", "modality": "MR"}
+    cleaned = call("predict", **asked, run=out, out=tmp_path / "cleaned")
+    first = call("predict", **asked, run=segmented / "tuned", out=tmp_path / "first")
+    assert (cleaned / "volumes.csv").read_text() == (first / "volumes.csv").read_text()

@@ -142,8 +142,8 @@ def _rule(manifest: Manifest, rows: list[dict]) -> Rule:
     names += [row["label_mask"].lower() for row in rows if row["label_mask"]]
     common = next((e for e in VOLUMES if all(name.endswith(e) for name in names)), ".nii.gz")
     # what cannot be taken as it is, is written as .nii.gz
-    alone = all(len(manifest.files(row["id"])) == 1 for row in rows)
-    return Rule((common if alone else ".nii.gz",), FILMS, plain=True)
+    as_it_is = not manifest.recode and all(len(manifest.files(row["id"])) == 1 for row in rows)
+    return Rule((common if as_it_is else ".nii.gz",), FILMS, plain=True)
 
 
 def _labels(manifest: Manifest, rows: list[dict], how: Writing) -> dict[str, int]:

@@ -35,7 +35,7 @@ from medssl.privacy import scrub_names
 from medssl.progress import say, track
 from medssl.stages.finetune.model import load_task
 from medssl.stages.finetune.sizes import check_fits
-from medssl.stages.predict.earlier import NAMES, Earlier, earlier, names_of
+from medssl.stages.predict.earlier import NAMES, Earlier, earlier
 from medssl.stages.predict.rows import (
     BOXES,
     SCORES,
@@ -90,7 +90,11 @@ class Config(Base, Hardware):
         {},
         description="of classes in DICOM, e.g. {liver: 'SCT:10200004:Liver'}; others by their name",
     )
-    overwrite: bool = Field(False, description="replace predictions that lie in out already")
+    overwrite: bool = Field(
+        False,
+        description="replace predictions that lie in out already; after a kill the same command without it "
+        "goes on",
+    )
 
 
 def run(config: Config) -> Path:
@@ -175,9 +179,8 @@ def scans_of(config: Config, weights: str) -> tuple[list[Row], Earlier]:
     rows = scan_files(paths, root, config.modality, config.ids)
     if not rows:
         raise UserError("EMPTY", config.scans, "holds no file", "give a folder that holds scans")
-    if config.overwrite:
-        return rows, Earlier(names_of(root, rows, weights))
-    return rows, earlier(config.out, root, rows, weights)
+    asked = {"dicom": config.dicom, "codes": config.codes, "modality": config.modality}
+    return rows, earlier(config.out, rows, weights, asked, config.overwrite)
 
 
 def _asked(scans: Path) -> tuple[list[Path], Path]:

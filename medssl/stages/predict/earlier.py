@@ -27,11 +27,13 @@ class Earlier:
 
     names  which file every id stands for, as it was, and which model was asked: id, path, stamp, weights;
            for the owner's eyes, apart from what may be passed on
-    found  by id its table and rows there, and the file of its mask, if any
+    asked  what else decides what is written of a scan
+    found  by id its table and rows there, the file of its mask, if any, and what was asked
     done   ids of scans asked for that are not to be predicted again
     """
 
     names: pd.DataFrame
+    asked: dict
     found: dict[str, dict] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
 
@@ -39,6 +41,9 @@ class Earlier:
         """Write what is known before the first scan."""
         (out / FOUND.parent).mkdir(mode=0o700, parents=True, exist_ok=True)
         write_csv(out / NAMES, self.names, private=True)
+        for name in TABLES:  # which are made anew of what was found
+            for path in (out / name, (out / name).with_suffix(".parquet")):
+                path.unlink(missing_ok=True)
         text = "".join(map(_line, self.found.values()))
         write_atomically(out / FOUND, lambda path: path.write_text(text), private=True)
 
@@ -46,7 +51,13 @@ class Earlier:
         self, out: Path, id: str, table: str, rows: list[dict], mask: Path | None = None
     ) -> None:
         """Write what was found in a scan, and keep it."""
-        entry = {"id": id, "table": table, "rows": rows, "mask": mask.name if mask else ""}
+        entry = {
+            "id": id,
+            "table": table,
+            "rows": rows,
+            "mask": mask.name if mask else "",
+            **self.asked,
+        }
         with open(out / FOUND, "a") as stream:
             stream.write(_line(entry))
         self.found[id] = entry
@@ -57,33 +68,45 @@ class Earlier:
         return pd.DataFrame([{"id": e["id"], **row} for e in entries for row in e["rows"]])
 
 
-def earlier(out: Path, root: Path, rows: list[Row], weights: str) -> Earlier:
-    """What this model found before, in these scans or in others. Raises UserError EXISTS for what another
-    model found, and for predictions of other files than those of the same id now."""
-    names = names_of(root, rows, weights)
+def earlier(
+    out: Path, rows: list[Row], weights: str, asked: dict, overwrite: bool = False
+) -> Earlier:
+    """What this model found before, in these scans or in others.
+
+    Raises UserError EXISTS for predictions of another model, of other files than those of the same id now, or
+    of the same files by other ids; with `overwrite` only for those that would stay beside the new ones.
+    """
+    names = names_of(rows, weights)
     before, found = _read(out)
-    same = set(without_formulas(names).merge(before)["id"])
-    others = set(before["id"][before["weights"] != weights])
-    asked = {row.id for row in rows if row.used} - same
-    there = [id for id in found if id in others | asked]
-    there += [
-        id for id in asked - {*there} if any((out / f"{id}{e}").exists() for e in MASK_ENDINGS)
-    ]
-    there += [name for name in TABLES if not found and (out / name).exists()]
+    wanted = {row.id for row in rows if row.used}
+    same = set() if overwrite else set(without_formulas(names).merge(before)["id"])
+    found = {id: entry for id, entry in found.items() if not (overwrite and id in wanted)}
+    renamed = before.merge(names[["path", "stamp"]])["id"]
+    others = {*before["id"][before["weights"] != weights], *renamed} - {*names["id"]}
+    there = [id for id in found if id in others | (wanted - same)]
+    fix = "choose another out="
+    if not overwrite:
+        masks = {i for i in wanted - same if any((out / f"{i}{e}").exists() for e in MASK_ENDINGS)}
+        there += sorted(masks - {*there})
+        there += [name for name in TABLES if not found and (out / name).exists()]
+        fix += ", or replace them with overwrite=true"
     if there:
-        raise UserError(
-            "EXISTS", out, f"holds {len(there)} earlier predictions ({', '.join(there[:3])})",
-            "choose another out=, or replace them with overwrite=true",
-        )  # fmt: skip
-    # Without its mask a scan is predicted again; where there is none, `out` itself is there.
-    found = {id: entry for id, entry in found.items() if (out / entry["mask"]).exists()}
+        cause = f"holds {len(there)} earlier predictions ({', '.join(there[:3])})"
+        raise UserError("EXISTS", out, f"{cause}, of another model or of other files", fix)
+    # Without its mask a scan is predicted again; where there is none, `out` itself is there. So is one that
+    # something else was asked of.
+    found = {
+        id: entry for id, entry in found.items()
+        if (out / entry["mask"]).exists() and (id not in same or {**entry, **asked} == entry)
+    }  # fmt: skip
     kept = before[before["id"].isin(found) & ~before["id"].isin(names["id"])]
-    return Earlier(pd.concat([kept, names], ignore_index=True), found, same & set(found))
+    return Earlier(pd.concat([kept, names], ignore_index=True), asked, found, same & set(found))
 
 
-def names_of(root: Path, rows: list[Row], weights: str) -> pd.DataFrame:
-    """`Earlier.names` of the scans that are asked for."""
-    found = [(r.id, r.record(root)["path"], stamp(r.files), weights) for r in rows]
+def names_of(rows: list[Row], weights: str) -> pd.DataFrame:
+    """`Earlier.names` of the scans that are asked for; paths from the root of the file system."""
+    top = Path("/")
+    found = [(r.id, f"/{r.record(top)['path']}", stamp(r.files), weights) for r in rows]
     return pd.DataFrame(found, columns=NAMED)
 
 
