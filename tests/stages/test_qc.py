@@ -1,5 +1,6 @@
 import json
 import shutil
+import zlib
 
 import nibabel as nib
 import numpy as np
@@ -104,6 +105,20 @@ def test_workers_and_repetition_change_nothing(manifest, tmp_path):
         call("qc", manifest=manifest, out=tmp_path / name, thumbnails=2, workers=workers)
     for file in ("findings.json", "qc.html"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_refused_file_that_raises_anything_ends_nothing(tmp_path, monkeypatch):
+    make(tmp_path / "scans", ct=2, formats=("dicom",), seed=1)
+    series = tmp_path / "scans/ct/dicom"
+    sorted(min(series.iterdir()).rglob("*.dcm"))[5].unlink()
+    m = call("index", scans=series, max_bad=1.0, out=tmp_path / "m")
+
+    def broken(path):
+        raise zlib.error("incorrect header check")
+
+    monkeypatch.setattr("medssl.stages.qc.dicom.picture", broken)
+    page = (call("qc", manifest=m, out=tmp_path / "qc") / "qc.html").read_text()
+    assert "GAP" in page and "pictures of refused series" not in page
 
 
 def test_a_refused_series_is_shown_and_the_scans_are_left_alone(tmp_path):

@@ -107,3 +107,16 @@ def test_masks_with_recoded_values_are_written_anew(volumes, passed_on, format):
         assert (mask == 5).any()
         assert np.array_equal(after.mask(id).array, np.where(mask == 5, 1, mask))
     assert differences(recoded, after) == []
+
+
+def test_recoded_masks_of_other_formats_become_nifti_with_their_scans(tmp_path, passed_on):
+    (tmp_path / "n").mkdir()
+    for name in ("a.nrrd", "a_seg.nrrd"):
+        good.itk(tmp_path / "n", name)
+    rows = [row for row in scan(tmp_path / "n", "MR", "names") if row.id == "a"]
+    table = Manifest.from_rows(tmp_path / "n", rows).table.assign(label_mask="a_seg.nrrd")
+    values = np.unique(Manifest(tmp_path / "n", table).mask("a").array)
+    recode = {int(v): k for k, v in enumerate(values)}
+    after, out = passed_on(Manifest(tmp_path / "n", table, recode=recode), "nnunet")
+    assert {p.name for p in out.glob("*s*/*.*")} == {"a_0000.nii.gz", "a.nii.gz"}
+    assert np.unique(after.mask("a").array).tolist() == list(range(len(values)))
