@@ -39,8 +39,8 @@ from medssl.stages.predict.earlier import NAMES, Earlier, earlier
 from medssl.stages.predict.rows import (
     BOXES,
     SCORES,
-    TABLES,
     VOLUMES,
+    WRITTEN,
     apart,
     of_boxes,
     of_volumes,
@@ -146,7 +146,7 @@ def run(config: Config) -> Path:
             reason = scrub_names(f"{type(error).__name__}: {one_line(error)}", row.files)
             fix = "look at its shape and spacing"
             refused.append((row.id, "PREDICT", f"{reason}. Fix: {fix}"))
-    for name in TABLES:
+    for name in WRITTEN:
         table = before.table(name)
         if len(table):
             write_csv(config.out / name, table)

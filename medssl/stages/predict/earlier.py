@@ -14,7 +14,7 @@ from medssl.data.files import without_formulas, write_atomically, write_csv
 from medssl.data.index import Row
 from medssl.data.index.row import stamp
 from medssl.errors import UserError
-from medssl.stages.predict.rows import TABLES
+from medssl.stages.predict.rows import WRITTEN
 
 NAMES, FOUND = Path("private/names.csv"), Path("private/found.jsonl")
 NAMED = ["id", "path", "stamp", "weights"]
@@ -41,7 +41,7 @@ class Earlier:
         """Write what is known before the first scan."""
         (out / FOUND.parent).mkdir(mode=0o700, parents=True, exist_ok=True)
         write_csv(out / NAMES, self.names, private=True)
-        for name in TABLES:  # which are made anew of what was found
+        for name in WRITTEN:  # which are made anew of what was found
             for path in (out / name, (out / name).with_suffix(".parquet")):
                 path.unlink(missing_ok=True)
         text = "".join(map(_line, self.found.values()))
@@ -88,7 +88,7 @@ def earlier(
     if not overwrite:
         masks = {i for i in wanted - same if any((out / f"{i}{e}").exists() for e in MASK_ENDINGS)}
         there += sorted(masks - {*there})
-        there += [name for name in TABLES if not found and (out / name).exists()]
+        there += [name for name in WRITTEN if not found and (out / name).exists()]
         fix += ", or replace them with overwrite=true"
     if there:
         cause = f"holds {len(there)} earlier predictions ({', '.join(there[:3])})"

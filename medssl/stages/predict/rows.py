@@ -8,7 +8,7 @@ from medssl.data.volume import Volume
 from medssl.evaluation.detection import EDGES, Boxes
 from medssl.tasks.ensemble import Ensemble
 
-TABLES = SCORES, VOLUMES, BOXES = "scores.csv", "volumes.csv", "boxes.csv"
+WRITTEN = SCORES, VOLUMES, BOXES = "scores.csv", "volumes.csv", "boxes.csv"
 CENTRE = ("centre_right_mm", "centre_front_mm", "centre_top_mm")
 
 
