@@ -13,7 +13,7 @@ _SHORT = "medssl/reports/study/short.py"
 MUTANTS = [
     (_SCORES, "self.better * (v[arm, count] - v[base, count])", "(v[arm, count] - v[base, count])"),
     (_SCORES, "each = [self.better * (a - b)", "each = [(a - b)"),
-    (_SCORES, "p_value(samples, self.n_patients)", "p_value(samples)"),
+    (_SCORES, "p_value(samples, self.n_scored)", "p_value(samples)"),
     (_SCORES, 'holm(table["p"])', 'table["p"]'),
     (_SCORES, "full = base, self.counts(base)[-1]", "full = base, self.counts(base)[0]"),
     (_SCORES, "base = self.baselines.get(cell[0], cell[0])", "base = cell[0]"),

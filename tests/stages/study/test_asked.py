@@ -91,7 +91,7 @@ def test_arms_of_a_preset_may_stay_out(keys, tmp_path):
         ({"finetune": {"fit": {"devices": 2}}}, "on one device"),
         (
             {"trials": [{"preset": "segmentation"}], "scratch_trials": []},
-            "preset is the same in every",
+            "preset: is the same in every",
         ),
         ({"split": "val"}, r"LEAKAGE .*seen in validation .*finetune\.KEY"),
         ({"trials": [{"fitt": 9}], "scratch_trials": []}, "trials.0.fitt: unknown key"),
