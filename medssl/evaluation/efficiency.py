@@ -173,6 +173,7 @@ def efficiency(
         return found
 
     estimates, samples = resampled(means, patients, n=n, seed=seed)
+    told_of = [scored(t) for runs in tables.values() for t in runs]
     once = np.ones((1, len(ids)))
     runs = {cell: [score(once) for score in of] for cell, of in scorers.items()}
     return {
@@ -182,7 +183,7 @@ def efficiency(
             estimates={cell: estimates[cell, f] for cell in tables},
             samples={cell: samples[cell, f] for cell in tables},
             n_patients=len(np.unique(patients)), n_cases=len(ids),
-            n_scored=len(set().union(*(scored(t, f) for runs in tables.values() for t in runs))),
+            n_scored=len(set().union(*(each.get(f, set(patients)) for each in told_of))),
         )
         for f, sign in better.items()
     }  # fmt: skip

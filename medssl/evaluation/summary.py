@@ -107,13 +107,12 @@ def every_figure(cases: pd.DataFrame) -> Figures:
     return of
 
 
-def scored(cases: pd.DataFrame, figure: str) -> set[str]:
-    """Patients of whom a figure says something: a class that neither truth nor prediction holds in any of
-    their scans leaves it without a value."""
+def scored(cases: pd.DataFrame) -> dict[str, set[str]]:
+    """By figure of segmentations the patients of whom it says something: a class that neither truth nor
+    prediction holds in any of their scans leaves it without a value. Other figures are of all."""
     if figures_of(cases):
-        return set(cases["patient"])
-    found = dict(_by_class(cases))[figure].dropna(subset="value")
-    return set(found["patient"])
+        return {}
+    return {name: set(t.dropna(subset="value")["patient"]) for name, t in _by_class(cases)}
 
 
 def figure_names(cases: pd.DataFrame) -> list[str]:

@@ -29,12 +29,10 @@ def check(
     if config.scratch_trials and len(config.scratch_trials) != len(config.trials):
         cause = f"are {len(config.scratch_trials)}, trials are {len(config.trials)}"
         raise UserError("CONFIG", "scratch_trials", cause, "let every arm try as often")
-    every, own = (
-        {"finetune": config.finetune},
-        {f"arms.{name}.finetune": arm.finetune for name, arm in arms.items()},
-    )
-    for name in ("trials", "scratch_trials"):
-        own |= {f"{name}.{i}": keys for i, keys in enumerate(getattr(config, name))}
+    every = {"finetune": config.finetune}
+    tried = {f"{name}.{i}": keys for name in ("trials", "scratch_trials")
+             for i, keys in enumerate(getattr(config, name))}  # fmt: skip
+    own = {f"arms.{name}.finetune": arm.finetune for name, arm in arms.items()} | tried
     of_cells.check_keys(every, equal=False)
     of_cells.check_keys(own, equal=True)
     before = {"pretrain": config.pretrain} | {f"arms.{n}.keys": a.keys for n, a in arms.items()}
@@ -49,8 +47,6 @@ def check(
             "CONFIG", "fit.devices", cause, "leave it out; jobs= trains several at once"
         )
     _refuse_idle("pretrain", config.pretrain, {f"arms.{n}.keys": arms[n].keys for n in chains})
-    tried = {f"{name}.{i}": keys for name in ("trials", "scratch_trials")
-             for i, keys in enumerate(getattr(config, name))}  # fmt: skip
     _refuse_idle("finetune", config.finetune, tried)
     if config.pretrain and not chains:
         cause = "is given, and every arm comes with a backbone"
