@@ -96,14 +96,20 @@ def test_a_run_that_is_complete_is_not_trained_again(tmp_path):
     assert float(module.backbone.weight.detach()) == pytest.approx(3, abs=0.15)
 
 
-def test_another_number_of_threads_is_told(tmp_path, capsys, monkeypatch):
+def test_another_number_of_threads_is_told(tmp_path, capsys):
+    had = torch.get_num_threads()
     train(tmp_path)
     capsys.readouterr()
     train(tmp_path)
     assert "remark" not in capsys.readouterr().err
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 96)
-    train(tmp_path)
-    assert "remark: 96 CPU threads, the run had" in capsys.readouterr().err
+    try:
+        torch.set_num_threads(had + 1)
+        train(tmp_path)
+        now = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(had)
+    assert now == had + 1
+    assert f"remark: {now} CPU threads, the run had {had}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
