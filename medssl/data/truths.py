@@ -142,8 +142,9 @@ class Masks(Truths):
         if not left:
             return line
         shown = ", ".join(left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
+        n = f"{len(train)} mask{'s' * (len(train) > 1)}"
         return (
-            f"{line}; taken as background: {len(left)} other value{'s' * (len(left) > 1)} of the masks, "
+            f"{line}; taken as background: {len(left)} other value{'s' * (len(left) > 1)} of {n}, "
             f"{shown} (recode= of medssl index makes one class of several)"
         )
 

@@ -17,7 +17,6 @@ from medssl.config import flat
 from medssl.data.files import write_csv
 from medssl.describe import words
 from medssl.errors import UserError
-from medssl.evaluation.baseline import Baseline
 from medssl.evaluation.comparison import cannot_show, compare, differing, resamples_for
 from medssl.evaluation.intervals import of_unknown_patients, too_few
 from medssl.evaluation.titles import sentence
@@ -58,7 +57,7 @@ def run(config: Config) -> Path:
             "CONFIG", "runs", f"{len(real)} run was given", "give two or more to compare"
         )
     folders = [next(f for f in folders if f.resolve() == r) for r in real]
-    given = {name: _evaluated(f) for name, f in zip(_names(real), folders, strict=True)}
+    given = {name: registry.evaluated(f) for name, f in zip(_names(real), folders, strict=True)}
     (base, (first, of_first)), *others = given.items()
     for _, (scored, _) in others:
         scored.check_kind(first.cases)
@@ -97,27 +96,6 @@ def run(config: Config) -> Path:
         say(f"remark: {caution}")
     say(f"report: {report}")
     return config.out
-
-
-def _evaluated(folder: Path) -> tuple[Baseline, Run | None]:
-    """A run's evaluation, and the run; None where only an evaluation is given."""
-    if (folder / "cases.parquet").exists():
-        run = folder.parent if folder.name == "evaluation" else None
-    else:
-        run = folder
-        if not folder.is_dir():
-            raise UserError("RUN", folder, "is no folder", "give the folders of evaluated runs")
-    read = registry.read(run) if run else None
-    if read and not (run / "evaluation/cases.parquet").exists():
-        if read.verb == "pretrain":
-            raise UserError(
-                "EMPTY", folder, "was pretrained, without labels, and answers nothing that is scored",
-                f"medssl probe {folder}, or compare runs that were fine-tuned from it",
-            )  # fmt: skip
-        raise UserError("EMPTY", folder, "has no evaluation", f"medssl evaluate {folder}")
-    if read and read.stale:
-        raise UserError("STALE", folder, read.warnings["other weights"], f"medssl evaluate {run}")
-    return Baseline.read(run / "evaluation" if run else folder), read
 
 
 def _names(folders: list[Path]) -> list[str]:

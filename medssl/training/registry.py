@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from medssl.errors import one_line
+from medssl.errors import UserError, one_line
+from medssl.evaluation.baseline import Baseline
 from medssl.progress import say
 from medssl.training.log import read_jsonl, since_best
 from medssl.training.run import Card, Evaluation, Probe, Run, Settings
@@ -99,6 +100,29 @@ def read(folder: Path) -> Run:
     if not values and not faults:
         faults.append("there is no config.json that says what was asked")
     return replace(run, faults=tuple(faults))
+
+
+def evaluated(folder: Path) -> tuple[Baseline, Run | None]:
+    """The evaluation of a run, or an evaluation, and the run; None where only an evaluation is given.
+
+    Raises UserError EMPTY if there is none, and STALE if it is of other weights than the run has now.
+    """
+    if not folder.is_dir():
+        raise UserError("RUN", folder, "is no folder", "give the folder of an evaluated run")
+    run = folder.parent if folder.name == "evaluation" else folder
+    if run == folder and (folder / "cases.parquet").exists():
+        return Baseline.read(folder), None
+    found = read(run)
+    if not (run / "evaluation/cases.parquet").exists():
+        if found.verb == "pretrain":
+            raise UserError(
+                "EMPTY", folder, "was pretrained, without labels, and answers nothing that is scored",
+                f"medssl probe {folder}, or compare runs that were fine-tuned from it",
+            )  # fmt: skip
+        raise UserError("EMPTY", folder, "has no evaluation", f"medssl evaluate {run}")
+    if found.stale:
+        raise UserError("STALE", folder, found.warnings["other weights"], f"medssl evaluate {run}")
+    return Baseline.read(run / "evaluation"), found
 
 
 def _read(folder: Path, name: str, kind: type[Kind], faults: list[str]) -> Kind | None:

@@ -191,5 +191,5 @@ def test_values_that_no_class_is_made_of_are_told():
     shelf = Shelf()
     line = Masks(shelf, names={2: "cyst"}, others=True).told({2: "cyst"}, shelf.items)
     assert line.startswith(
-        "1 class: cyst; taken as background: 1 other value of the masks, 1 (recode= of"
+        "1 class: cyst; taken as background: 1 other value of 4 masks, 1 (recode= of"
     )

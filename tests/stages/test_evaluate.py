@@ -303,3 +303,22 @@ def test_a_baseline_of_other_truths_is_refused(segmented, tmp_path):
     with pytest.raises(UserError, match="MISMATCH .*of 1 cases it has another volume_ml_truth"):
         call("evaluate", run=segmented / "tuned", baseline=other, out=tmp_path / "e")
     assert not (tmp_path / "e/report.html").exists()
+
+
+def test_a_baseline_is_a_run_or_its_evaluation_and_of_the_weights_it_has_now(segmented, tmp_path):
+    asked = {"run": segmented / "tuned", "out": tmp_path / "e"}
+    call("evaluate", **asked, baseline=segmented / "scratch")
+    told = json.loads((tmp_path / "e/metrics.json").read_text())
+    assert told["baseline"]["start"] == "from scratch"
+    trained = shutil.copytree(segmented / "scratch", tmp_path / "trained")
+    card = json.loads((trained / "model/card.json").read_text())
+    card["weights_sha256"] = "0" * 64  # as if it had been trained on since
+    (trained / "model/card.json").write_text(json.dumps(card))
+    for folder in (trained, trained / "evaluation"):
+        with pytest.raises(UserError, match="STALE .*other weights.*Fix: medssl evaluate"):
+            call("evaluate", **asked, baseline=folder)
+    (trained / "evaluation/cases.parquet").unlink()
+    with pytest.raises(
+        UserError, match="EMPTY .*has no evaluation.*Fix: medssl evaluate .*trained$"
+    ):
+        call("evaluate", **asked, baseline=trained / "evaluation")

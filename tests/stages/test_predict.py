@@ -1,6 +1,8 @@
 import itertools
 import re
 import shutil
+import subprocess
+import sys
 
 import highdicom as hd
 import nibabel as nib
@@ -13,6 +15,15 @@ from medssl.data.phantom import write_dicom
 from medssl.errors import UserError
 from medssl.stages import call, predict
 from tests.stages.conftest import FIT, TINY
+
+HOLDING = """
+import sys
+from pathlib import Path
+from medssl.data.files import alone_in
+with alone_in(Path(sys.argv[1])):
+    print("held", flush=True)
+    input()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +163,20 @@ def test_killed_and_given_again_it_ends_in_the_tables_of_one_sitting(
     assert tables_of(out) == whole
     call("predict", **asked, out=out)
     assert "predicted 0 scans" in capsys.readouterr().err and tables_of(out) == whole
+
+
+def test_two_at_once_do_not_predict_into_one_folder(segmented, cohort, tmp_path):
+    asked = {"run": segmented / "tuned", "scans": cohort / "images/case_0.nii.gz"}
+    out = call("predict", **asked, out=tmp_path / "out")
+    files = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    command = [sys.executable, "-c", HOLDING, str(out)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match="BUSY .*another process is writing there"):
+            call("predict", **asked, out=out)
+        other.communicate()
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == files
+    call("predict", **asked, out=out)
 
 
 def test_more_scans_join_those_that_this_model_predicted(segmented, odd, cohort, tmp_path):

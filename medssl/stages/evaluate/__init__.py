@@ -22,7 +22,6 @@ from medssl.data.leakage import look_alikes, overlap, refuse_overlap
 from medssl.data.truths import Masks
 from medssl.describe import words
 from medssl.errors import UserError
-from medssl.evaluation.baseline import Baseline
 from medssl.evaluation.headline import headline
 from medssl.evaluation.intervals import Interval, below_interval, without_spread
 from medssl.evaluation.metrics import TOLERANCE_MM
@@ -40,7 +39,7 @@ from medssl.stages.evaluate import remarks as said
 from medssl.stages.evaluate.scans import check_files, groups_of, scans_of
 from medssl.stages.evaluate.scoring import SCORING
 from medssl.stages.finetune.model import load_task
-from medssl.training import run_folder
+from medssl.training import registry, run_folder
 from medssl.training.card import nothing_learnt
 from medssl.training.checkpoint import tell_figures
 from medssl.training.hardware import Hardware
@@ -62,7 +61,9 @@ class Config(Base, Hardware):
     fold: int | None = Field(
         None, description="fold of such a file; none: the one of the run", ge=0
     )
-    baseline: Path | None = Field(None, description="another evaluation folder to compare with")
+    baseline: Path | None = Field(
+        None, description="another evaluated run, or folder of an evaluation, to compare with"
+    )
     by: list[str] = Field(
         [], description="label columns, or modality, format, spacing: figures of each value apart"
     )
@@ -107,10 +108,10 @@ def run(config: Config) -> Path:
     alike = look_alikes(about, items)
     baseline, out = None, config.out or config.run / "evaluation"
     if config.baseline:
-        if config.baseline.resolve() == out.resolve():
+        baseline, _ = registry.evaluated(config.baseline)
+        if baseline.folder.resolve() == out.resolve():
             cause = "is the folder that this evaluation is written to"
             raise UserError("CONFIG", f"baseline={config.baseline}", cause, "give another run's")
-        baseline = Baseline.read(config.baseline)
         baseline.check(set(items.index), task.classes, config.tolerance)
     out.mkdir(parents=True, exist_ok=True)
 

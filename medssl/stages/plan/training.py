@@ -202,7 +202,10 @@ class _Training:
         if parts["later_steps"]:
             words.append(f"{parts['later_step']:.3g} s from step {self.changes} on")
         words.append(f"1 of {parts['checkpoints']} checkpoints, {parts['checkpoint']:.3g} s each")
-        return Figure(seconds, "; ".join([*words, f"{duration(parts['start'])} to start"]))
+        words.append(f"{duration(parts['start'])} to start")
+        if (devices := self.fit.devices) > 1:
+            words.append(f"tried on one device with whole batches, which {devices} share out")
+        return Figure(seconds, "; ".join(words))
 
     def _memory(self, timed: dict[int, _Timed], size: int) -> tuple[Figure, Figure | None, Batch]:
         """Of the machine and of a GPU what the batch asked for holds, and the batch that would fit."""

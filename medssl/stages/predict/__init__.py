@@ -21,7 +21,7 @@ from pydantic import Field
 
 from medssl.config import Config as Base
 from medssl.data.dicom_results import write_boxes, write_results
-from medssl.data.files import write_csv
+from medssl.data.files import alone_in, write_csv
 from medssl.data.index import IDS, Row, read, scan_files
 from medssl.data.index.row import NO_SPACING
 from medssl.data.paths import listed, scan_list
@@ -105,10 +105,37 @@ def run(config: Config) -> Path:
         say(f"this model's {figure_of(about)} on validation scans was {about['validation']:z.3f}")
     recipe, weights = Recipe(**about["recipe"]), weights_of(config)
     rows, before = scans_of(config, weights)
-    left = [r for r in rows if r.used and r.id not in before.done]
-    refused = [(r.id, r.code, scrub_names(r.reason, r.files)) for r in rows if not r.used]
     if before.done:
         say(f"{len(before.done)} scans were predicted before, by this model; going on")
+    config.out.mkdir(parents=True, exist_ok=True)
+    with alone_in(config.out):
+        refused, remarks, archived = _predict(config, task, recipe, weights, rows, before)
+    if config.dicom:
+        say(
+            f"{len(archived)} files for the archive, which name patients, in {config.out / ARCHIVE}"
+        )
+    for remark, ids in remarks.items():
+        say(f"remark on {len(ids)} scans ({', '.join(ids[:3])}): {remark}")
+    made = len(rows) - len(refused) - len(before.done)
+    say(f"predicted {made} scan{'s' * (made != 1)}, refused {len(refused)}")
+    if made:
+        names = config.out / NAMES
+        say(f"each is called by {CALLED[config.ids]}; {names} says which scan it is")
+    if len(refused) == len(rows):
+        raise UserError(
+            "EMPTY", config.scans, f"no scan could be predicted (of {len(rows)} files)",
+            f"see {config.out / 'refused.csv'}",
+        )  # fmt: skip
+    return config.out
+
+
+def _predict(
+    config: Config, task: Ensemble, recipe: Recipe, weights: str, rows: list[Row], before: Earlier
+) -> tuple[list[tuple], dict[str, list[str]], list[Path]]:
+    """Predict what is not done, scan by scan, and write the tables: what was refused (id, code, reason),
+    remarks with the ids that they are of, and the files for the archive."""
+    left = [r for r in rows if r.used and r.id not in before.done]
+    refused = [(r.id, r.code, scrub_names(r.reason, r.files)) for r in rows if not r.used]
     before.begin(config.out)
     remarks, archived = defaultdict(list), []
     for row in track(left, "predict", unit="scans"):
@@ -151,25 +178,9 @@ def run(config: Config) -> Path:
         if len(table):
             write_csv(config.out / name, table)
             table.to_parquet((config.out / name).with_suffix(".parquet"), index=False)
-    if config.dicom:
-        say(
-            f"{len(archived)} files for the archive, which name patients, in {config.out / ARCHIVE}"
-        )
     refusals = pd.DataFrame(refused, columns=["id", "code", "reason"])
     write_csv(config.out / "refused.csv", refusals)
-    for remark, ids in remarks.items():
-        say(f"remark on {len(ids)} scans ({', '.join(ids[:3])}): {remark}")
-    made = len(rows) - len(refused) - len(before.done)
-    say(f"predicted {made} scan{'s' * (made != 1)}, refused {len(refused)}")
-    if made:
-        names = config.out / NAMES
-        say(f"each is called by {CALLED[config.ids]}; {names} says which scan it is")
-    if len(refused) == len(rows):
-        raise UserError(
-            "EMPTY", config.scans, f"no scan could be predicted (of {len(rows)} files)",
-            f"see {config.out / 'refused.csv'}",
-        )  # fmt: skip
-    return config.out
+    return refused, remarks, archived
 
 
 def scans_of(config: Config, weights: str) -> tuple[list[Row], Earlier]:

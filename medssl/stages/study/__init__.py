@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medssl.config import Config as Base
 from medssl.config import Count, merge
@@ -37,7 +37,7 @@ from medssl.stages.study import arms as of_arms
 from medssl.stages.study import cells as of_cells
 from medssl.stages.study.arms import SCRATCH, Arm, Start
 from medssl.stages.study.cells import Cell
-from medssl.stages.study.checks import check
+from medssl.stages.study.checks import check, refuse_of_a_run
 from medssl.stages.study.telling import tell
 from medssl.training import run_folder, study_folder
 from medssl.training.checkpoint import drop_weights
@@ -102,6 +102,12 @@ class Config(Base):
     keep: bool = Field(False, description="keep the weights of every fine-tuning")
     resamples: int = Field(10000, description="bootstrap samples of the intervals", ge=1000)
     seed: int = Field(0, description="of the pretrainings and the bootstrap", ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_of_a_run(cls, values: dict) -> dict:
+        refuse_of_a_run(values, set(cls.model_fields))
+        return values
 
 
 def run(config: Config) -> Path:

@@ -1,6 +1,6 @@
 """What a study is asked, looked at before the first hour is spent on it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from medssl.data.manifest import Manifest
 from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.evaluation.headline import higher_is_better
+from medssl.stages import finetune, pretrain
 from medssl.stages.evaluate.scans import groups_of
 from medssl.stages.study import arms as of_arms
 from medssl.stages.study import cells as of_cells
@@ -66,6 +67,17 @@ def check(
         groups_of(manifest, store.items, name)
     backbones = [arm.backbone for arm in arms.values() if arm.backbone]
     of_cells.check_labels(cells, manifest, config.split, on_trial, backbones)
+
+
+def refuse_of_a_run(values: dict, own: Set[str]) -> None:
+    """Raise UserError for a key of a pretraining or a fine-tuning that is none of the study's own."""
+    kinds = {"finetune": finetune.Config, "pretrain": pretrain.Config}
+    for key in flat(values):
+        top = key.partition(".")[0]
+        groups = [group for group, kind in kinds.items() if top in kind.model_fields]
+        if groups and top not in own:
+            fix = " or ".join(f"{group}.{key}" for group in groups)
+            raise UserError("CONFIG", key, "is a key of the study's runs", f"give {fix}")
 
 
 def _refuse_idle(group: str, keys: dict, own: dict[str, dict]) -> None:

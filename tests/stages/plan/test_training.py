@@ -82,6 +82,13 @@ def test_a_batch_that_is_killed_is_tried_with_fewer(fitting):
         fitting(8, free=100e9, fails_from=1)
 
 
+def test_one_of_several_devices_is_tried_and_that_is_said(fitting):
+    found, tried = fitting(4, free=20e9, devices=2)
+    assert tried == [2, 4] and "on one device with whole batches, which 2 share" in str(found)
+    alone, _ = fitting(4, free=20e9)
+    assert alone.seconds.amount == found.seconds.amount and "on one device" not in str(alone)
+
+
 def test_what_a_method_only_does_later_is_timed_and_counted_from_there(fitting):
     found, _ = fitting(4, free=20e9, preset="voco_omni_small")
     steps, later = (found.parts[key] for key in ("steps", "later_steps"))

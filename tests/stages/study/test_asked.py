@@ -86,6 +86,11 @@ def test_arms_of_a_preset_may_stay_out(keys, tmp_path):
         ({"trials": [{"fit": {"steps": 9}}], "scratch_trials": []}, "is the same in every arm"),
         ({"finetune": {"fit": {"stepps": 9}}}, "finetune.fit.stepps: .* you mean 'fit.steps'"),
         ({"pretrain": {"fit": {"stepps": 9}}}, "pretrain.fit.stepps: unknown key"),
+        (
+            {"fit": {"threads": 1}},
+            r"fit\.threads: .*give finetune\.fit\.threads or pretrain\.fit\.thr",
+        ),
+        ({"classes": {1: "ball"}}, r"classes\.1: .*Fix: give finetune\.classes\.1"),
         ({"pretrain": {"method": {"size": [9, 9, 9]}}}, r"does nothing: arms\.voco\.keys"),
         ({"finetune": {"optim": {"lr": 0.5}}}, r"finetune.optim.lr: does nothing: trials\.0, tri"),
         ({"finetune": {"fit": {"devices": 2}}}, "on one device"),
