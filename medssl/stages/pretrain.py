@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pandas as pd
 import torch
 from pydantic import Field
 
@@ -82,9 +83,9 @@ class Config(Base):
         return {key: value for key, value in there.items() if key in cls.model_fields}
 
 
-def run(config: Config) -> Path:
-    config = checked_parts(config, TABLES)
-    branch = branch_asked(config)
+def scans_of(config: Config) -> tuple[Store, pd.DataFrame, pd.DataFrame, Selection | None]:
+    """The store, its scans of the splits asked for, those of them that are used, and the selection that says
+    so, if any. Raises UserError EMPTY if no scan has one of the splits, or none is used."""
     store = Store.read_from(config.store)
     items = of_splits(store.items, config.splits)
     if items.empty:
@@ -92,7 +93,13 @@ def run(config: Config) -> Path:
         cause = f"no scan has one of these splits; those of the store: {there}"
         raise UserError("EMPTY", f"splits={','.join(config.splits)}", cause, "name some of those")
     selection = Selection.read(config.selection, store) if config.selection else None
-    asked, items = items, selection.of(items) if selection else items
+    return store, items, selection.of(items) if selection else items, selection
+
+
+def run(config: Config) -> Path:
+    config = checked_parts(config, TABLES)
+    branch = branch_asked(config)
+    store, asked, items, selection = scans_of(config)
     torch.manual_seed(config.fit.seed)
     backbone, description, parent = backbone_of(
         store, branch.run if branch else config.start, config.backbone

@@ -159,11 +159,11 @@ def train(cell: Cell) -> None:
 
 
 def check_labels(
-    every: Sequence[Cell], manifest: Manifest, split: str, on_trial: bool, backbones: Sequence[Path]
+    every: Sequence[Cell], manifest: Manifest, split: str, on_trial: bool, before: dict[str, dict]
 ) -> None:
     """Raise UserError where a fine-tuning would not have its labels, a trial its validation scans, or the
-    split its cases or their files, or where these were seen by what they are to test or by a backbone, before
-    anything is trained; say what is to be told apart."""
+    split its cases or their files, or where these were seen by what they are to test or by a pretraining
+    (`before`: what a card keeps of each), before anything is trained; say what is to be told apart."""
     most = pd.DataFrame()  # labels: fewer are part of them, and are not read again
     for cell in {cell.labelled: cell for cell in every}.values():
         truths, train, validation = scans_of(cell.settings())
@@ -185,9 +185,8 @@ def check_labels(
         raise UserError("CONFIG", f"split={split}", cause, "name one of them")
     check_files(manifest, truths, scored)
     seen = {f"split={split}": record(train=most, validation=validation)}
-    seen |= {str(path): read_card(path) for path in backbones}
     with _keys_of_finetune():
-        for where, card in seen.items():
+        for where, card in {**seen, **before}.items():
             refuse_overlap(overlap(card, scored), where, every[0].settings().allow_overlap)
     say(f"study: {truths.told(classes, most)}")
 

@@ -4,7 +4,10 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from medssl.config import flat
+from medssl.data.leakage import record
 from medssl.data.manifest import Manifest
 from medssl.data.store import Store
 from medssl.errors import UserError
@@ -13,6 +16,7 @@ from medssl.stages import finetune, pretrain
 from medssl.stages.evaluate.scans import groups_of
 from medssl.stages.study import arms as of_arms
 from medssl.stages.study import cells as of_cells
+from medssl.training.checkpoint import read_card
 
 if TYPE_CHECKING:
     from medssl.stages.study import Config
@@ -38,8 +42,10 @@ def check(
     of_cells.check_keys(own, equal=True)
     before = {"pretrain": config.pretrain} | {f"arms.{n}.keys": a.keys for n, a in arms.items()}
     with _keys_as_given(before):
-        parts = (part for chain in chains.values() for part in chain)
-        several = [of_arms.settings(preset, keys).fit.devices > 1 for preset, keys in parts]
+        pretrainings = {
+            name: [of_arms.settings(*part) for part in chain] for name, chain in chains.items()
+        }
+        several = [each.fit.devices > 1 for chain in pretrainings.values() for each in chain]
     with _keys_as_given(every | own):
         several += [cell.settings().fit.devices > 1 for cell in cells]
     if any(several):
@@ -65,8 +71,12 @@ def check(
     store.check_current(manifest)
     for name in config.by:
         groups_of(manifest, store.items, name)
-    backbones = [arm.backbone for arm in arms.values() if arm.backbone]
-    of_cells.check_labels(cells, manifest, config.split, on_trial, backbones)
+    seen = {str(arm.backbone): read_card(arm.backbone) for arm in arms.values() if arm.backbone}
+    for name, chain in pretrainings.items():
+        if not of_arms.mark_of(chains[name]).exists():  # else its store may have gone since
+            items = [pretrain.scans_of(each)[2] for each in chain]
+            seen[f"pretraining of {name}"] = record(pretrain=pd.concat(items))
+    of_cells.check_labels(cells, manifest, config.split, on_trial, seen)
 
 
 def refuse_of_a_run(values: dict, own: Set[str]) -> None:

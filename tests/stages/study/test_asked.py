@@ -98,6 +98,14 @@ def test_arms_of_a_preset_may_stay_out(keys, tmp_path):
             {"trials": [{"preset": "segmentation"}], "scratch_trials": []},
             "preset: is the same in every",
         ),
+        (
+            {"arms": {"all": {"pretrain": ["mae_small"], "keys": {"splits": ["train", "test"]}}}},
+            r"LEAKAGE pretraining of all: .*1 seen in pretrain .*finetune\.KEY",
+        ),
+        (
+            {"arms": {"own": {"pretrain": ["mae_small"], "keys": {"store": "gone"}}}},
+            "STORE gone: holds no readable store",
+        ),
         ({"split": "val"}, r"LEAKAGE .*seen in validation .*finetune\.KEY"),
         ({"trials": [{"fitt": 9}], "scratch_trials": []}, "trials.0.fitt: unknown key"),
         ({"scratch_trials": [{}]}, "let every arm try as often"),
