@@ -142,11 +142,10 @@ class Masks(Truths):
         if not left:
             return line
         shown = ", ".join(left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
-        n = f"{len(train)} mask{'s' * (len(train) > 1)}"
-        return (
-            f"{line}; taken as background: {len(left)} other value{'s' * (len(left) > 1)} of {n}, "
-            f"{shown} (recode= of medssl index makes one class of several)"
-        )
+        many = "s" * (len(left) > 1), "s" * (len(train) > 1)
+        left_out = f"{len(left)} other value{many[0]} of {len(train)} mask{many[1]}, {shown}"
+        how = "recode= of medssl index makes one class of several"
+        return f"{line}; taken as background: {left_out} ({how})"
 
     def holding(self, items: pd.DataFrame) -> Counter:
         return in_masks(self.store, items, self.names, self.others)

@@ -10,7 +10,7 @@ from medssl import cli
 from medssl.errors import UserError
 from medssl.stages import call
 from tests.stages.conftest import FIT, TINY
-from tests.stages.test_runs import scored
+from tests.stages.runs.made import scored
 from tests.training.test_registry import made
 
 

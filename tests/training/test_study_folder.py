@@ -3,7 +3,7 @@ import json
 import pytest
 
 from medssl.training.study_folder import Study
-from tests.stages.test_runs import STUDY, studied
+from tests.stages.runs.made import STUDY, studied
 
 
 def test_only_the_folder_of_a_study_is_one(tmp_path):
