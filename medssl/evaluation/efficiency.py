@@ -169,7 +169,9 @@ def efficiency(
         found = {}
         for cell, runs in scorers.items():
             scores = [score(weights) for score in runs]
-            found |= {(cell, f): np.mean([s[f] for s in scores], axis=0) for f in better}
+            # Of a few patients a figure may not be there: none of them has that class.
+            none = np.full(len(weights), np.nan)
+            found |= {(cell, f): np.mean([s.get(f, none) for s in scores], axis=0) for f in better}
         return found
 
     estimates, samples = resampled(means, patients, n=n, seed=seed)
@@ -179,7 +181,7 @@ def efficiency(
     return {
         f: Efficiency(
             f, sign, baselines,
-            runs={cell: [float(scores[f][0]) for scores in of] for cell, of in runs.items()},
+            runs={cell: [float(scores.get(f, [np.nan])[0]) for scores in of] for cell, of in runs.items()},
             estimates={cell: estimates[cell, f] for cell in tables},
             samples={cell: samples[cell, f] for cell in tables},
             n_patients=len(np.unique(patients)), n_cases=len(ids),
@@ -216,13 +218,13 @@ def share(part: float | np.ndarray, whole: float | np.ndarray) -> float | np.nda
 
 
 def _labels(counts: list[int], curve: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Labels (R,) at which curves (R, counts) reach scores (R,); a higher score is better. NaN where the
-    score is."""
+    """Labels (R,) at which curves (R, counts) reach scores (R,); a higher score is better. NaN where either
+    is."""
     rising = np.maximum.accumulate(curve, axis=1)
     places = np.log2(counts)
     found = []
     for row, score in zip(rising, scores, strict=True):
-        if np.isnan(score):
+        if np.isnan(score) or np.isnan(row).any():
             found.append(np.nan)
             continue
         if score > row[-1]:

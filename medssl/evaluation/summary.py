@@ -27,7 +27,7 @@ from medssl.evaluation.intervals import (
     bootstrap_statistics,
     intervals_of,
     resampled,
-    resampled_mean,
+    resampled_difference,
 )
 
 MEASURES = ("dice", "nsd", "hd95_mm", "lesion_sensitivity", "lesion_f1")
@@ -46,10 +46,9 @@ def summary(cases: pd.DataFrame, **bootstrapped) -> dict[str, Interval]:
 
 
 def differences(cases: pd.DataFrame, other: pd.DataFrame, **bootstrapped) -> dict[str, Interval]:
-    """The same figures as differences, `cases` minus `other`, case by case or resample by resample.
+    """The same figures as differences, `cases` minus `other`, of the same patients in every resample.
 
-    Both hold the same cases (ValueError otherwise), in any order. A segmentation's measure that
-    either lacks is left out.
+    Both hold the same cases (ValueError otherwise), in any order.
     """
     return {
         name: interval
@@ -87,7 +86,9 @@ def resampled_differences(
         if name in others:
             both = t.join(others[name]["value"].rename("other"))
             ours, theirs = (both[k].to_numpy(float) for k in ("value", "other"))
-            found[name] = resampled_mean(ours - theirs, both["patient"].to_numpy(), n=n, seed=seed)
+            found[name] = resampled_difference(
+                ours, theirs, both["patient"].to_numpy(), n=n, seed=seed
+            )
     return found
 
 

@@ -69,7 +69,7 @@ def _main(compared: Compared) -> Section:
     text = (
         f"{title(figure)} on the {compared.split} split: {better} is better. The intervals are 95 % "
         f"percentile bootstrap intervals over patients ({compared.n} resamples, seed {compared.seed}); "
-        f"differences to {base} are paired, case by case.\n\n"
+        f"differences to {base} are paired: of the same patients in every resample.\n\n"
         "P-values come from the same resamples, are two-sided, and are never smaller than the number of "
         "patients allows. One run of each kind was scored: what is said is said of other patients, not of "
         "training anew with another seed."

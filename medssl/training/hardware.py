@@ -1,5 +1,8 @@
 """Which device to compute on, and with how many CPU threads."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +30,18 @@ class _Threads:
 
 
 _threads = _Threads()
+
+
+@contextmanager
+def shared_by(processes: int) -> Iterator[dict[str, str]]:
+    """Let torch have the CPU threads of one of so many processes, for the length of a block; yields the
+    environment of the others."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // processes))
+    try:
+        yield {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Hardware(Keys):

@@ -8,6 +8,7 @@ from medssl.evaluation.intervals import (
     bootstrap_statistics,
     paired_difference,
     resampled,
+    resampled_difference,
     resampled_mean,
     without_spread,
 )
@@ -139,3 +140,20 @@ def test_a_figure_below_its_interval_is_remarked():
     (said,) = below_interval({"calibration_error": beside, "auroc": within, "map": unknown})
     assert said.startswith("below its own interval lies Calibration error: ")
     assert below_interval({"auroc": within, "map": unknown}) == []
+
+
+def test_false_positives_where_the_other_rightly_finds_nothing_are_a_loss():
+    right, wrong = np.array([0.8] * 10 + [np.nan] * 10), np.array([0.8] * 10 + [0.0] * 10)
+    found, samples = resampled_difference(right, wrong, np.arange(20), n=500)
+    assert found.estimate == pytest.approx(0.4) and found.low > 0.1 and len(samples) == 500
+    assert (found.n_patients, found.n_left_out) == (20, 0)
+    # Where both have a value of the same cases it is the mean of their differences.
+    rng = np.random.default_rng(0)
+    a, b, who = rng.normal(size=30), rng.normal(size=30), rng.integers(0, 12, 30)
+    a[3] = b[3] = np.nan
+    both, samples = resampled_difference(a, b, who, n=300, seed=5)
+    one, means = resampled_mean(a - b, who, n=300, seed=5)
+    assert np.allclose(samples, means) and both.n_left_out == one.n_left_out == 1
+    assert np.allclose([both.estimate, both.low, both.high], [one.estimate, one.low, one.high])
+    nothing, none = resampled_difference(np.full(4, np.nan), np.ones(4), np.arange(4))
+    assert np.isnan(nothing.estimate) and nothing.n_left_out == 4 and len(none) == 0

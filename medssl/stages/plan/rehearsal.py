@@ -17,6 +17,8 @@ import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from medssl.config import Config
 from medssl.errors import UserError
 from medssl.progress import watched
@@ -114,7 +116,8 @@ def _carried_out(request: dict, said: Path, several: bool) -> tuple[int, int]:
     with open(said, "wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            stderr=stream, env={**os.environ, "PYTHONPATH": where},
+            stderr=stream,
+            env={**os.environ, "PYTHONPATH": where, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         )  # fmt: skip
     held = 0
     try:

@@ -19,13 +19,19 @@ from medssl.stages.plan.room import free_disk, free_memory
 from medssl.stages.study.arms import Chain, described, folder_name, mark_of, settings, starts
 from medssl.stages.study.cells import Cell
 from medssl.training.checkpoint import read_card
+from medssl.training.hardware import shared_by
 from medssl.training.start import backbone_of
 
 Plans = dict[str, tuple[int, Plan]]
 
 
 def study(config: studying.Config, folder: Path) -> Plan:
-    arms, chains = studying.asked(config)
+    with shared_by(config.jobs):
+        return _study(config, folder)
+
+
+def _study(config: studying.Config, folder: Path) -> Plan:
+    arms, chains, _ = studying.asked(config)
     pretrainings: Plans = {}
     for name, chain in chains.items():
         if not mark_of(chain).exists():
@@ -128,9 +134,10 @@ def _together(
     kept = sum(n * plan.disk.amount for n, plan in (pretrainings | scorings).values())
     if config.keep:
         kept, at_work = found.disk.amount, 0
-    words = found.seconds.rests_on + (
-        f"; by {jobs} jobs, on cores of their own" if jobs > 1 else ""
-    )
+    words = found.seconds.rests_on
+    if jobs > 1:
+        words += f"; by {jobs} jobs, which share the CPU threads"
+        words += " and one GPU: expect more" if found.gpu else ""
     return replace(
         found, verb="study", seconds=Figure(found.seconds.amount / jobs + once, words),
         memory=replace(found.memory, amount=found.memory.amount * jobs),

@@ -12,7 +12,7 @@ once, on one machine (`jobs=4` does so) or on a cluster whose nodes share the fo
 others have not. On Slurm: sbatch --array=1-8 --wrap "medssl study ... out=study".
 """
 
-import os
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import torch
 from pydantic import Field, model_validator
 
 from medssl.config import Config as Base
@@ -42,8 +41,10 @@ from medssl.stages.study.telling import tell
 from medssl.training import run_folder, study_folder
 from medssl.training.checkpoint import drop_weights
 from medssl.training.claims import Job, claimed, work_off
+from medssl.training.hardware import shared_by
 
 GROWS = {"labelled", "draws", "seeds"}  # more of them are more of the same fine-tunings
+RESTS_ON = "rests_on.json"  # what stands for the labelled scans and backbones that it began with
 # These may differ when it goes on.
 FREE = GROWS | {"out", "jobs", "keep", "figure", "by", "resamples", "finetune.allow_overlap"}
 
@@ -111,8 +112,10 @@ class Config(Base):
 
 
 def run(config: Config) -> Path:
-    arms, chains = asked(config)
+    arms, chains, rests_on = asked(config)
     config.out.mkdir(parents=True, exist_ok=True)
+    if not _begun(config.out):
+        write_json(config.out / RESTS_ON, rests_on)
     told = config.model_dump(mode="json")
     before = run_folder.read_config(config.out) if _begun(config.out) else {}
     if any(before.get(key) != told[key] for key in GROWS):
@@ -148,16 +151,16 @@ def run(config: Config) -> Path:
     return config.out / "report.html"
 
 
-def asked(config: Config) -> tuple[dict[str, Arm], dict[str, of_arms.Chain]]:
-    """The arms and their pretrainings. Raises UserError for what no run would take, and for the folder of
-    another study."""
+def asked(config: Config) -> tuple[dict[str, Arm], dict[str, of_arms.Chain], dict[str, str]]:
+    """The arms, their pretrainings, and what stands for all that is given (see `check`). Raises UserError for
+    what no run would take, and for the folder of another study, or of one that began with something else."""
     arms = of_arms.named(config.methods, config.backbones, config.arms, config.only)
     keys = merge({"store": str(config.store), "fit": {"seed": config.seed}}, config.pretrain)
     folder = config.out / "pretrain"
     chains = {n: of_arms.chain_of(n, a, keys, folder) for n, a in arms.items() if a.pretrain}
     anywhere = [Start(name, Path("run"), False, arm.finetune) for name, arm in arms.items()]
     cells = cells_of(config, [Start(SCRATCH, Path("run"), True, {}), *anywhere])
-    check(config, arms, chains, cells, any(on_trial(config, cell) for cell in cells))
+    rests_on = check(config, arms, chains, cells, any(on_trial(config, cell) for cell in cells))
     if _begun(config.out):
         told = config.model_dump(mode="json")
         try:
@@ -168,7 +171,22 @@ def asked(config: Config) -> tuple[dict[str, Arm], dict[str, of_arms.Chain]]:
             more = f"; backbones={ready}, in place of methods, arms, pretrain and minutes, takes over there "
             more = f"{more}what is pretrained here" if ready else ""
             raise UserError(error.code, error.where, error.cause, error.fix + more) from error
-    return arms, chains
+        _refuse_changed(config.out, rests_on)
+    return arms, chains, rests_on
+
+
+def _refuse_changed(folder: Path, rests_on: dict[str, str]) -> None:
+    """Raise UserError STALE where what a study rests on is no longer what it began with."""
+    if not (folder / RESTS_ON).exists():  # it began before this was kept
+        return
+    before = json.loads((folder / RESTS_ON).read_text())
+    if changed := [name for name, digest in rests_on.items() if before.get(name, digest) != digest]:
+        named = ", ".join("the labelled scans" if name == "scans" else name for name in changed)
+        raise UserError(
+            "STALE", folder, f"what it began with has changed since ({named}): results of before and new "
+            "ones would not be pairs",
+            "choose another out=; backbones= takes over there what is pretrained here",
+        )  # fmt: skip
 
 
 def _begun(folder: Path) -> bool:
@@ -208,24 +226,24 @@ def cells_of(config: Config, starts: list[Start]) -> list[Cell]:
 @contextmanager
 def _others(config: Config) -> Iterator[None]:
     """The same study in `jobs` - 1 processes more, while a block runs; all share the processors."""
-    processes, folder, threads = [], config.out / "jobs", torch.get_num_threads()
+    processes, folder = [], config.out / "jobs"
     if config.jobs > 1:
         folder.mkdir(mode=0o700, exist_ok=True)
         asked = folder / "study.yaml"  # JSON is YAML
         write_json(asked, {**config.model_dump(mode="json"), "jobs": 1}, private=True)
-        torch.set_num_threads(max(1, threads // config.jobs))
-    each = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    for number in range(1, config.jobs):
-        with open(folder / f"{number}.log", "a") as log:
-            command = [sys.executable, "-m", "medssl", "study", str(asked)]
-            processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=each))
-    try:
-        yield
-    except BaseException:
-        for process in processes:
-            process.terminate()
-        raise
-    finally:
-        for process in processes:
-            process.wait()
-        torch.set_num_threads(threads)
+    with shared_by(config.jobs) as environment:
+        for number in range(1, config.jobs):
+            with open(folder / f"{number}.log", "a") as log:
+                command = [sys.executable, "-m", "medssl", "study", str(asked)]
+                processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
+        try:
+            yield
+        except BaseException:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait()
+            raise
+        for number, process in enumerate(processes, 1):
+            if process.wait():  # what it would have done has been done here
+                say(f"remark: job {number} ended early; {folder / f'{number}.log'} says why")

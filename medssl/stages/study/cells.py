@@ -2,8 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,15 +12,9 @@ import pandas as pd
 from medssl import command_line
 from medssl.config import flat, merge
 from medssl.data.files import write_json
-from medssl.data.leakage import overlap, record, refuse_overlap
-from medssl.data.manifest import Manifest
-from medssl.data.subset import of_splits
 from medssl.errors import UserError, one_line
-from medssl.progress import say
 from medssl.reports.study.told import WHOLE
 from medssl.stages import evaluate, finetune
-from medssl.stages.evaluate.scans import check_files
-from medssl.stages.finetune.labels import scans_of
 from medssl.stages.study.arms import Start
 from medssl.training.card import nothing_learnt
 from medssl.training.checkpoint import drop_weights, read_card
@@ -34,7 +27,10 @@ T = TypeVar("T")
 PRESET = "few_labels"
 SHOWN = 3  # cases drawn of each first run
 OWN = {"store", "out", "backbone", "from_scratch", "labelled", "draw", "fit.seed"}
-EQUAL = {"preset", "fit.steps", "fit.batch_size", "fit.accumulate"}  # in all arms
+EQUAL = {  # in all arms
+    "preset", "fit.steps", "fit.batch_size", "fit.accumulate", "task.name", "splits", "fold",
+    "validation", "target", "classes", "others", "boxes_of_masks",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,22 +125,15 @@ def cells(
 def check_keys(given: dict[str, dict], equal: bool) -> None:
     """Raise UserError CONFIG for keys that are the study's to set, or (`equal`) the same in all arms."""
     for where, keys in given.items():
-        for key in sorted(set(flat(keys)) & (OWN | EQUAL if equal else OWN)):
-            cause = "is set by the study"
-            fix = f"leave it out; the study's own keys say {key.rpartition('.')[2]}"
-            if key in EQUAL:
+        for key in sorted(flat(keys)):
+            if key in OWN:
+                cause = "is set by the study"
+                fix = f"leave it out; the study's own keys say {key.rpartition('.')[2]}"
+            elif equal and not EQUAL.isdisjoint({key, key.partition(".")[0]}):
                 cause, fix = "is the same in every arm", f"give finetune.{key}"
+            else:
+                continue
             raise UserError("CONFIG", f"{where}: {key}", cause, fix)
-
-
-@contextmanager
-def _keys_of_finetune() -> Iterator[None]:
-    """An error says how its way out is written in a study."""
-    try:
-        yield
-    except UserError as error:
-        fix = f"{error.fix} (in a study as finetune.KEY=...)"
-        raise UserError(error.code, error.where, error.cause, fix) from error
 
 
 def train(cell: Cell) -> None:
@@ -156,39 +145,6 @@ def train(cell: Cell) -> None:
     told |= {"minutes": minutes_of(folder), "kwh": cost.kwh}
     write_json(folder / "trained.json", told)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-
-
-def check_labels(
-    every: Sequence[Cell], manifest: Manifest, split: str, on_trial: bool, before: dict[str, dict]
-) -> None:
-    """Raise UserError where a fine-tuning would not have its labels, a trial its validation scans, or the
-    split its cases or their files, or where these were seen by what they are to test or by a pretraining
-    (`before`: what a card keeps of each), before anything is trained; say what is to be told apart."""
-    most = pd.DataFrame()  # labels: fewer are part of them, and are not read again
-    for cell in {cell.labelled: cell for cell in every}.values():
-        truths, train, validation = scans_of(cell.settings())
-        most = max(most, train, key=len)
-    with _keys_of_finetune():
-        classes = truths.classes(most)
-        for items in (most, validation):
-            truths.remarks(items, classes, strict=True)
-    if on_trial and validation.empty:
-        raise UserError(
-            "EMPTY", cell.keys["store"], "no validation scan can choose among the trials",
-            "give some labelled scans the split val, or give one trial only",
-        )  # fmt: skip
-    labelled = truths.labelled()
-    scored = of_splits(labelled, [split])
-    if scored.empty:
-        there = ", ".join(sorted(labelled["split"].replace("", "none").unique()))
-        cause = f"no labelled scan has it; there are {there}"
-        raise UserError("CONFIG", f"split={split}", cause, "name one of them")
-    check_files(manifest, truths, scored)
-    seen = {f"split={split}": record(train=most, validation=validation)}
-    with _keys_of_finetune():
-        for where, card in {**seen, **before}.items():
-            refuse_overlap(overlap(card, scored), where, every[0].settings().allow_overlap)
-    say(f"study: {truths.told(classes, most)}")
 
 
 def score(cell: Cell, split: str, tolerance: float, keep: bool) -> None:

@@ -16,6 +16,7 @@ from medssl.stages import finetune, pretrain
 from medssl.stages.evaluate.scans import groups_of
 from medssl.stages.study import arms as of_arms
 from medssl.stages.study import cells as of_cells
+from medssl.stages.study.labels import check_labels
 from medssl.training.checkpoint import read_card
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 def check(
     config: "Config", arms: dict[str, of_arms.Arm], chains: dict[str, of_arms.Chain],
     cells: Sequence[of_cells.Cell], on_trial: bool,
-) -> None:  # fmt: skip
-    """Raise UserError for keys that no run would take, and for what lies in the store.
+) -> dict[str, str]:  # fmt: skip
+    """Raise UserError for keys that no run would take, and for what lies in the store. Returns what stands
+    for the scans with labels and for the backbones that are given.
 
     cells     all fine-tunings, from wherever they start
     on_trial  whether validation scans choose among settings
@@ -53,6 +55,10 @@ def check(
         raise UserError(
             "CONFIG", "fit.devices", cause, "leave it out; jobs= trains several at once"
         )
+    if any(cell.settings().patience for cell in cells):
+        cause = "would end arms after different steps"
+        fix = "leave it out; of each fine-tuning the weights that validate best are kept anyway"
+        raise UserError("CONFIG", "finetune.patience", cause, fix)
     _refuse_idle("pretrain", config.pretrain, {f"arms.{n}.keys": arms[n].keys for n in chains})
     _refuse_idle("finetune", config.finetune, tried)
     if config.pretrain and not chains:
@@ -76,7 +82,9 @@ def check(
         if not of_arms.mark_of(chains[name]).exists():  # else its store may have gone since
             items = [pretrain.scans_of(each)[2] for each in chain]
             seen[f"pretraining of {name}"] = record(pretrain=pd.concat(items))
-    of_cells.check_labels(cells, manifest, config.split, on_trial, seen)
+    scans = check_labels(cells, manifest, config.split, on_trial, seen)
+    given = {name: arm.backbone for name, arm in arms.items() if arm.backbone}
+    return {"scans": scans} | {n: read_card(path)["weights_sha256"] for n, path in given.items()}
 
 
 def refuse_of_a_run(values: dict, own: Set[str]) -> None:

@@ -1,11 +1,13 @@
 """What a study may be asked, and what it refuses before anything is done."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.stages import call
 from medssl.stages.study.arms import Arm, Start, named, settings, steps_of
@@ -94,6 +96,11 @@ def test_arms_of_a_preset_may_stay_out(keys, tmp_path):
         ({"pretrain": {"method": {"size": [9, 9, 9]}}}, r"does nothing: arms\.voco\.keys"),
         ({"finetune": {"optim": {"lr": 0.5}}}, r"finetune.optim.lr: does nothing: trials\.0, tri"),
         ({"finetune": {"fit": {"devices": 2}}}, "on one device"),
+        ({"finetune": {"patience": 3}}, "finetune.patience: would end arms after different steps"),
+        (
+            {"trials": [{"classes": {1: "a"}}], "scratch_trials": []},
+            r"classes\.1: is the same in ev",
+        ),
         (
             {"trials": [{"preset": "segmentation"}], "scratch_trials": []},
             "preset: is the same in every",
@@ -130,3 +137,69 @@ def test_scans_that_have_gone_are_told_before_anything_is_done(keys, monkeypatch
     with pytest.raises(UserError, match="STALE .*has changed or gone since it was indexed"):
         call("study", **keys, out=tmp_path / "study")
     assert not (tmp_path / "study").exists()
+
+
+def test_classes_that_some_draw_does_not_show_are_told_before_anything_is_done(
+    keys, monkeypatch, tmp_path
+):
+    grades = {f"case_{i}": "I" for i in range(10)} | {"case_1": "II", "case_4": "III"}
+    read = Store.read_from
+
+    def graded(folder):
+        store = read(folder)
+        store.items["label_grade"] = [grades[i] for i in store.items.index]
+        return store
+
+    monkeypatch.setattr(Store, "read_from", graded)
+    monkeypatch.setattr(Store, "check_current", lambda *_: None)
+    tune = {"preset": "classification", "task": {"size": [16, 16, 16]}, "fit": FIT}
+    asked = {**keys, "trials": [], "scratch_trials": [], "out": tmp_path / "study"}
+    asked["finetune"] = {**tune, "target": ["grade"]}
+    with pytest.raises(
+        UserError, match="LABELS labelled=2, draw 0: .*do not show II+, which others"
+    ):
+        call("study", **{**asked, "labelled": [4, 2]})
+    with pytest.raises(UserError, match="LABELS labelled=1, draw 0: label_grade: .*one class only"):
+        call("study", **{**asked, "labelled": [1]})
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_draw_without_foreground_is_told_before_anything_is_done(keys, monkeypatch, tmp_path):
+    foreground = Store.foreground
+    monkeypatch.setattr(
+        Store, "foreground", lambda self, i: foreground(self, i)[: 0 if i == "case_0" else None]
+    )
+    asked = {**keys, "labelled": [1], "draws": 20, "out": tmp_path / "study"}
+    with pytest.raises(
+        UserError, match=r"LABELS labelled=1, draw \d+: .*all masks are empty.*labelled="
+    ):
+        call("study", **asked)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_study_goes_on_with_the_scans_and_backbones_that_it_began_with(
+    segmented, keys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Store, "check_current", lambda *_: None)  # as if prepared once more
+    store = shutil.copytree(keys["store"], keys["store"].with_name("corrected"))
+    backbone = shutil.copytree(segmented / "voco", tmp_path / "voco")
+    asked = {
+        "store": store, "backbones": [backbone], "labelled": [2], "draws": 1, "resamples": 1000,
+        "finetune": keys["finetune"], "out": tmp_path / "study",
+    }  # fmt: skip
+    call("study", **asked)
+    items = pd.read_parquet(store / "items.parquet")
+    whole, other = items.copy(), items["split"].eq("train") & items["has_mask"]
+    items.loc[other, "source"] = "0" * 32  # as if masks had been corrected since
+    items.to_parquet(store / "items.parquet")
+    with pytest.raises(
+        UserError, match=r"STALE .*\(the labelled scans\): .*Fix: choose another out="
+    ):
+        call("study", **{**asked, "draws": 2})
+    whole.to_parquet(store / "items.parquet")
+    card = json.loads((backbone / "model/card.json").read_text())
+    (backbone / "model/card.json").write_text(json.dumps({**card, "weights_sha256": "0" * 64}))
+    with pytest.raises(UserError, match=r"STALE .*has changed since \(voco\)"):
+        call("study", **{**asked, "draws": 2})
+    (backbone / "model/card.json").write_text(json.dumps(card))
+    assert len(pd.read_csv(call("study", **asked).parent / "table.csv")) == 2
