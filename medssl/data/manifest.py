@@ -219,6 +219,11 @@ class Manifest:
             lines.append("refused: " + display.counts(refused["code"]))
         return "\n".join(lines + self.notes)
 
+    def split_as(self, items: pd.DataFrame) -> pd.DataFrame:
+        """The table with the splits of a store's items, which a file of splits may have drawn anew."""
+        splits = self.table["id"].map(items["split"])
+        return self.table.assign(split=splits.fillna(self.table["split"]))
+
     @property
     def label_columns(self) -> list[str]:
         """The columns that label tables brought."""

@@ -15,12 +15,12 @@ FEW = 10
 BLOCK = 1 << 21  # weights at a time
 
 
-def too_few(n_patients: int) -> str:
+def too_few(n_patients: int, whose: str = "The split has") -> str:
     """What to say of intervals from so many patients; "" where they are enough."""
     if n_patients >= FEW:
         return ""
     patients = "1 patient" if n_patients == 1 else f"{n_patients} patients"
-    return f"The split has {patients}; intervals from fewer than {FEW} patients are too narrow."
+    return f"{whose} {patients}; intervals from fewer than {FEW} patients are too narrow."
 
 
 def of_unknown_patients(n_scans: int) -> str:

@@ -50,12 +50,30 @@ def unjudged(study: Efficiency, idle: set[Cell], name: str = "differences") -> s
 
 
 def verdicts(study: Efficiency, idle: set[Cell]) -> list[str]:
-    """What is shown of every arm, in a sentence; nothing by runs that have learnt nothing (`idle`)."""
+    """What is shown of every arm, in a sentence, nothing by runs that have learnt nothing (`idle`); and where
+    single fine-tunings gainsay it."""
     every, out = judged(study, idle), unjudged(study, idle)
     gains = every[every["judged"]]
-    return [
+    said = [
         _verdict(arm, gains[gains["arm"] == arm], len(every), sorted(n for a, n in out if a == arm))
         for arm in study.baselines
+    ]
+    return [*said, *_unsettled(gains)]
+
+
+def _unsettled(gains: pd.DataFrame) -> list[str]:
+    """Intervals speak of other patients alone: of which gains and losses single fine-tunings disagree."""
+    shown = gains[(gains["p"] < LEVEL) & ((gains["low"] > 0) | (gains["high"] < 0))]
+    mixed = shown[(shown["lowest run"] < 0) & (shown["highest run"] > 0)]
+    if mixed.empty:
+        return []
+    named = "; ".join(
+        f"{arm} with {_labels(rows['labelled'].tolist())}"
+        for arm, rows in mixed.groupby("arm", sort=False)
+    )
+    return [
+        f"Single fine-tunings lie on both sides of 0 here ({named}): other draws of labels or another "
+        "pretraining may show nothing."
     ]
 
 
@@ -220,19 +238,14 @@ def shrinking(study: Efficiency, idle: set[Cell]) -> Section:
     marked = losses["judged"].map({True: "", False: MARK})
     losses = losses.assign(loss=losses.apply(with_interval, axis=1) + marked)
     losses = losses[["arm", "from", "to", "loss"]]
-    shares = by_labels(study.shares(), with_interval, out)
-    text = (
-        "How robust an arm is when labels shrink, and how near it comes with few labels to what training "
-        "from scratch reaches with most."
-    )
-    share = "Score as a share of what training from scratch reaches with most labels."
-    return Section(
-        "When labels are few", text,
-        tables=[
-            (losses, caption("Loss of score between most and fewest labels, with 95 % intervals.", idle)),
-            (shares, caption(share, out)),
-        ],
-    )  # fmt: skip
+    text = "How robust an arm is when labels shrink"
+    loss = "Loss of score between most and fewest labels, with 95 % intervals."
+    tables = [(losses, caption(loss, idle))]
+    if study.better > 0:  # an error has no share
+        text += ", and how near it comes with few labels to what training from scratch reaches with most"
+        share = "Score as a share of what training from scratch reaches with most labels."
+        tables.append((by_labels(study.shares(), with_interval, out), caption(share, out)))
+    return Section("When labels are few", f"{text}.", tables=tables)
 
 
 def scores(study: Efficiency, idle: set[Cell]) -> tuple[pd.DataFrame, str]:

@@ -130,8 +130,6 @@ def _cautions(given: dict, table, resamples: int) -> list[str]:
             found.append(f"{name} is {run.state}, at step {run.steps} of {run.asked}.")
         if run and (unlearnt := run.warnings.get("learnt nothing")):
             found.append(f"Of {name} {unlearnt}.")
-        if run and run.card and run.card.alarm:
-            found.append(f"{name} was found collapsed: {run.card.alarm}.")
     remarks = {name: scored.metrics.get("remarks", []) for name, (scored, _) in given.items()}
     shared = set.intersection(*map(set, remarks.values()))
     found += map(sentence, sorted(shared))

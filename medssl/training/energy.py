@@ -3,9 +3,10 @@
 import importlib.util
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 COUNTERS = Path("/sys/class/powercap")
@@ -16,16 +17,22 @@ Reading = dict[str, tuple[float, float]]  # of a counter: joules, and at how man
 
 @dataclass
 class Cost:
-    """Of a block of work: minutes, and kWh of the whole device, or None where nothing tells it."""
+    """Of a block of work: minutes, and kWh of the whole device, or None where nothing tells it; and from
+    when to when it lasted, s since 1970."""
 
     minutes: float = 0.0
     kwh: float | None = None
+    span: tuple[float, float] = (0.0, 0.0)
+
+    def energy(self, whole: bool) -> dict:
+        """What is kept of it; of work of which a part was done before (not `whole`) no kWh are told."""
+        return {"kwh": self.kwh if whole else None, "span": self.span}
 
 
 @contextmanager
 def metered(counters: Path = COUNTERS, pause: float = PAUSE) -> Iterator[Cost]:
     """A `Cost` that is filled in when the block ends."""
-    cost, began = Cost(), time.monotonic()
+    cost, began, since = Cost(), time.monotonic(), time.time()
     before, joules, ended = _read(counters), [], threading.Event()
 
     def watch() -> None:
@@ -47,8 +54,15 @@ def metered(counters: Path = COUNTERS, pause: float = PAUSE) -> Iterator[Cost]:
         ended.set()
         if before:
             watcher.join()
+        cost.span = since, time.time()
         cost.minutes = (time.monotonic() - began) / 60
         cost.kwh = sum(joules) / JOULES if before else None
+
+
+def apart(spans: Iterable[Sequence[float]]) -> bool:
+    """Whether no two of these spans of time overlap: else the device's energy is that of several at once."""
+    ordered = sorted(spans)
+    return all(one[1] <= two[0] for one, two in pairwise(ordered))
 
 
 def _read(counters: Path) -> Reading:

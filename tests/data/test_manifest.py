@@ -146,3 +146,13 @@ def test_formulas_are_quoted_in_the_csv_only(manifest, tmp_path):
     assert Manifest.read(tmp_path / "m").table["label_x"].tolist()[0] == "=HYPERLINK(1)"
     shown = pd.read_csv(tmp_path / "m" / "manifest.csv")["label_x"].tolist()
     assert shown == ["'=HYPERLINK(1)", "-1", "plain"]
+
+
+def test_splits_may_be_those_of_a_store_that_drew_them_anew(manifest):
+    ids = manifest.used["id"].tolist()
+    items = pd.DataFrame({"split": ["fold"]}, index=ids[:1])
+    found = manifest.split_as(items).set_index("id")["split"]
+    assert (
+        found[ids[0]] == "fold"
+        and (found[ids[1:]] == manifest.table.set_index("id")["split"][ids[1:]]).all()
+    )

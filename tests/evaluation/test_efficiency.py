@@ -219,3 +219,8 @@ def test_p_is_no_smaller_than_the_patients_allow_of_whom_a_figure_says_something
     assert found["dice, b"].n_scored == 2 and found["dice, b"].n_patients == PATIENTS
     assert at(found["dice, b"].differences(), "good", 2)["p"] == 0.5
     assert at(found["dice, a"].differences(), "good", 2)["p"] < 0.01
+
+
+def test_of_a_curve_with_a_gap_no_labels_are_read_off():
+    curve = np.array([[0.3, np.nan, 0.5], [0.3, 0.4, 0.5]])
+    assert np.isnan(_labels([1, 4, 16], curve, np.array([0.45, 0.4]))).tolist() == [True, False]

@@ -17,7 +17,7 @@ from medssl.reports.style import as_png
 DICE = "dice, mean of classes"
 CARD = {
     "cohort": "c0ffee", "versions": {"medssl": "0"}, "classes": {1: "ball"},
-    "config": {"fit": {"steps": 40}},
+    "config": {"fit": {"steps": 40}}, "counts": {"validation": {"scans": 6}},
     "recipe": {"modality": "MR"},
 }  # fmt: skip
 
@@ -71,6 +71,7 @@ def test_the_page_says_who_gains_who_loses_and_of_whom_nothing_is_shown(tmp_path
         assert f"{arm} {did} {sizes} {words}" in text
     assert "Of alike no gain and no loss is shown at any number of labels." in text
     assert "Mind &lt;this&gt;." in text and "corrected for 9 comparisons" in text
+    assert "on 6 validation scans, whose labels come on top of those of the curve, chose" in text
     assert "which does not tell its energy" in text and "optim.lr=2" in text
     assert (tmp_path / "curve.png").read_bytes() == as_png(of_page.curves(
         about.study, "Dice, mean of classes"
@@ -130,6 +131,7 @@ def test_what_does_not_hold_after_correction_is_told():
         "arm": ["ahead"] * 3 + ["behind"], "labelled": [2, 4, 8, 2], "p": [0.04, 0.001, 0.3, 0.03],
         "p, corrected": [0.09, 0.004, 0.3, 0.09], "low": [0.01, 0.02, -0.1, -0.1],
         "high": [0.1, 0.1, 0.1, -0.01], "estimate": [0.05, 0.06, 0, -0.05],
+        "lowest run": [0.04, 0.05, -0.1, -0.07], "highest run": [0.06, 0.07, 0.1, -0.02],
     })  # fmt: skip
     against = dict.fromkeys(["ahead", "behind"], "from scratch")
     some = SimpleNamespace(
@@ -203,7 +205,7 @@ def test_it_is_told_whose_pretraining_the_minutes_cut_short(tmp_path, about):
 @pytest.mark.parametrize(
     ("draws", "some", "words", "advised"),
     [(3, True, "on different labelled scans", False), (1, True, "on the same labelled scans", True),
-     (3, False, "on different labelled scans", False)],
+     (3, False, "on the same labelled scans", False)],
 )  # fmt: skip
 def test_draws_and_seeds_are_told_apart(tmp_path, about, draws, some, words, advised):
     tables = {(arm, 2): [told(0.5, k) for k in range(3)] for arm in ("from scratch", "ahead")}
@@ -300,3 +302,38 @@ def test_every_arm_has_its_line_in_both_panels_and_scratch_the_zero(found):
     assert all(line.get_color() == colours[line.get_label()] for line in right.lines[1:])
     gains = {line.get_label(): line.get_ydata() for line in right.lines[1:]}
     assert np.allclose(gains["alike"], 0) and (gains["ahead"] > 0.05).all()
+
+
+def test_where_single_fine_tunings_disagree_with_a_gain_it_is_said(tmp_path, about):
+    tables = {("from scratch", n): [told(0.5, 0), told(0.5, 0)] for n in (2, 4)}
+    tables |= {("mixed", 2): [told(0.6, 0), told(0.49, 0)], ("mixed", 4): [told(0.6, 0)] * 2}
+    found = efficiency(tables, {"mixed": "from scratch"}, {DICE: 1}, n=1000)
+    *_, last = of_page.verdicts(found[DICE], set())
+    assert last.startswith(
+        "Single fine-tunings lie on both sides of 0 here (mixed with 2 labelled scans)"
+    )
+    assert last in page.write(tmp_path, replace(about, figures=found)).read_text()
+
+
+def test_a_collapsed_backbone_and_few_patients_of_the_figure_are_told(about):
+    said = page.cautions(replace(about, cards={"ahead": {"alarm": "all features are alike"}}))
+    assert "The backbone of ahead was found collapsed: all features are alike." in said
+    few = {name: replace(study, n_scored=4) for name, study in about.figures.items()}
+    assert any(
+        "classes is of 4 patients; intervals" in c
+        for c in page.cautions(replace(about, figures=few))
+    )
+
+
+def test_of_numbers_and_masks_there_is_no_calibration_and_of_errors_no_share(
+    tmp_path, about, found
+):
+    numbers = pd.DataFrame({"id": ["a", "b"], "patient": ["a", "b"], "truth": [1.0, 2.0],
+                            "predicted": [1.5, 1.5], "usual": 1.5})  # fmt: skip
+    for cases in (numbers, told(0.6, 1)):
+        text = page.write(tmp_path, replace(about, cases={"ahead": cases})).read_text()
+        assert ">Calibration<" not in text and "Score as a share" in text
+    errors = {name: replace(study, better=-1) for name, study in found.items()}
+    assert (
+        "Score as a share" not in page.write(tmp_path, replace(about, figures=errors)).read_text()
+    )

@@ -159,7 +159,7 @@ def test_other_questions_are_refused_with_the_reason(tmp_path):
 
 def test_runs_of_one_name_are_told_apart_and_cautions_are_said(tmp_path, capsys):
     scored(tmp_path / "x/run", 0.5, trained_on_held_out_patients={"train": 2})
-    scored(tmp_path / "y/run", 0.6, card={"alarm": "collapsed to a point"})
+    scored(tmp_path / "y/run", 0.6, remarks=["the backbone had been found collapsed"])
     scored(tmp_path / "z/run", 0.1, card={"validation": 0.01, "chance": 0.05})
     runs = [tmp_path / f"{name}/run" for name in "xyz"]
     call("compare", runs=runs, out=tmp_path / "c")
@@ -167,7 +167,7 @@ def test_runs_of_one_name_are_told_apart_and_cautions_are_said(tmp_path, capsys)
     page, said = (tmp_path / "c/report.html").read_text(), capsys.readouterr().err
     for words in (
         "x/run had been trained on patients that it was scored on (2 in train)",
-        "y/run was found collapsed: collapsed to a point", "The split has 3 patients",
+        "y/run: the backbone had been found collapsed.", "The split has 3 patients",
         "Of z/run next to nothing has been learnt",
     ):  # fmt: skip
         assert words in page and words in said, words

@@ -322,3 +322,16 @@ def test_a_baseline_is_a_run_or_its_evaluation_and_of_the_weights_it_has_now(seg
         UserError, match="EMPTY .*has no evaluation.*Fix: medssl evaluate .*trained$"
     ):
         call("evaluate", **asked, baseline=trained / "evaluation")
+
+
+def test_a_collapsed_backbone_is_told_of(segmented, tmp_path):
+    run, backbone = (shutil.copytree(segmented / n, tmp_path / n) for n in ("tuned", "voco"))
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "backbone": str(backbone)}))
+    card = json.loads((backbone / "model/card.json").read_text())
+    (backbone / "model/card.json").write_text(json.dumps({**card, "alarm": "features are alike"}))
+    out = call("evaluate", run=run, out=tmp_path / "e")
+    remarks = json.loads((out / "metrics.json").read_text())["remarks"]
+    assert (
+        "the backbone that it started from had been found collapsed: features are alike" in remarks
+    )

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from medssl.data.files import write_atomically
-from medssl.training.energy import metered
+from medssl.training.energy import apart, metered
 
 
 def zone(folder, name, joules, most=1000):
@@ -45,3 +45,12 @@ def test_the_cost_of_what_fails_is_told_too(tmp_path):
         zone(tmp_path, "intel-rapl:0", 36)
         raise RuntimeError
     assert cost.kwh == pytest.approx(1e-5)
+
+
+def test_energy_is_of_one_training_that_was_not_cut_off(tmp_path):
+    zone(tmp_path, "intel-rapl:0", 0)
+    with metered(tmp_path) as cost:
+        zone(tmp_path, "intel-rapl:0", 36)
+    assert cost.energy(whole=True) == {"kwh": cost.kwh, "span": cost.span}
+    assert cost.energy(whole=False)["kwh"] is None and cost.span[0] <= cost.span[1]
+    assert apart([(5, 7), (0, 2), (2, 5)]) and apart([]) and not apart([(0, 3), (2, 5)])

@@ -35,7 +35,7 @@ def write(folder: Path, told: Told) -> Path:
         *findings.section(study, told.cards, told.whole, told.idle),
         *([_subgroups(told)] if len(told.subgroups) else []),
         _other_figures(told),
-        *([_calibration(told)] if "truth" in next(iter(told.cases.values())) else []),
+        *_calibration(told),
         *([Section("Single cases", _OF_CASES, figures=told.pictures)] if told.pictures else []),
         cohort_section(told.cohort, told.card),
         *[pretraining_section(path, 0, arm) for arm, path in told.pretrained.items()],
@@ -104,13 +104,17 @@ def _gains_by_figure(told: Told, count: int) -> tuple[pd.DataFrame, str]:
     return pd.DataFrame(rows), efficiency.caption(caption, out)
 
 
-def _calibration(told: Told) -> Section:
+def _calibration(told: Told) -> list[Section]:
+    """Of answers with probabilities: a section, else none."""
     names = list(told.card["classes"].values())
     drawn = []
+    if {"dice", "box"} & set(next(iter(told.cases.values()))):
+        return []
     for arm, cases in told.cases.items():
         _, _, figures = answers.results(cases, names)
         drawn += [(f, f"{arm}: {words}", alt) for f, words, alt in figures if "eliability" in words]
-    return Section("Calibration", "With fewest labels, the first draw.", figures=drawn)
+    text = "With fewest labels, the first draw."
+    return [Section("Calibration", text, figures=drawn)] if drawn else []
 
 
 def _settings(told: Told) -> Section:
@@ -127,7 +131,7 @@ def _settings(told: Told) -> Section:
         for trials in told.trials
     )
     text = (
-        f"Every arm tried as many settings. The {figure} on validation scans chose among them, for each "
+        f"Every arm tried as many settings. The {figure} on {_validated(told)} chose among them, for each "
         "number of labels; test scans had no part in it."
     )
     if any(row.get(END) for row in rows):
@@ -142,6 +146,11 @@ def _settings(told: Told) -> Section:
     if told.trials[0] != told.trials[1]:
         tables.append((of_scratch, "Trials from scratch."))
     return Section("How settings were chosen", text, tables=tables)
+
+
+def _validated(told: Told) -> str:
+    n = told.card["counts"]["validation"]["scans"]
+    return f"{n} validation scan{'s' * (n != 1)}, whose labels come on top of those of the curve,"
 
 
 def _at_end(trials: list[dict], chosen: int) -> str:
@@ -173,7 +182,10 @@ def _keys(keys: dict) -> str:
 def _cost(told: Told) -> Section:
     text = "Minutes that networks were trained for, on this device"
     if told.cost["kWh"].isna().all():
-        text += ", which does not tell its energy"
+        text += (
+            ", which does not tell its energy, or not that of one training alone (of several at once, or of "
+            "one that went on after a kill)"
+        )
     table = told.cost.dropna(axis=1, how="all").astype(object)
     table = table.where(table.notna(), None)  # from scratch there is nothing to pretrain
     formats = {c: ".1f" for c in table if "minutes" in c}

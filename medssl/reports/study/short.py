@@ -25,7 +25,7 @@ def short(told: Told, curve: bytes) -> Section:
     steps = told.card["config"]["fit"]["steps"]
     point, apart = "one fine-tuning", _apart(told)
     if runs > 1:
-        on = "different" if told.draws > 1 else "the same"
+        on = "different" if told.draws > 1 and told.some else "the same"
         point = f"the mean of {runs} fine-tunings on {on} labelled scans{but}"
     if told.some and told.draws < ENOUGH:
         apart = (
@@ -88,11 +88,17 @@ def cautions(told: Told) -> list[str]:
         "labels saved, shares and losses say little. Give finetune.fit.steps more."
         for arm in told.study.falling()
     ]
+    collapsed = [
+        f"The backbone of {arm} was found collapsed: {card['alarm']}."
+        for arm, card in told.cards.items()
+        if card.get("alarm")
+    ]
     return [
         *told.cautions,
+        *collapsed,
         *_unfound(told),
         *short,
-        *filter(None, [too_few(told.study.n_scored)]),
+        *filter(None, [too_few(told.study.n_scored, f"{title(told.main)} is of")]),
     ]
 
 

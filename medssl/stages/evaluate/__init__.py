@@ -95,7 +95,8 @@ def run(config: Config) -> Path:
     of_run = run_folder.read_config(config.run)
     manifest, truths, asked, items = scans_of(config, task, about, of_run)
     check_files(manifest, truths, items)
-    remarks = truths.remarks(items, task.classes, strict=False)
+    remarks = said.of_backbone(about, of_run.get("backbone"))
+    remarks += truths.remarks(items, task.classes, strict=False)
     labelled = truths.labelled()
     remarks += [
         f"{n} scans are of {name}, which the model has not learnt: they are left out"
@@ -190,7 +191,15 @@ def run(config: Config) -> Path:
     commands = _commands(config, of_run, pretrained)
     shown = scoring.examples(cases)
     report = chain.write(
-        out, config.run, about, result, cases, manifest.table, shown, pretrained, commands
+        out,
+        config.run,
+        about,
+        result,
+        cases,
+        manifest.split_as(truths.store.items),
+        shown,
+        pretrained,
+        commands,
     )
     say(f"report: {report}")
     return out

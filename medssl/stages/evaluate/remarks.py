@@ -1,6 +1,7 @@
 """What is to be said, in words, of an evaluation's cases beside their figures."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,21 @@ from medssl.data.index.row import NO_SPACING
 from medssl.data.manifest import Manifest
 from medssl.evaluation.classification import nearly_constant
 from medssl.evaluation.metrics import EXACT
+from medssl.training.checkpoint import read_card
+
+
+def of_backbone(about: dict, folder: str | None) -> list[str]:
+    """What a pretraining was found to have done to the features that a model started from.
+
+    about   the model's card
+    folder  of the pretraining, if it is still there
+    """
+    if not about.get("parent") or not folder or not (Path(folder) / "model/card.json").exists():
+        return []
+    card = read_card(Path(folder))
+    if card["weights_sha256"] != about["parent"]["weights_sha256"] or not card.get("alarm"):
+        return []
+    return [f"the backbone that it started from had been found collapsed: {card['alarm']}"]
 
 
 def of_cases(cases: pd.DataFrame) -> list[str]:

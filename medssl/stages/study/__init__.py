@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from medssl.config import Config as Base
 from medssl.config import Count, merge
@@ -42,6 +42,7 @@ from medssl.training import run_folder, study_folder
 from medssl.training.checkpoint import drop_weights
 from medssl.training.claims import Job, claimed, work_off
 from medssl.training.hardware import shared_by
+from medssl.training.run_folder import WEIGHTS
 
 GROWS = {"labelled", "draws", "seeds"}  # more of them are more of the same fine-tunings
 RESTS_ON = "rests_on.json"  # what stands for the labelled scans and backbones that it began with
@@ -104,6 +105,11 @@ class Config(Base):
     resamples: int = Field(10000, description="bootstrap samples of the intervals", ge=1000)
     seed: int = Field(0, description="of the pretrainings and the bootstrap", ge=0)
 
+    @field_validator("labelled")
+    @classmethod
+    def _each_once(cls, labelled: list[int]) -> list[int]:
+        return list(dict.fromkeys(labelled))
+
     @model_validator(mode="before")
     @classmethod
     def _not_of_a_run(cls, values: dict) -> dict:
@@ -137,6 +143,10 @@ def run(config: Config) -> Path:
         about = {"split": config.split, "tolerance": config.tolerance, "keep": config.keep}
         score = partial(of_cells.score, **about)
         _work("fine-tuning", {c.folder / "scored.json": partial(score, c) for c in chosen})
+    if config.keep and (gone := sum(not (c.folder / WEIGHTS).exists() for c in chosen)):
+        say(
+            f"remark: keep=true came when {gone} fine-tunings were scored: their weights are not kept"
+        )
     with claimed(config.out / "report.html") as mine:
         if mine:  # else another of the same study is writing it
             told = tell(config, starts, baselines, chains, chosen, spare, validations)

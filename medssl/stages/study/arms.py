@@ -107,11 +107,12 @@ def mark_of(chain: Chain) -> Path:
 
 def pretrained(chain: Chain, minutes: float = 0) -> None:
     """Do all pretrainings of a chain, in so many minutes together (0: as their presets say)."""
+    anew = not any((Path(keys["out"]) / "metrics.jsonl").exists() for _, keys in chain)
     with metered() as cost:
         for preset, keys in lasting(chain, minutes):
             pretrain.run(settings(preset, keys))
     spent = sum(minutes_of(Path(keys["out"])) for _, keys in chain)
-    write_json(mark_of(chain), {"minutes": spent, "kwh": cost.kwh})
+    write_json(mark_of(chain), {"minutes": spent, **cost.energy(anew)})
 
 
 def lasting(chain: Chain, minutes: float) -> Iterator[tuple[str, dict]]:

@@ -18,7 +18,7 @@ from medssl.stages import evaluate, finetune
 from medssl.stages.study.arms import Start
 from medssl.training.card import nothing_learnt
 from medssl.training.checkpoint import drop_weights, read_card
-from medssl.training.energy import metered
+from medssl.training.energy import apart, metered
 from medssl.training.log import minutes_of
 from medssl.training.run_folder import WEIGHTS
 from medssl.training.study_folder import folder_name
@@ -138,11 +138,12 @@ def check_keys(given: dict[str, dict], equal: bool) -> None:
 
 def train(cell: Cell) -> None:
     """Fine-tune, and write what validation scans said of it."""
+    anew = not (cell.folder / "metrics.jsonl").exists()
     with metered() as cost:
         folder = finetune.run(cell.settings())
     card = read_card(folder)
     told = {"validation": card["validation"], "labelled": card["trained_on"]}
-    told |= {"minutes": minutes_of(folder), "kwh": cost.kwh}
+    told |= {"minutes": minutes_of(folder), **cost.energy(anew)}
     write_json(folder / "trained.json", told)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
@@ -180,12 +181,14 @@ def validations(tried: Sequence[Cell]) -> dict[tuple[str, int], dict[int, float]
 
 def costs(done: Sequence[Cell], pretrainings: dict[str, dict]) -> pd.DataFrame:
     """A row an arm: minutes and kWh of its pretraining and of all its fine-tunings, and the steps of its
-    pretraining, made and `whole`: without a limit on its minutes."""
-    rows = []
+    pretraining, made and `whole`: without a limit on its minutes. Energy is told where no two of them shared
+    the device."""
+    every = [*pretrainings.values(), *(cell.told for cell in done)]
+    alone, rows = apart(of["span"] for of in every if "span" in of), []
     for arm in dict.fromkeys(cell.arm for cell in done):
         before = pretrainings.get(arm, {})
         told = [cell.told for cell in done if cell.arm == arm]
-        energy = [of["kwh"] for of in (*told, *([before] if before else []))]
+        energy = [of["kwh"] if alone else None for of in (*told, *([before] if before else []))]
         rows.append({
             "arm": arm, "pretraining, minutes": before.get("minutes"),
             "pretraining, steps": before.get("steps"), WHOLE: before.get("whole"),

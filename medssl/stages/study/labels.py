@@ -35,10 +35,14 @@ def check_labels(
     Returns what stands for the labelled scans and all that is known of them.
     """
     most, found = pd.DataFrame(), []  # labels: fewer are part of them, and are not read again
+    sizes: dict[int, int] = {}
     for cell in {(cell.labelled, cell.draw): cell for cell in every}.values():
         truths, train, validation = scans_of(cell.settings())
-        most = max(most, train, key=len)
+        most, sizes[cell.labelled] = max(most, train, key=len), len(train)
         found.append((cell, set(_classes(cell, truths, train).values())))
+    if len(set(sizes.values())) < len(sizes):
+        cause = f"0, which is all, and {sizes[0]} are the same scans"
+        raise UserError("CONFIG", "labelled", cause, "leave one of them out")
     with _keys_of_finetune():
         classes = truths.classes(most)
         for items in (most, validation):

@@ -8,9 +8,9 @@ import pandas as pd
 
 from medssl.data.files import write_csv
 from medssl.data.manifest import Manifest
-from medssl.data.store import Store
 from medssl.describe import paths_of, script, words
 from medssl.errors import UserError
+from medssl.evaluation.baseline import Baseline
 from medssl.evaluation.efficiency import efficiency, gains_by_group
 from medssl.evaluation.headline import headline, higher_is_better
 from medssl.evaluation.intervals import of_unknown_patients
@@ -21,6 +21,7 @@ from medssl.reports.efficiency import judged
 from medssl.reports.study import Told
 from medssl.stages import pretrain
 from medssl.stages.evaluate.scans import groups_of
+from medssl.stages.finetune.labels import scans_of
 from medssl.stages.study import arms as of_arms
 from medssl.stages.study import cells as of_cells
 from medssl.stages.study.arms import Start
@@ -39,9 +40,12 @@ def tell(
 ) -> Told:  # fmt: skip
     """Write every table, and return what the report says. `spare` are trials that were not chosen."""
     tables, rows, every = {}, [], []
+    first = Baseline(chosen[0].folder, chosen[0].cases, chosen[0].metrics)
     for cell in chosen:
         told = cell.told
         cases = cell.cases
+        first.check_kind(cases)
+        first.check_truths(cases)
         every.append(cases)
         tables.setdefault((cell.arm, told["labelled"]), []).append(cases)
         rows.append({
@@ -53,7 +57,7 @@ def tell(
     if main not in better:
         cause = f"found {main!r}, there are {', '.join(better)}"
         raise UserError("CONFIG", "figure", cause, "name one of them")
-    store = Store.read_from(config.store)
+    store = scans_of(chosen[0].settings())[0].store
     manifest = Manifest.read(store.manifest)
     groups = {name: groups_of(manifest, store.items, name) for name in config.by}
     bootstrapped = {"n": config.resamples, "seed": config.seed}
@@ -97,7 +101,7 @@ def tell(
         whole=0 in config.labelled, some=any(config.labelled), draws=config.draws, tolerance=config.tolerance,
         pictures=_pictures(first),
         cautions=_cautions(chosen, idle), idle=set(idle),
-        cohort=manifest.table, card=read_card(first[0].folder),
+        cohort=manifest.split_as(store.items), card=read_card(first[0].folder),
         commands=_commands(config, chains),
         facts={"seed": config.seed, "resamples": config.resamples},
     )  # fmt: skip

@@ -117,6 +117,7 @@ def test_arms_of_a_preset_may_stay_out(keys, tmp_path):
         ({"trials": [{"fitt": 9}], "scratch_trials": []}, "trials.0.fitt: unknown key"),
         ({"scratch_trials": [{}]}, "let every arm try as often"),
         ({"labelled": []}, "labelled"),
+        ({"labelled": [2, 6, 0]}, "0, which is all, and 6 are the same scans"),
         ({"labelled": [2, 99]}, "99 scans were asked for, 6 are labelled"),
         ({"split": "validation"}, "there are test, train, val"),
         ({"figure": "dices"}, "is no figure"),
