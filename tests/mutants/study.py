@@ -21,7 +21,7 @@ MUTANTS = [
     (_SCORES, "if losses[arm] < 0", "if losses[arm] > 0"),
     (_SCORES, "if (base, count) in self.runs", "if True"),
     (_SCORES, 'sort_values("id", kind="stable")', 'sort_values("id", ascending=False)'),
-    (_SCORES, "[s[f] for s in scores], axis=0", "[s[f] for s in scores[:1]], axis=0"),
+    (_SCORES, "[s.get(f, none) for s in scores], axis=0", "[s[f] for s in scores[:1]], axis=0"),
     (_SCORES, "np.maximum.accumulate(curve, axis=1)", "curve"),
     (_SCORES, "found.append(np.inf)", "found.append(float(counts[-1]))"),
     (_SCORES, "2.0 ** (places[k - 1] + share", "(places[k - 1] + share"),
