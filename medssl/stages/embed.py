@@ -57,6 +57,17 @@ class Config(Base, Hardware):
     seed: int = Field(0, description="of what is drawn")
 
 
+def items_of(config: Config, store: Store) -> pd.DataFrame:
+    """The scans to embed. Raises UserError EMPTY if no scan has one of the splits."""
+    items = of_splits(store.items, config.splits) if config.splits else store.items
+    if items.empty:
+        raise UserError(
+            "EMPTY", f"splits={','.join(config.splits)}", "no scan has one of these splits",
+            f"name some of {', '.join(sorted(map(str, store.items['split'].unique())))}",
+        )  # fmt: skip
+    return items
+
+
 def run(config: Config) -> Path:
     if "umap" in config.maps and importlib.util.find_spec("umap") is None:
         raise UserError(
@@ -67,12 +78,7 @@ def run(config: Config) -> Path:
         )
     config.take()
     store = Store.read_from(config.store)
-    items = of_splits(store.items, config.splits) if config.splits else store.items
-    if items.empty:
-        raise UserError(
-            "EMPTY", f"splits={','.join(config.splits)}", "no scan has one of these splits",
-            f"name some of {', '.join(sorted(map(str, store.items['split'].unique())))}",
-        )  # fmt: skip
+    items = items_of(config, store)
     groups, name = _colours(items, config.colour)
     embedder = Embedder(
         config.run, config.store, size=config.size or None, whole=config.whole, boxes=config.boxes,

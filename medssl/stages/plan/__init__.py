@@ -32,6 +32,7 @@ PLANS = {
     "reduce": "medssl.stages.plan.stores:reduce",
     "pretrain": "medssl.stages.plan.training:pretrain",
     "probe": "medssl.stages.plan.stores:probe",
+    "embed": "medssl.stages.plan.stores:embed",
     "finetune": "medssl.stages.plan.training:finetune",
     "evaluate": "medssl.stages.plan.scans:evaluate",
     "predict": "medssl.stages.plan.scans:predict",

@@ -1,4 +1,4 @@
-"""What work costs that compares the scans of a store with one another: `reduce`, `probe`.
+"""What work costs that looks at the scans of a store: `reduce`, `probe`, `embed`.
 
 Each is rehearsed on a store of a few scans, and every part of it grows with what it depends on: reading
 with voxels, classifiers with the scans that they learn from, comparing within the cohort with the square
@@ -18,10 +18,11 @@ from medssl.curation.reading import units
 from medssl.data.store import Store
 from medssl.data.subset import few, of_splits
 from medssl.progress import say
+from medssl.stages import embed as embedding
 from medssl.stages.plan.answer import Plan
 from medssl.stages.plan.rehearsal import Loop, Rehearsal, rehearse
 from medssl.stages.plan.room import free_memory, size_of
-from medssl.stages.plan.scans import FEW, planned, spread, voxels
+from medssl.stages.plan.scans import FEW, PREDICTED, beyond, enough, planned, spread, voxels
 from medssl.stages.probe import NETWORKS, sides_of
 from medssl.stages.reduce import unit_and_scope
 
@@ -54,6 +55,27 @@ def probe(config: Config, folder: Path) -> Plan:
         "probe", found, found.seconds + _grown(found, growth), size_of(folder / "out"),
         f"{tried} of {n} scans looked at", there, free,
     )  # fmt: skip
+
+
+def embed(config: Config, folder: Path) -> Plan:
+    free, store = free_memory(), Store.read_from(config.store)
+    items = embedding.items_of(config, store)
+    sizes = voxels(store, items.index)
+    chosen = spread(sizes, enough(sizes, PREDICTED))
+    say(f"trying {len(chosen)} of {len(items)} scans")
+    part = _part(store, items.index[chosen], folder / "store")
+    maps = [name for name in config.maps if name != "umap"]  # which takes more than a few
+    given = {"store": part, "out": folder / "out", "maps": maps}
+    found = rehearse("embed", config.model_copy(update=given), folder, config)
+    seconds = found.seconds + beyond(found.loop("embed"), sizes, chosen)
+    out, share = folder / "out", len(items) / len(chosen)
+    tables = sum(path.stat().st_size for path in out.iterdir() if path.suffix != ".png")
+    there = config.out or config.run / "embeddings"
+    disk, words = (
+        size_of(out) + tables * (share - 1),
+        f"{len(chosen)} of {len(items)} scans looked at",
+    )
+    return planned("embed", found, seconds, disk, words, there, free)
 
 
 def reduce(config: Config, folder: Path) -> Plan:

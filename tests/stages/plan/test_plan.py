@@ -163,6 +163,20 @@ def test_reduce_and_probe_are_tried_on_a_part_of_the_store(segmented, tmp_path, 
     assert "4 of 10 scans looked at" in str(found) and not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("at_hand")
+def test_embed_is_tried_on_a_part_of_the_store(segmented, tmp_path, monkeypatch):
+    monkeypatch.setattr(scans, "FEW", 2)
+    monkeypatch.setattr(stores, "PREDICTED", 1)
+    options = {
+        "run": segmented / "voco",
+        "store": segmented / "store",
+        "out": tmp_path / "features",
+    }
+    found = plan.forecast("embed", **options)
+    assert "2 of 10 scans looked at" in str(found) and not list(tmp_path.iterdir())
+    assert found.seconds.amount > 0 and found.disk.amount > 0
+
+
 def test_what_grows_grows_by_its_own_measure():
     loops = [
         Loop("read", 0, 3, [1.0, 9.0, 10.0, 11.0]),  # the first item warms up
