@@ -146,10 +146,10 @@ def _prepare_all(manifest: Manifest, store: Store, config: Config) -> list[dict]
             mended += [outcome.row["id"]] * outcome.mended
             if words := forecast.observe(outcome.size, outcome.seconds):
                 say(words)
-    if kept:
-        say(
-            f"{kept} of {len(scans)} scans have their arrays there already, and are kept as they are"
-        )
+    if begun:
+        words = "scans have their arrays there already, and are kept as they are"
+        others = "; others are new, or of other files, masks, values (recode=) or recipes"
+        say(f"{kept} of {len(scans)} {words}{others if kept < len(scans) else ''}")
     if mended:
         few = f"scan{'s' * (len(mended) > 1)} ({', '.join(mended[:3])})"
         say(f"remark: damaged arrays of {len(mended)} {few} were made again; look at the disk")

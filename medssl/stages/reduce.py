@@ -138,6 +138,10 @@ def run(config: Config) -> Path:
             between, pairs.copied(store, other, between),
         )  # fmt: skip
     kept = selection.about["kept"]
+    if copies is not None:
+        n = len(copies)
+        told = f"{n or 'no'} pair{'s' * (n != 1)} of copies among {len(store.items)} scans of all splits"
+        say(f"{told} (copies.csv)" if n else told)
     say(f"kept {kept} of {len(table)} {unit} ({kept / len(table):.1%})")
     say(f"report: {page}")
     return config.out
