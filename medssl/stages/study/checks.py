@@ -93,7 +93,7 @@ def refuse_of_a_run(values: dict, own: Set[str]) -> None:
     for key in flat(values):
         top = key.partition(".")[0]
         groups = [group for group, kind in kinds.items() if top in kind.model_fields]
-        if groups and top not in own:
+        if groups and top not in own and key not in of_cells.OWN:
             fix = " or ".join(f"{group}.{key}" for group in groups)
             raise UserError("CONFIG", key, "is a key of the study's runs", f"give {fix}")
 

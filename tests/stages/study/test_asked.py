@@ -92,6 +92,7 @@ def test_arms_of_a_preset_may_stay_out(keys, tmp_path):
             {"fit": {"threads": 1}},
             r"fit\.threads: .*give finetune\.fit\.threads or pretrain\.fit\.thr",
         ),
+        ({"draw": 3}, "unknown key, did you mean 'draws'"),
         ({"classes": {1: "ball"}}, r"classes\.1: .*Fix: give finetune\.classes\.1"),
         ({"pretrain": {"method": {"size": [9, 9, 9]}}}, r"does nothing: arms\.voco\.keys"),
         ({"finetune": {"optim": {"lr": 0.5}}}, r"finetune.optim.lr: does nothing: trials\.0, tri"),
