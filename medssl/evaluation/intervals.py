@@ -142,12 +142,8 @@ def resampled_difference(
     patients, both = np.asarray(patients), np.stack([a, b]).astype(float)
     known = ~np.isnan(both)
     some = known.any(0)
-    both, known, patients, left_out = (
-        both[:, some],
-        known[:, some],
-        patients[some],
-        int((~some).sum()),
-    )
+    both, known, patients = both[:, some], known[:, some], patients[some]
+    left_out = int((~some).sum())
     if not known.any(1).all():
         return Interval(np.nan, np.nan, np.nan, 0, 0, seed, left_out + len(patients)), np.zeros(0)
     names, cluster = np.unique(patients, return_inverse=True)

@@ -77,14 +77,14 @@ def check(
     store.check_current(manifest)
     for name in config.by:
         groups_of(manifest, store.items, name)
-    seen = {str(arm.backbone): read_card(arm.backbone) for arm in arms.values() if arm.backbone}
+    cards = {name: read_card(arm.backbone) for name, arm in arms.items() if arm.backbone}
+    seen = {str(arms[name].backbone): card for name, card in cards.items()}
     for name, chain in pretrainings.items():
         if not of_arms.mark_of(chains[name]).exists():  # else its store may have gone since
             items = [pretrain.scans_of(each)[2] for each in chain]
             seen[f"pretraining of {name}"] = record(pretrain=pd.concat(items))
     scans = check_labels(cells, manifest, config.split, on_trial, seen)
-    given = {name: arm.backbone for name, arm in arms.items() if arm.backbone}
-    return {"scans": scans} | {n: read_card(path)["weights_sha256"] for n, path in given.items()}
+    return {"scans": scans} | {name: card["weights_sha256"] for name, card in cards.items()}
 
 
 def refuse_of_a_run(values: dict, own: Set[str]) -> None:

@@ -34,17 +34,18 @@ def check_labels(
 
     Returns what stands for the labelled scans and all that is known of them.
     """
-    most, found = pd.DataFrame(), []  # labels: fewer are part of them, and are not read again
+    most, classes, found = pd.DataFrame(), {}, []
     sizes: dict[int, int] = {}
     for cell in {(cell.labelled, cell.draw): cell for cell in every}.values():
         truths, train, validation = scans_of(cell.settings())
-        most, sizes[cell.labelled] = max(most, train, key=len), len(train)
-        found.append((cell, set(_classes(cell, truths, train).values())))
+        learns, sizes[cell.labelled] = _classes(cell, truths, train), len(train)
+        found.append((cell, set(learns.values())))
+        if len(train) > len(most):
+            most, classes = train, learns
     if len(set(sizes.values())) < len(sizes):
         cause = f"0, which is all, and {sizes[0]} are the same scans"
         raise UserError("CONFIG", "labelled", cause, "leave one of them out")
     with _keys_of_finetune():
-        classes = truths.classes(most)
         for items in (most, validation):
             truths.remarks(items, classes, strict=True)
     learnt = set().union(*(names for _, names in found))
