@@ -181,10 +181,12 @@ def help_text(verb: str, words: list[str]) -> str:
     lines = [" ".join(filter(None, [*usage, "key=value ..."])), "", (about or "").strip(), ""]
     if known:
         lines += [f"Presets: {', '.join(known)}", ""]
+    shown = {}
     for name, table in getattr(stage, "TABLES", {}).items():
         chosen = {name: stage.Config.model_fields[name].default.model_dump()}
         chosen = config.merge(chosen, {k: v for k, v in values.items() if k == name})
         part = config.Part.model_validate(chosen[name])
+        shown[name] = part.name
         options = config.options_model(part.target(table, name))
         rows += describe(options, f"{name}.", part.options)
     rows = [(key, kind, _cut(default), meaning) for key, kind, default, meaning in rows]
@@ -194,6 +196,10 @@ def help_text(verb: str, words: list[str]) -> str:
     lines += [
         "  " + "  ".join([*(row[i].ljust(wide[i]) for i in range(3)), row[3]]) for row in rows
     ]
+    if shown:
+        named = ", ".join(f"{name}.* are those of {chosen}" for name, chosen in shown.items())
+        how = f"give a preset, or {next(iter(shown))}=NAME, before --help for others."
+        lines += ["", f"Keys {named}: {how}"]
     if examples:
         lines += ["", "Examples:", *(f"  {e}" for e in examples)]
     return "\n".join(lines)

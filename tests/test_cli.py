@@ -61,7 +61,8 @@ def test_help_of_a_pipeline_is_its_own():
 
 
 def test_help_of_reduce_shows_the_options_of_the_signature_chosen():
-    assert "signature.bins" in medssl("reduce", "signature=nmi", "--help").output
+    shown = medssl("reduce", "signature=nmi", "--help").output
+    assert "signature.bins" in shown and "Keys signature.* are those of nmi, backbone.*" in shown
 
 
 def test_faults_of_the_user_end_with_two_and_one_line():

@@ -62,7 +62,8 @@ class Forecast:
             raise no_room(self.folder, cause)
         most = "at most " if self.begun else ""
         return (
-            f"forecast: {most}{left} more scans in about {duration(self.seconds_to_come)} and "
+            f"forecast after {self.done} scans: {most}{left} more in about "
+            f"{duration(self.seconds_to_come)} and "
             f"{amount(self.bytes_to_come)}; {amount(self.free)} are free"
         )
 

@@ -181,6 +181,11 @@ class Manifest:
         replaced, all at once. Raises UserError GEOMETRY if the grids differ and LABELS if the mask holds no
         whole numbers.
         """
+        mask = self.mask_as_filed(id, scan)
+        return mask and self.recoded(mask)
+
+    def mask_as_filed(self, id: str, scan: Volume | None = None) -> Volume | None:
+        """The same with the values of its file, before `recode`."""
         name = self.row(id)["label_mask"]
         if not name:
             return None
@@ -195,7 +200,16 @@ class Manifest:
         if not same_grid(scan, mask):
             cause = f"its mask lies on another grid than the scan: {differences(scan, mask)}"
             raise UserError("GEOMETRY", id, cause, "resample the mask onto the scan's grid")
-        return mask.with_array(_recoded(_labels(mask.array, film, path), self.recode))
+        return mask.with_array(_labels(mask.array, film, path))
+
+    def recoded(self, mask: Volume) -> Volume:
+        """A mask as filed with the values in `recode` replaced."""
+        if not self.recode:
+            return mask
+        now = np.arange(max(int(mask.array.max()), *self.recode) + 1)
+        now[list(self.recode)] = list(self.recode.values())
+        smallest = np.result_type(mask.array.dtype, np.min_scalar_type(now.max()))
+        return mask.with_array(now.astype(smallest)[mask.array])
 
     def summary(self) -> str:
         """A few lines for people: what is used, how it is split and labelled, what is refused."""
@@ -270,11 +284,3 @@ def _labels(array: np.ndarray, film: bool, path: Path) -> np.ndarray:
     if film and array.max() == 255 and np.isin(array, (0, 255)).all():
         array = array // 255
     return array
-
-
-def _recoded(array: np.ndarray, codes: dict[int, int]) -> np.ndarray:
-    if not codes:
-        return array
-    now = np.arange(max(int(array.max()), *codes) + 1)
-    now[list(codes)] = list(codes.values())
-    return now.astype(np.result_type(array.dtype, np.min_scalar_type(now.max())))[array]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from medssl.data.paths import listed
+from medssl.data.patients import PATIENT
 from medssl.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -85,6 +86,17 @@ def check_table(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> No
     if away:
         cause = f"files of {listed(away)} lie outside the folder of the scans"
         raise UserError("PATH", path, cause, fix)
+
+
+def check_pseudonyms(scans: pd.DataFrame) -> None:
+    """Raise UserError PATIENT if a patient of these rows goes by a name that is not a salted id."""
+    raw = ~scans["patient"].str.fullmatch(PATIENT)
+    if raw.any():
+        raise UserError(
+            "PATIENT", scans["id"][raw.idxmax()],
+            f"its patient and those of {raw.sum() - 1} more scans are not named by salted ids",
+            "give patients to `medssl index` by labels=, splits= or patient_pattern=",
+        )  # fmt: skip
 
 
 def _leads_out(files: str) -> bool:

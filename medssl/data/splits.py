@@ -10,7 +10,9 @@ from medssl.data.manifest import Manifest
 from medssl.data.manifest_checks import SPLITS
 from medssl.data.patients import pseudonym
 from medssl.data.tables import (
+    IDS,
     Places,
+    identifying_columns,
     mask_columns,
     match,
     patient_columns,
@@ -35,7 +37,7 @@ def attach_splits(manifest: Manifest, source: Path) -> Manifest:
         raise UserError("SPLIT", source, cause, "add it: train, val or test")
     masks = mask_columns(table, source.parent, manifest.root)
     places = Places(manifest, source.parent)
-    matched, _ = match(table, manifest, places, source, [*masks, column])
+    matched, ways = match(table, manifest, places, source, [*masks, column])
     told = [c for c in table if c == column or c in patient_columns(table)]
     refuse_contradictions(table[told], matched, manifest, source)
     names = split_names(table[column], source)
@@ -52,6 +54,11 @@ def attach_splits(manifest: Manifest, source: Path) -> Manifest:
     manifest.notes.append(
         f"{source.name}: {known} used scans have a split, {lost} lines are of no scan here"
     )
+    known = {*masks, *told, *ways, *identifying_columns(table)}
+    if unread := [c for c in table if c not in known and c.lower() not in IDS]:
+        names = ", ".join(unread[:3]) + ", ..." * (len(unread) > 3)
+        words = "are not read: give a table to labels= for what it says beside splits"
+        manifest.notes.append(f"{source.name}: columns {names} {words}")
     return manifest
 
 

@@ -27,7 +27,7 @@ from medssl.data.files import alone_in, write_csv
 from medssl.data.forecast import Forecast
 from medssl.data.likeness import likeness
 from medssl.data.manifest import Manifest
-from medssl.data.patients import PATIENT
+from medssl.data.manifest_checks import check_pseudonyms
 from medssl.data.preprocess import prepare
 from medssl.data.processes import each
 from medssl.data.recipe import Recipe
@@ -53,12 +53,13 @@ class Config(Base):
 @dataclass
 class Outcome:
     """`row`: of the store's items, or of refused.csv; bytes and seconds 0 if it was there; `mended` if its
-    arrays were there, and damaged."""
+    arrays were there, and damaged; `recoded`: values of recode= that its mask's file holds."""
 
     row: dict
     size: int = 0
     seconds: float = 0.0
     mended: bool = False
+    recoded: frozenset[int] = frozenset()
 
 
 def run(config: Config) -> Path:
@@ -75,7 +76,7 @@ def manifest_of(config: Config) -> Manifest:
     if manifest.used.empty:
         fix = "see its quarantine.csv, or index another folder"
         raise UserError("EMPTY", config.manifest, "no scan of it can be used", fix)
-    _check_pseudonyms(manifest)
+    check_pseudonyms(manifest.used)
     _check_axes(manifest, config.recipe)
     return manifest
 
@@ -138,12 +139,13 @@ def _prepare_all(manifest: Manifest, store: Store, config: Config) -> list[dict]
     # A scan's own row is all a worker needs; the whole table would be sent with every scan.
     ones = (manifest.part(scans.iloc[i : i + 1]) for i in range(len(scans)))
     work = partial(_prepare, store)
-    rows, kept, mended = [], 0, []
+    rows, kept, mended, recoded = [], 0, [], set()
     with closing(_until_full(each(work, ones, config.workers, "torch"), forecast)) as outcomes:
         for outcome in track(outcomes, "prepare", len(scans), "scans"):
             rows.append(outcome.row)
             kept += not outcome.size and "cause" not in outcome.row
             mended += [outcome.row["id"]] * outcome.mended
+            recoded |= outcome.recoded
             if words := forecast.observe(outcome.size, outcome.seconds):
                 say(words)
     if begun:
@@ -153,6 +155,10 @@ def _prepare_all(manifest: Manifest, store: Store, config: Config) -> list[dict]
     if mended:
         few = f"scan{'s' * (len(mended) > 1)} ({', '.join(mended[:3])})"
         say(f"remark: damaged arrays of {len(mended)} {few} were made again; look at the disk")
+    unknown = set(manifest.recode) - recoded
+    if unknown and not kept:  # what the masks of kept ones hold is not read again
+        values = ", ".join(map(str, sorted(unknown)))
+        say(f"remark: no mask holds {values} of recode=; `medssl qc` says what masks hold")
     return rows
 
 
@@ -175,7 +181,8 @@ def _prepare(store: Store, one: Manifest) -> Outcome:
         if store.entries.has(key, bool(row["label_mask"])):
             return Outcome(store.describe(row, key, source))
         scan = one.volume(row["id"])
-        mask = one.mask(row["id"], scan)
+        filed = one.mask_as_filed(row["id"], scan)
+        mask = filed and one.recoded(filed)
         if before != _state(files):
             raise UserError(
                 "CHANGED", row["id"], "its files changed while they were read",
@@ -184,10 +191,12 @@ def _prepare(store: Store, one: Manifest) -> Outcome:
         mended = store.entries.was_written(key)
         pixels, looks = pixel_fingerprint(scan), likeness(scan)
         prepared = prepare(scan, store.recipe, mask, name=row["id"])
-        del scan, mask
+        held = pd.unique(filed.array.ravel()) if one.recode and filed else ()
+        del scan, filed, mask
         size = store.entries.add(key, prepared, store.recipe, pixels, looks)
         seconds = time.monotonic() - began
-        return Outcome(store.describe(row, key, source), size, seconds, mended)
+        recoded = frozenset(one.recode).intersection(map(int, held))
+        return Outcome(store.describe(row, key, source), size, seconds, mended, recoded)
     except UserError as error:
         if error.code == "DISK":
             raise
@@ -239,16 +248,6 @@ def _which(one: Manifest, id: str, error: OSError) -> str:
 def _names(row) -> list[str]:
     """Paths of a scan, no piece of which is to be repeated."""
     return [*json.loads(row["files"]), row["label_mask"]]
-
-
-def _check_pseudonyms(manifest: Manifest) -> None:
-    raw = ~manifest.used["patient"].str.fullmatch(PATIENT)
-    if raw.any():
-        raise UserError(
-            "PATIENT", manifest.used["id"][raw.idxmax()],
-            f"its patient and those of {raw.sum() - 1} more scans are not named by salted ids",
-            "give patients to `medssl index` by labels=, splits= or patient_pattern=",
-        )  # fmt: skip
 
 
 def _check_axes(manifest: Manifest, recipe: Recipe) -> None:

@@ -36,7 +36,7 @@ def test_the_forecast_comes_once_after_three_new_scans_and_scales(monkeypatch, t
     assert plan.observe(0, 0) == ""  # was there already
     said = [plan.observe(3000, seconds) for seconds in (9, 1.2, 1.2, 1.2)]
     assert said[:2] == ["", ""] and said[3] == ""
-    assert "100 more scans in about 1m00s and 300 kB" in said[2]
+    assert "forecast after 4 scans: 100 more in about 1m00s and 300 kB" in said[2]
 
 
 def test_too_little_room_is_told_with_figures(monkeypatch, tmp_path):
@@ -53,7 +53,8 @@ def test_of_a_store_that_has_begun_only_the_disk_itself_says_that_it_is_full(mon
     room(monkeypatch, 200_000)
     plan = Forecast(tmp_path, scans(103, mask="m"), Recipe(), begun=True)
     said = [plan.observe(3000, 1) for _ in range(3)]
-    assert "forecast: at most 100 more scans" in said[2] and "300 kB; 200 kB are free" in said[2]
+    assert "forecast after 3 scans: at most 100 more" in said[2]
+    assert "300 kB; 200 kB are free" in said[2]
 
 
 def test_a_full_disk_tells_what_is_still_needed(tmp_path):

@@ -72,6 +72,9 @@ def test_attach_splits(tmp_path):
     attach_splits(manifest, tmp_path / "s.csv")
     assert manifest.table["split"].tolist() == ["train", "test", ""]
     assert manifest.notes == ["s.csv: 2 used scans have a split, 1 lines are of no scan here"]
+    (tmp_path / "s.csv").write_text("id,name,split,class,age\na,A,test,1,50\n")
+    attach_splits(manifest, tmp_path / "s.csv")
+    assert manifest.notes[2].startswith("s.csv: columns class, age are not read: give")
     (tmp_path / "s.csv").write_text("id,fold\na,1\n")
     with pytest.raises(UserError, match="no column `split`"):
         attach_splits(manifest, tmp_path / "s.csv")

@@ -102,7 +102,7 @@ def test_what_is_not_known_is_said_once_each_with_the_way_out(scans, tmp_path, c
     assert "remark" not in capsys.readouterr().out
 
 
-def test_values_of_masks_are_recoded_and_the_store_follows(cohort, tmp_path):
+def test_values_of_masks_are_recoded_and_the_store_follows(cohort, tmp_path, capsys):
     m, s = tmp_path / "m", tmp_path / "s"
     words = [cohort / "images", f"labels={cohort / 'labels'}", "modality=MR", f"out={m}"]
 
@@ -112,11 +112,13 @@ def test_values_of_masks_are_recoded_and_the_store_follows(cohort, tmp_path):
     start(*words)
     store = prepared()
     before = {item: store.read_mask(item) for item in store.items.index}
-    manifest = start(*words, "recode={1: 7}")
-    assert "in masks 1 counts as 7" in manifest.notes
+    manifest = start(*words, "recode={1: 7, 61: 8}")
+    assert "in masks 1 counts as 7, 61 counts as 8" in manifest.notes
     with pytest.raises(UserError, match="recoded values, have changed"):
         store.check_unchanged(manifest, "case_0")
+    capsys.readouterr()
     store = prepared()
+    assert "remark: no mask holds 61 of recode=" in capsys.readouterr().err
     for item, mask in before.items():
         assert mask.any() and np.array_equal(store.read_mask(item), 7 * mask)
         store.check_unchanged(manifest, item)

@@ -154,7 +154,8 @@ def test_it_says_what_it_will_take_and_refuses_what_will_not_fit(cohort, tmp_pat
     recipe = {"spacing": [1.2, 1.2, 1.2]}
     call("prepare", "mr_crop", manifest=cohort / "out/m", out=tmp_path / "a", recipe=recipe)
     said = capsys.readouterr().err
-    assert "to prepare: 10 scans, at most" in said and "forecast: 7 more scans in about" in said
+    assert "to prepare: 10 scans, at most" in said
+    assert "forecast after 3 scans: 7 more in about" in said
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10_000))
         with pytest.raises(UserError, match="7 more scans need about .* kB; 10 kB are free"):
