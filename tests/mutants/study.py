@@ -3,8 +3,8 @@
 TESTS = [
     "tests/evaluation/test_efficiency.py",
     "tests/reports/test_findings.py",
-    "tests/reports/test_study.py",
-    "tests/stages/test_runs.py",
+    "tests/reports/study",
+    "tests/stages/runs",
 ]
 _SCORES, _SAID = "medssl/evaluation/efficiency.py", "medssl/reports/efficiency.py"
 _FIELD, _CHOICE = "medssl/reports/findings.py", "medssl/stages/runs/choosing.py"

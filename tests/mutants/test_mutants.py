@@ -33,9 +33,10 @@ def test_a_harmless_change_survives_and_a_harmful_one_is_caught(tmp_path):
     assert "no longer holds" in done.stderr
 
 
-def test_every_line_that_is_broken_stands_in_its_file():
+def test_every_line_that_is_broken_stands_in_its_file_and_its_tests_are_there():
     for name in run.names():
         listed = run.read(name)
+        assert [test for test in listed.TESTS if not (run.ROOT / test).exists()] == [], name
         for file, stands, broken in listed.MUTANTS:
             assert stands in (run.ROOT / file).read_text() and stands != broken, (name, stands)
 
