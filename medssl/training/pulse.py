@@ -65,10 +65,10 @@ def watch_over() -> Pulse | None:
     return pulse
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int = 0) -> None:
     """End this process, its step saved if it comes to that, once the process that started it is gone: nobody
-    else would."""
-    parent = os.getppid()
+    else would. `parent`: its number, where it may be gone by now."""
+    parent = parent or os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:

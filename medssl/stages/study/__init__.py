@@ -13,6 +13,7 @@ others have not. On Slurm: sbatch --array=1-8 --wrap "medssl study ... out=study
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -233,6 +234,14 @@ def cells_of(config: Config, starts: list[Start]) -> list[Cell]:
     )  # fmt: skip
 
 
+# A study that is killed takes its jobs along.
+JOB = """from medssl.training.pulse import end_with_parent
+end_with_parent({})
+from medssl.cli import main
+main()
+"""
+
+
 @contextmanager
 def _others(config: Config) -> Iterator[None]:
     """The same study in `jobs` - 1 processes more, while a block runs; all share the processors."""
@@ -244,7 +253,7 @@ def _others(config: Config) -> Iterator[None]:
     with shared_by(config.jobs) as environment:
         for number in range(1, config.jobs):
             with open(folder / f"{number}.log", "a") as log:
-                command = [sys.executable, "-m", "medssl", "study", str(asked)]
+                command = [sys.executable, "-c", JOB.format(os.getpid()), "study", str(asked)]
                 processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
         try:
             yield

@@ -104,7 +104,8 @@ def _refuse_idle(group: str, keys: dict, own: dict[str, dict]) -> None:
     for key, value in flat(keys).items():
         if others and all(each.get(key, value) != value for each in others):
             cause = f"does nothing: {', '.join(list(own)[:4])} have others of their own"
-            fix = "leave it out, or change theirs; `medssl copy` gives a preset to edit"
+            first = f", such as '{min(own)}.{key}=...'" if group == "pretrain" else ""
+            fix = f"leave it out, or change theirs{first}; `medssl copy` gives a preset to edit"
             raise UserError("CONFIG", f"{group}.{key}", cause, fix)
 
 
