@@ -115,7 +115,7 @@ def run(config: Config) -> Path:
             f"{len(archived)} files for the archive, which name patients, in {config.out / ARCHIVE}"
         )
     for remark, ids in remarks.items():
-        say(f"remark on {len(ids)} scans ({', '.join(ids[:3])}): {remark}")
+        say(f"remark on {len(ids)} scan{'s' * (len(ids) > 1)} ({', '.join(ids[:3])}): {remark}")
     made = len(rows) - len(refused) - len(before.done)
     say(f"predicted {made} scan{'s' * (made != 1)}, refused {len(refused)}")
     if made:
