@@ -10,6 +10,7 @@ predictions. What stays local, readable by its owner only: `LOCAL`, which hold p
 
 import re
 import traceback
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -150,7 +151,8 @@ def findings(text: str, words: Iterable[str] = (), but: str = "") -> Iterator[tu
     `words` are known names; they count in any case. Findings that overlap come as one; one kind may
     be left out (`but`).
     """
-    known = [re.escape(w) for w in sorted(set(words), key=len, reverse=True) if w]
+    spelt = {spelling for word in words for spelling in spellings(word)}
+    known = [re.escape(w) for w in sorted(spelt, key=len, reverse=True) if w]
     rules = {kind: rule for kind, rule in RULES.items() if kind != but}
     if known:
         rules["word"] = re.compile("|".join(known), re.IGNORECASE)
@@ -170,6 +172,12 @@ def findings(text: str, words: Iterable[str] = (), but: str = "") -> Iterator[tu
         else:
             merged.append((start, end, kind))
     yield from merged
+
+
+def spellings(word: str) -> set[str]:
+    """A word as systems may write it: an accent as a character of its own or not, and sharp s as SS."""
+    cases = {word, word.upper()} if word.upper().lower() != word.lower() else {word}
+    return {unicodedata.normalize(form, each) for each in cases for form in ("NFC", "NFD")} | cases
 
 
 def scrub(text: str, words: Iterable[str] = (), but: str = "") -> str:

@@ -60,6 +60,14 @@ def test_known_names_go_in_any_case_and_inside_other_findings():
     assert scrub("Hans MUELLER-3 /x/mueller/y z", {"mueller"}) == "Hans <word>-3 <path> z"
 
 
+def test_known_names_go_however_systems_write_their_accents():
+    composed, apart = "M\u00fcller Strau\u00df", "MU\u0308LLER STRAUSS"
+    for word in ("M\u00fcller", "Mu\u0308ller", "M\u00dcLLER"):
+        words = {word, "Strau\u00df"}
+        assert scrub(composed, words) == scrub(apart, words) == "<word> <word>"
+    assert scrub("Muller", {"M\u00fcller"}) == "Muller"
+
+
 def test_names_of_paths_go_and_neutral_ones_stay():
     text = scrub_names("case_3: Doe and images", ["images/DOE.v2/case_3.nii"])
     assert text == "case_3: <word> and images"

@@ -1,4 +1,4 @@
-"""Known words in any file: as text, as UTF-16, as base64, and inside compressed streams."""
+"""Known words in any file: as text, UTF-16, Latin-1 or base64, and inside compressed streams."""
 
 import base64
 import re
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from medssl.errors import UserError
+from medssl.privacy import spellings
 
 SHORTEST = 4
 FEWEST_BASE64 = 8  # characters; fewer are found in any picture by chance
@@ -21,7 +22,8 @@ KEYS = 1 << 24
 
 
 class Words:
-    """Finds thousands of words at once, each in the case given, in lower and upper case, and capitalised."""
+    """Finds thousands of words at once, each in the case given, in lower and upper case, and capitalised,
+    with accents as characters of their own or not."""
 
     def __init__(self, words: Iterable[str]):
         """Raises UserError WORDS for words of under four bytes, which are found by chance."""
@@ -38,7 +40,7 @@ class Words:
         self._is_start[list(self._by_start)] = True
 
     def find(self, data: bytes, inside: str = "", depth: int = 0) -> Iterator[tuple[str, str, int]]:
-        """(word, how, byte) of every hit; `how` says text, UTF-16 or base64, and in which streams."""
+        """(word, how, byte) of every hit; `how`: text, UTF-16, Latin-1 or base64, and in which streams."""
         for at in self._candidates(data):
             for pattern, how, word in self._by_start[_key(data[at : at + 3])]:
                 if data.startswith(pattern, at):
@@ -92,11 +94,15 @@ def _unpacked(data: memoryview) -> tuple[bytes, int]:
 
 def _forms(word: str) -> dict[bytes, str]:
     found = {}
-    for text in {word, word.lower(), word.upper(), word.title()}:
+    given, cases = spellings(word), (str, str.lower, str.upper, str.title)
+    for text in {case(each) for each in given for case in cases}:
         plain, wide = text.encode(), text.encode("utf-16-le")
         found[plain] = "text"
         found[wide] = "UTF-16"  # little endian; big endian is the same, one zero later
         found[text.encode("utf-16-be")] = "UTF-16"
+        narrow = text.encode("latin-1", "ignore")
+        if not text.isascii() and len(narrow) == len(text) >= SHORTEST:
+            found[narrow] = "Latin-1"
         for data in (plain, wide):
             for pattern in base64_forms(data):
                 found.setdefault(pattern, "base64")

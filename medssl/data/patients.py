@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,8 +26,9 @@ def key(path: Path | None = None) -> bytes:
 
 
 def pseudonym(text: str, prefix: str, path: Path | None = None) -> str:
-    """`prefix`-10 hex digits: HMAC-SHA256 of the text; case and extra spaces do not matter."""
-    plain = " ".join(str(text).split()).casefold()
+    """`prefix`-10 hex digits: HMAC-SHA256 of the text; case, extra spaces, and whether accents are characters
+    of their own do not matter."""
+    plain = unicodedata.normalize("NFC", " ".join(str(text).split())).casefold()
     code = hmac.new(key(path), plain.encode("utf-8", "surrogateescape"), hashlib.sha256)
     return f"{prefix}-{code.hexdigest()[:DIGITS]}"
 

@@ -2,7 +2,7 @@
 
 Every finding is listed by file, kind and place, without repeating it: paths, dates, UIDs, person
 names and addresses in text, tables, pages and cards; text that headers of pictures, NIfTI and
-weights hide; and, with `words=`, known names in any file, also as UTF-16, as base64 and inside
+weights hide; and, with `words=`, known names in any file, also as UTF-16, Latin-1 or base64 and inside
 compressed streams. Leaves with exit status 2 when there is one.
 
 Formats that medssl does not share, such as DICOM, MetaImage and NRRD, and links are findings, too:

@@ -57,6 +57,16 @@ def test_many_bytes_that_only_look_like_streams_are_passed_quickly():
     assert not [at for at in looked if isinstance(at, slice) and at.stop is None]
 
 
+@pytest.mark.parametrize(
+    ("word", "written", "how"),
+    [("J\u00f6rgensen", "JO\u0308RGENSEN".encode(), "text"), ("Jo\u0308rgensen", b"J\xf6rgensen", "Latin-1"),
+     ("Strau\u00df", b"STRAUSS", "text"), ("STRAU\u00df", "Strau\u00df".encode("utf-16-le"), "UTF-16")],
+)  # fmt: skip
+def test_names_with_accents_are_found_however_systems_write_them(word, written, how):
+    assert {found[1] for found in Words([word]).find(b"a " + written + b" b")} == {how}
+    assert list(Words(["Jorgensen"]).find(written)) == []
+
+
 def test_a_name_in_capitals_is_found_as_people_write_it():
     words = Words(["MEIER"])
     for written in (b"of Anna Meier", b"of anna meier", b"of MEIER"):

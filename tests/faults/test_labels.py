@@ -134,6 +134,7 @@ KINDS = {
     "I6-case": ("Pat1", "pAT1"),
     "I6-spaces": ("PAT 1", " PAT   1 "),
     "I6-umlaut-case": ("M\u00fcLLER", "m\u00dcller"),
+    "I6-accent-apart": ("M\u00fcller", "Mu\u0308ller"),
     "I6-tab": ("PAT\t1", "PAT 1"),
     "I6-number": ("007", "007 "),
 }  # fmt: skip
