@@ -13,6 +13,7 @@ from medssl.data.tables import (
     IDS,
     Places,
     identifying_columns,
+    label_name,
     mask_columns,
     match,
     patient_columns,
@@ -55,6 +56,9 @@ def attach_splits(manifest: Manifest, source: Path) -> Manifest:
         f"{source.name}: {known} used scans have a split, {lost} lines are of no scan here"
     )
     known = {*masks, *told, *ways, *identifying_columns(table)}
+    known |= {
+        c for c in table if f"label_{label_name(c)}" in manifest.label_columns
+    }  # in labels=, too
     if unread := [c for c in table if c not in known and c.lower() not in IDS]:
         names = ", ".join(unread[:3]) + ", ..." * (len(unread) > 3)
         words = "are not read: give a table to labels= for what it says beside splits"

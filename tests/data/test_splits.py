@@ -75,6 +75,9 @@ def test_attach_splits(tmp_path):
     (tmp_path / "s.csv").write_text("id,name,split,class,age\na,A,test,1,50\n")
     attach_splits(manifest, tmp_path / "s.csv")
     assert manifest.notes[2].startswith("s.csv: columns class, age are not read: give")
+    manifest.table["label_class"] = "x"  # as labels= has read it, too
+    attach_splits(manifest, tmp_path / "s.csv")
+    assert manifest.notes[4].startswith("s.csv: columns age are not read")
     (tmp_path / "s.csv").write_text("id,fold\na,1\n")
     with pytest.raises(UserError, match="no column `split`"):
         attach_splits(manifest, tmp_path / "s.csv")
