@@ -113,10 +113,15 @@ def _nearly_all(study: Efficiency) -> Iterator[Row]:
         )  # fmt: skip
 
 
+def _patients(card: dict) -> set[str]:
+    return set(card.get("patients", {}).get("pretrain", ()))
+
+
 def _reduced(study: Efficiency, cards: dict[str, dict]) -> Iterator[Row]:
     for (some, a), (every, b) in product(cards.items(), repeat=2):
         alike = all(a.get(key) == b.get(key) for key in ("method", "backbone"))
-        if not (alike and a.get("selection") and not b.get("selection")):
+        of_it = _patients(a) <= _patients(b)  # a part of what the other has seen
+        if not (alike and of_it and a.get("selection") and not b.get("selection")):
             continue
         counts = [n for n in study.counts(some) if n in study.counts(every)]
         yield (

@@ -77,6 +77,16 @@ def test_each_finding_stands_beside_the_figure_that_speaks_of_it():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("seen", "beside"), [(["p1", "p2", "p3"], 1), (["p4", "p5"], 0)])
+def test_fewer_scans_are_set_beside_those_that_they_are_part_of(seen, beside):
+    study = study_of(MEANS)
+    cards = cards_of(study)
+    for arm, patients in (("views", seen), ("fewer scans", ["p1", "p2"])):
+        cards[arm] = {**cards[arm], "patients": {"pretrain": patients}}
+    (found,) = section(study, cards, True)
+    assert (found_by(found.tables[0][0]) == "Wolf 2024").sum() == beside
+
+
 def test_an_interval_that_holds_0_shows_nothing():
     alike = {arm: [scored(0.5, 0)] for arm in ("masked", "views", "from scratch")}
     tables = {(arm, n): runs for arm, runs in alike.items() for n in (4, 8)}
