@@ -176,6 +176,8 @@ def findings(text: str, words: Iterable[str] = (), but: str = "") -> Iterator[tu
 
 def spellings(word: str) -> set[str]:
     """A word as systems may write it: an accent as a character of its own or not, and sharp s as SS."""
+    if word.isascii():
+        return {word}
     cases = {word, word.upper()} if word.upper().lower() != word.lower() else {word}
     return {unicodedata.normalize(form, each) for each in cases for form in ("NFC", "NFD")} | cases
 

@@ -156,9 +156,9 @@ def _prepare_all(manifest: Manifest, store: Store, config: Config) -> list[dict]
         few = f"scan{'s' * (len(mended) > 1)} ({', '.join(mended[:3])})"
         say(f"remark: damaged arrays of {len(mended)} {few} were made again; look at the disk")
     unknown = set(manifest.recode) - recoded
-    if unknown and not kept:  # what the masks of kept ones hold is not read again
+    if unknown and not kept:  # those of kept scans are not read again
         values = ", ".join(map(str, sorted(unknown)))
-        say(f"remark: no mask holds {values} of recode=; `medssl qc` says what masks hold")
+        say(f"remark: no prepared mask holds {values} of recode=; `medssl qc` says what masks hold")
     return rows
 
 

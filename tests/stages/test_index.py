@@ -118,7 +118,7 @@ def test_values_of_masks_are_recoded_and_the_store_follows(cohort, tmp_path, cap
         store.check_unchanged(manifest, "case_0")
     capsys.readouterr()
     store = prepared()
-    assert "remark: no mask holds 61 of recode=" in capsys.readouterr().err
+    assert "remark: no prepared mask holds 61 of recode=" in capsys.readouterr().err
     for item, mask in before.items():
         assert mask.any() and np.array_equal(store.read_mask(item), 7 * mask)
         store.check_unchanged(manifest, item)
