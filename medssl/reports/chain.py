@@ -73,7 +73,7 @@ def _results(result: dict, cases: pd.DataFrame, card: dict) -> Section:
             f"{result['tolerance_mm']:g} mm of the other ({TOLERANCE_MM:g} mm unless tolerance= says "
             "otherwise; about as far as the outlines of two readers lie apart, and no less than a voxel, is "
             "a good choice); HD95 the larger of the two 95th percentiles of distances between surfaces (the "
-            "length of the scan where only one side has the class: lower is better)."
+            "diagonal of the scan where only one side has the class: lower is better)."
         )
         within = f"; NSD within {result['tolerance_mm']:g} mm"
     if any(name.startswith("lesion") for name in found):

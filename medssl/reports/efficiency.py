@@ -62,19 +62,34 @@ def verdicts(study: Efficiency, idle: set[Cell]) -> list[str]:
 
 
 def _unsettled(gains: pd.DataFrame) -> list[str]:
-    """Intervals speak of other patients alone: of which gains and losses single fine-tunings disagree."""
-    shown = gains[(gains["p"] < LEVEL) & ((gains["low"] > 0) | (gains["high"] < 0))]
+    """Intervals speak of other patients alone: of which gains and losses single fine-tunings disagree, and
+    which rest on one."""
+    shown = gains[_shown(gains)]
     mixed = shown[(shown["lowest run"] < 0) & (shown["highest run"] > 0)]
-    if mixed.empty:
-        return []
-    named = "; ".join(
+    once, said = shown[shown["runs"] == 1], []
+    if len(mixed):
+        said.append(
+            f"Single fine-tunings lie on both sides of 0 here ({_where(mixed)}): other draws of labels or "
+            "another pretraining may show nothing."
+        )
+    if len(once):
+        said.append(
+            f"One pair of fine-tunings alone shows this ({_where(once)}), and another may show the opposite: "
+            "intervals and p-values speak of other patients, not of training again (seeds=3 trains thrice)."
+        )
+    return said
+
+
+def _shown(gains: pd.DataFrame) -> pd.Series:
+    """Which are shown to gain or lose; of very few patients no interval shows anything."""
+    return (gains["p"] < LEVEL) & ((gains["low"] > 0) | (gains["high"] < 0))
+
+
+def _where(gains: pd.DataFrame) -> str:
+    return "; ".join(
         f"{arm} with {_labels(rows['labelled'].tolist())}"
-        for arm, rows in mixed.groupby("arm", sort=False)
+        for arm, rows in gains.groupby("arm", sort=False)
     )
-    return [
-        f"Single fine-tunings lie on both sides of 0 here ({named}): other draws of labels or another "
-        "pretraining may show nothing."
-    ]
 
 
 def among(table: pd.DataFrame, cells: set[Cell]) -> pd.Series:
@@ -84,7 +99,7 @@ def among(table: pd.DataFrame, cells: set[Cell]) -> pd.Series:
 
 
 def _verdict(arm: str, gains: pd.DataFrame, compared: int, out: list[int]) -> str:
-    shown = gains[gains["p"] < LEVEL]  # of very few patients no interval shows anything
+    shown, rest = gains[_shown(gains)], gains[~_shown(gains)]
     above, below = shown[shown["low"] > 0], shown[shown["high"] < 0]
     said = [
         f"{arm} {did} {_listed([_size(gain) for gain in rows['estimate']])} with "
@@ -92,8 +107,10 @@ def _verdict(arm: str, gains: pd.DataFrame, compared: int, out: list[int]) -> st
         for rows, did, where in ((above, "gains", "above"), (below, "loses", "below"))
         if len(rows)
     ]
-    if len(gains) and not said:
-        where = f"with {_labels(gains['labelled'])}" if out else "at any number of labels"
+    if said and len(rest):
+        said.append(f"with {_labels(rest['labelled'])} nothing is shown")
+    elif len(rest):
+        where = f"with {_labels(rest['labelled'])}" if out else "at any number of labels"
         said = [f"Of {arm} no gain and no loss is shown {where}"]
     if out:
         why = f"it, or {SCRATCH}, has learnt next to nothing there"

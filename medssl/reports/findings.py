@@ -21,8 +21,9 @@ FEW = 2  # labelled volumes
 WITHIN = 0.08  # of the score with all labels
 NOT_JUDGED = "not judged"
 
-# Who found it, what, what is put beside it, and how far that speaks for it, from scores by cell.
-Row = tuple[str, str, str, Callable]
+# Who found it, what, what is put beside it, how far that speaks for it, from scores by cell, and where
+# training from scratch may do as well, the same of it.
+Row = tuple[str, str, str, Callable, Callable | None]
 
 
 def section(
@@ -32,7 +33,7 @@ def section(
 
     cards  of pretrained arms
     whole  its most labels are all that there are
-    idle   cells of which a run has learnt next to nothing; nothing is judged by them
+    idle   cells of which a run, or a class, has learnt next to nothing; nothing is judged by them
 
     Curves that fall with more labels (`Efficiency.falling`) are set beside nothing.
     """
@@ -42,9 +43,9 @@ def section(
         {
             "finding": f"{source}: {finding}", "beside it, of this study": here,
             "figure": with_interval(told),
-            "the data": NOT_JUDGED if _cells(make) & idle else verdict(told),
+            "the data": NOT_JUDGED if _cells(make) & idle else verdict(told, alone and study.told(alone)),
         }
-        for source, finding, here, make in _rows(study, cards, whole) for told in [study.told(make)]
+        for source, finding, here, make, alone in _rows(study, cards, whole) for told in [study.told(make)]
     ]  # fmt: skip
     if not rows:
         return []
@@ -53,7 +54,7 @@ def section(
         "Intervals are 95 % ones. Their data, networks and training were other ones."
     )
     if any(row["the data"] == NOT_JUDGED for row in rows):
-        text += " What rests on fine-tunings that have learnt next to nothing is not judged."
+        text += " Nothing is judged by fine-tunings that have learnt next to nothing, be it of one class."
     caption = "Findings of the field, and what these data say of them."
     return [Section("What the field has found", text, tables=[(pd.DataFrame(rows), caption)])]
 
@@ -71,9 +72,10 @@ def _cells(make: Callable) -> set[Cell]:
     return set(scores)
 
 
-def verdict(told: dict[str, float]) -> str:
+def verdict(told: dict[str, float], alone: dict[str, float] | None = None) -> str:
+    """What data say of a finding; `alone` is the figure of training from scratch where that may do, too."""
     if told["low"] > 0:
-        return "agree"
+        return "agree, also from scratch" if alone and alone["estimate"] > 0 else "agree"
     return "do not agree" if told["high"] < 0 else "show neither"
 
 
@@ -98,6 +100,7 @@ def _robust(study: Efficiency, cards: dict[str, dict]) -> Iterator[Row]:
             f"loss of {other} from {most} to {few} labels, less that of {ours}",
             lambda v, a=ours, b=other, few=few, most=most: study.better
             * (v[b, most] - v[b, few] - v[a, most] + v[a, few]),
+            None,
         )  # fmt: skip
 
 
@@ -110,6 +113,7 @@ def _nearly_all(study: Efficiency) -> Iterator[Row]:
             "Chaitanya 2020", "two labelled volumes come within 8 % of training on all",
             f"share that {arm} with {FEW} labels reaches of {base} with {most}, less {1 - WITHIN:.2f}",
             lambda v, a=arm, b=base, most=most: share(v[a, FEW], v[b, most]) - (1 - WITHIN),
+            lambda v, b=base, most=most: share(v[b, FEW], v[b, most]) - (1 - WITHIN),
         )  # fmt: skip
 
 
@@ -129,4 +133,5 @@ def _reduced(study: Efficiency, cards: dict[str, dict]) -> Iterator[Row]:
             f"gain of {some} over {every}, mean of {len(counts)} numbers of labels",
             lambda v, a=some, b=every, counts=counts: study.better
             * sum(v[a, n] - v[b, n] for n in counts) / len(counts),
+            None,
         )  # fmt: skip

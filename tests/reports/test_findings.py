@@ -53,7 +53,7 @@ def test_what_rests_on_scores_of_nothing_learnt_is_not_judged():
     (found,) = section(study, cards_of(study), True, {("views", 2)})
     judged = found.tables[0][0].set_index("beside it, of this study")["the data"]
     touched = judged.index.str.contains("views")
-    assert set(judged[touched]) == {"not judged"} and "is not judged." in found.text
+    assert set(judged[touched]) == {"not judged"} and "Nothing is judged by" in found.text
     assert judged[~touched].equals(
         told(study).set_index("beside it, of this study")["the data"][~touched]
     )
@@ -85,6 +85,16 @@ def test_fewer_scans_are_set_beside_those_that_they_are_part_of(seen, beside):
         cards[arm] = {**cards[arm], "patients": {"pretrain": patients}}
     (found,) = section(study, cards, True)
     assert (found_by(found.tables[0][0]) == "Wolf 2024").sum() == beside
+
+
+def test_what_training_from_scratch_finds_as_well_speaks_of_no_pretraining(monkeypatch):
+    asked = ["from scratch", "masked"]
+    full = "share that masked with 2 labels reaches of from scratch with 8, less 0.92"
+    for scratch, words in ((0.78, "agree, also from scratch"), (0.5, "agree")):
+        monkeypatch.setitem(MEANS, "masked", (0.79, 0.8))
+        monkeypatch.setitem(MEANS, "from scratch", (scratch, 0.8))
+        table = told(study_of(asked)).set_index("beside it, of this study")
+        assert table["the data"][full] == words
 
 
 def test_an_interval_that_holds_0_shows_nothing():

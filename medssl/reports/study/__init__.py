@@ -1,5 +1,7 @@
 """The page of a study: how a score grows with labels, what every arm gains, and what it cost."""
 
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -24,15 +26,17 @@ def write(folder: Path, told: Told) -> Path:
     study = told.study
     curve = as_png(efficiency.curves(study, title(told.main), told.idle))
     (folder / "curve.png").write_bytes(curve)
+    of_labels = [efficiency.gains_section(study, told.main, told.idle)]
+    if efficiency.several(study):
+        of_labels += [
+            efficiency.labels_saved(study, told.idle), efficiency.shrinking(study, told.idle)
+        ]  # fmt: skip
+    if told.unfound:
+        of_labels = [replace(each, text=f"{_EARLY} {each.text}") for each in of_labels]
     sections = [
         short(told, curve),
-        efficiency.gains_section(study, told.main, told.idle),
-        *(
-            [efficiency.labels_saved(study, told.idle), efficiency.shrinking(study, told.idle)]
-            if efficiency.several(study)
-            else []
-        ),
-        *findings.section(study, told.cards, told.whole, told.idle),
+        *of_labels,
+        *findings.section(study, told.cards, told.whole, told.idle | set(told.unfound)),
         *([_subgroups(told)] if len(told.subgroups) else []),
         _other_figures(told),
         *_calibration(told),
@@ -48,10 +52,16 @@ def write(folder: Path, told: Told) -> Path:
         f"{arms} way{'s' if arms != 1 else ''} of pretraining against training from scratch; scored on "
         f"{study.n_cases} scans of {study.n_patients} patients"
     )
-    footer = f"Cohort {told.card['cohort']}, medssl {told.card['versions']['medssl']}."
+    footer = (
+        f"Cohort {told.card['cohort']}, medssl {told.card['versions']['medssl']}, {date.today()}."
+    )
     return write_page(folder / "report.html", "Did pretraining help?", subtitle, sections, footer)
 
 
+_EARLY = (
+    "Training has hardly begun (In short): these figures, with their intervals and p-values, speak of that "
+    "beginning only."
+)
 _OF_CASES = (
     "The same test cases in every arm, as the first draw with fewest labels sees them: those with the "
     "smallest, the middle and the largest truth (of boxes, with fewest to most). No score chose them."
@@ -68,40 +78,48 @@ def _subgroups(told: Told) -> Section:
 
 
 def _other_figures(told: Told) -> Section:
-    rows = []
-    for name, study in told.figures.items():
-        if name == told.main:
-            continue
-        few = min(count for _, count in study.runs)
-        curve = study.curve()
-        curve = curve[curve["labelled"] == few]
-        scores = curve.apply(with_interval, axis=1) + efficiency.marks(curve, told.idle)
-        rows.append({"figure": title(name), **dict(zip(curve["arm"], scores, strict=True))})
-    few = min(count for _, count in told.study.runs)
-    some = {cell for cell in told.idle if cell[1] == few}
-    caption = efficiency.caption(f"Scores with {few} labelled scans, with 95 % intervals.", some)
-    text = "All numbers of labels are in figures.csv."
+    counts = sorted({count for _, count in told.study.runs})
+    shown = list(dict.fromkeys([counts[0], counts[-1]]))
+    text = "All numbers of labels are in figures.csv." if len(counts) > len(shown) else ""
     if any(name.startswith("nsd") for name in told.figures):
-        text += f" NSD is of outlines within {told.tolerance:g} mm of one another."
-    tables = [(pd.DataFrame(rows), caption), _gains_by_figure(told, few)]
+        text += (
+            f" NSD is of outlines within {told.tolerance:g} mm of one another. HD95 of a class that is not "
+            "found at all is the diagonal of the scan."
+        )
+    tables = [make(told, count) for make in (_scores, _gains) for count in shown]
     return Section("Every class, every figure", text, tables=tables)
 
 
-def _gains_by_figure(told: Told, count: int) -> tuple[pd.DataFrame, str]:
-    """The table, and its caption."""
-    rows = []
-    for name, study in told.figures.items():
-        gains = efficiency.judged(study, told.idle)
-        gains = gains[gains["labelled"] == count]
-        marked = gains["judged"].map({True: "", False: efficiency.MARK})
-        words = gains.apply(with_interval, axis=1) + marked
-        rows.append({"figure": title(name), **dict(zip(gains["arm"], words, strict=True))})
+def _scores(told: Told, count: int) -> tuple[pd.DataFrame, str]:
+    """Every figure with so many labels, and the caption."""
+    curves = {name: study.curve() for name, study in told.figures.items()}
+    some = {cell for cell in told.idle if cell[1] == count}
+    caption = efficiency.caption(f"Scores with {count} labelled scans, with 95 % intervals.", some)
+    return _by_figure(curves, count, told.idle), caption
+
+
+def _gains(told: Told, count: int) -> tuple[pd.DataFrame, str]:
+    """The same of gains."""
+    gains = {name: study.differences() for name, study in told.figures.items()}
+    out = efficiency.unjudged(told.study, told.idle)
     caption = (
         f"Gains over training from scratch with {count} labelled scans, with 95 % intervals: above 0 "
         "pretraining is better, whatever the figure."
     )
-    out = {cell for cell in efficiency.unjudged(told.study, told.idle) if cell[1] == count}
-    return pd.DataFrame(rows), efficiency.caption(caption, out)
+    some = {cell for cell in out if cell[1] == count}
+    return _by_figure(gains, count, out), efficiency.caption(caption, some)
+
+
+def _by_figure(
+    tables: dict[str, pd.DataFrame], count: int, marked: set[efficiency.Cell]
+) -> pd.DataFrame:
+    """A row a figure, a column an arm."""
+    rows = []
+    for name, table in tables.items():
+        some = table[table["labelled"] == count]
+        words = some.apply(with_interval, axis=1) + efficiency.marks(some, marked)
+        rows.append({"figure": title(name), **dict(zip(some["arm"], words, strict=True))})
+    return pd.DataFrame(rows)
 
 
 def _calibration(told: Told) -> list[Section]:

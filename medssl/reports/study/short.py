@@ -9,7 +9,6 @@ from medssl.reports.html import Section
 from medssl.reports.scores import signed
 from medssl.reports.study.told import WHOLE, Told
 
-UNFOUND = 0.05  # Dice of a class under which it is as good as not found
 ALIKE = 1.1  # times the minutes of another pretraining, up to which they are told to be alike
 ENOUGH = 3  # draws, under which it is said that they are few
 
@@ -48,7 +47,7 @@ def short(told: Told, curve: bytes) -> Section:
 
 def beginning(told: Told) -> list[str]:
     """What is said before any gain, where fine-tuning has not come far enough to speak of one."""
-    if not _unfound(told):
+    if not told.unfound:
         return []
     return [
         "Training has hardly begun: of some classes next to nothing is found yet (below), and what follows "
@@ -103,17 +102,12 @@ def cautions(told: Told) -> list[str]:
 
 
 def _unfound(told: Told) -> list[str]:
-    """Of which classes runs find next to nothing, though of others they do."""
-    cells: dict[str, list[str]] = {}
-    for name, study in told.figures.items():
-        measure, _, of = name.partition(", ")
-        if measure == "dice" and of != "mean of classes":
-            for (arm, count), dice in study.estimates.items():
-                if dice < UNFOUND and (arm, count) not in told.idle:
-                    cells.setdefault(f"{arm} with {count} labels", []).append(of)
-    if not cells:
+    if not (cells := told.unfound):
         return []
-    found = "; ".join(f"{cell}: {', '.join(classes)}" for cell, classes in cells.items())
+    found = "; ".join(
+        f"{arm} with {count} labels: {', '.join(classes)}"
+        for (arm, count), classes in cells.items()
+    )
     return [
         f"Next to nothing is found of some classes ({found}): gains and losses rest on how far training has "
         "come. Give finetune.fit.steps more."

@@ -8,6 +8,7 @@ import pandas as pd
 from medssl.evaluation.efficiency import Cell, Efficiency
 from medssl.reports import efficiency
 
+UNFOUND = 0.05  # Dice of a class under which it is as good as not found
 WHOLE = "steps asked for"  # of pretraining, before minutes= cut them: a column of its cost
 
 
@@ -61,3 +62,15 @@ class Told:
     def gains(self) -> pd.DataFrame:
         """What arms gain in the main figure, and whether they are judged by it."""
         return efficiency.judged(self.study, self.idle)
+
+    @property
+    def unfound(self) -> dict[Cell, list[str]]:
+        """Of which classes a cell finds next to nothing, though of others it does."""
+        cells: dict[Cell, list[str]] = {}
+        for name, study in self.figures.items():
+            measure, _, of = name.partition(", ")
+            if measure == "dice" and of != "mean of classes":
+                for cell, dice in study.estimates.items():
+                    if dice < UNFOUND and cell not in self.idle:
+                        cells.setdefault(cell, []).append(of)
+        return cells

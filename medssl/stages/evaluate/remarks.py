@@ -56,7 +56,7 @@ def _one_sided(cases: pd.DataFrame) -> list[str]:
     if not words:
         return []
     n = cases["id"].nunique()
-    return [f"of {n} cases {', '.join(words)}: HD95 counts the length of the scan there"]
+    return [f"of {n} cases {', '.join(words)}: HD95 counts the diagonal of the scan there"]
 
 
 def without_spacing(manifest: Manifest, items: pd.DataFrame) -> list[str]:

@@ -2,8 +2,9 @@
 
 Write `plan` before the command: medssl plan pretrain voco store=store out=runs/voco. The verb is tried
 on a little of its work (a few steps with two batch sizes, a few scans), in a process and a folder of
-their own, which takes from seconds to a minute; nothing is written into its out. Of a run that was cut
-off, what is left is said. Keys of plan itself stand before the verb: medssl plan out=plan.json pretrain ...
+their own, which takes from seconds to a minute, and of a study, of which each pretraining is tried, and a
+fine-tuning and a scoring, minutes; nothing is written into its out. Of a run that was cut off, what is left
+is said. Keys of plan itself stand before the verb: medssl plan out=plan.json pretrain ...
 """
 
 import importlib

@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from medssl.stages.plan.room import memory_of_all, peak_memory, waited
 SAID = 2000  # last characters of what it said that are passed on
 LOOKS_EVERY = 0.1  # seconds between looks at the memory of several processes
 CHILD = "from medssl.stages.plan.rehearsal import perform; perform()"
+_company = ContextVar("company", default=0)
 # What torch says of memory that it does not get, on a CPU, and of a loader's process that was killed.
 SHORT = ("can't allocate memory", "not enough memory", "out of memory", "killed by signal: Killed")
 
@@ -79,6 +82,16 @@ class Rehearsal:
         return [loop for loop in self.loops if loop.what == what][number]
 
 
+@contextlib.contextmanager
+def in_company(others: int) -> Iterator[None]:
+    """Let so many processes do the same beside every rehearsal of a block, as they will then."""
+    before = _company.set(others)
+    try:
+        yield
+    finally:
+        _company.reset(before)
+
+
 def rehearse(
     verb: str, config: Config, folder: Path, given: Config, until: tuple[str, int] | None = None
 ) -> Rehearsal:
@@ -91,8 +104,9 @@ def rehearse(
     told, said, began = folder / "told.json", folder / "said.txt", time.monotonic()
     values = config.model_dump(mode="json", exclude_unset=True)
     request = {"verb": verb, "values": values, "until": until, "told": str(told), "began": began}
-    held, status = _carried_out(request, said, several=_workers(config) > 0)
-    seconds = time.monotonic() - began
+    with _beside(request, folder):
+        held, status = _carried_out(request, said, several=_workers(config) > 0)
+        seconds = time.monotonic() - began
     if not told.exists():
         if status == -signal.SIGKILL:  # from outside, as a system short of memory does
             raise NoMemory
@@ -109,9 +123,33 @@ def rehearse(
     return Rehearsal(seconds=seconds, busy=found.pop("waited") / seconds, **found)
 
 
+@contextlib.contextmanager
+def _beside(request: dict, folder: Path) -> Iterator[None]:
+    """The company of a rehearsal, each in a folder of its own, for the length of a block."""
+    with contextlib.ExitStack() as stack:
+        for number in range(_company.get()):
+            own = folder / f"beside-{number}"
+            own.mkdir(exist_ok=True)
+            values = {**request["values"], "out": str(own / "out")}
+            asked = {**request, "values": values, "told": str(own / "told.json")}
+            stack.enter_context(_process(asked, own / "said.txt"))
+        yield
+
+
 def _carried_out(request: dict, said: Path, several: bool) -> tuple[int, int]:
     """The most memory that the process and its workers were seen to hold, if it has `several`, and its
     exit status. What it says goes into the file `said`."""
+    held = 0
+    with _process(request, said) as process:
+        while several and process.poll() is None:
+            held = max(held, memory_of_all(process.pid))
+            time.sleep(LOOKS_EVERY)
+        return held, process.wait()
+
+
+@contextlib.contextmanager
+def _process(request: dict, said: Path) -> Iterator[subprocess.Popen]:
+    """One that carries out a request, and is ended with the block."""
     where = os.pathsep.join(path or os.getcwd() for path in sys.path)
     with open(said, "wb") as stream:
         process = subprocess.Popen(
@@ -119,15 +157,11 @@ def _carried_out(request: dict, said: Path, several: bool) -> tuple[int, int]:
             stderr=stream,
             env={**os.environ, "PYTHONPATH": where, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         )  # fmt: skip
-    held = 0
     try:
         with contextlib.suppress(BrokenPipeError):  # it ended at once: its status says so
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-        while several and process.poll() is None:
-            held = max(held, memory_of_all(process.pid))
-            time.sleep(LOOKS_EVERY)
-        return held, process.wait()
+        yield process
     finally:
         process.kill()
         process.wait()

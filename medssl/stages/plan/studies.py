@@ -15,6 +15,7 @@ from medssl.stages import evaluate
 from medssl.stages import study as studying
 from medssl.stages.plan import scans, training
 from medssl.stages.plan.answer import Figure, Plan, total
+from medssl.stages.plan.rehearsal import in_company
 from medssl.stages.plan.room import free_disk, free_memory
 from medssl.stages.study.arms import Chain, described, folder_name, mark_of, settings, starts
 from medssl.stages.study.cells import Cell
@@ -26,7 +27,7 @@ Plans = dict[str, tuple[int, Plan]]
 
 
 def study(config: studying.Config, folder: Path) -> Plan:
-    with shared_by(config.jobs):
+    with shared_by(config.jobs), in_company(config.jobs - 1):
         return _study(config, folder)
 
 
@@ -104,7 +105,7 @@ def _one(
     say("fine-tuning")
     scoring = folder / "scoring"
     scoring.mkdir(parents=True)
-    one = training.finetune(asked, folder, batches=False)
+    one = training.fine_tuning(asked, folder, batches=False)
     say(f"fine-tuning: {duration(one.seconds.amount)}, of one")
     say("scoring")
     run = next(folder.glob("batch-*/model")).parent
@@ -136,8 +137,7 @@ def _together(
         kept, at_work = found.disk.amount, 0
     words = found.seconds.rests_on
     if jobs > 1:
-        words += f"; by {jobs} jobs, which share the CPU threads"
-        words += " and one GPU: expect more" if found.gpu else ""
+        words += f"; by {jobs} jobs, which were tried side by side"
     return replace(
         found, verb="study", seconds=Figure(found.seconds.amount / jobs + once, words),
         memory=replace(found.memory, amount=found.memory.amount * jobs),

@@ -47,10 +47,16 @@ def pretrain(config: Config, folder: Path, batches: bool = True) -> Plan:
     ).plan()
 
 
-def finetune(config: Config, folder: Path, batches: bool = True) -> Plan:
+def finetune(config: Config, folder: Path) -> Plan:
     """The same of a fine-tuning."""
-    truths, train, validation = scans_of(config)
+    truths, train, _ = scans_of(config)
     say(truths.told(truths.classes(train), train))
+    return fine_tuning(config, folder)
+
+
+def fine_tuning(config: Config, folder: Path, batches: bool = True) -> Plan:
+    """The same without a word on what it learns."""
+    truths, _, validation = scans_of(config)
     store, voxels = truths.store, scans.voxels(truths.store, validation.index)
     chosen = scans.spread(voxels, FEW)
     left_out = (store.items["split"] == "val") & ~store.items.index.isin(validation.index[chosen])

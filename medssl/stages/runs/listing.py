@@ -50,7 +50,7 @@ def _row(run: Run) -> dict:
         "target": " ".join(card.target) if card else "",
         "classes": list(card.classes.values()) if card else [],
         "from": run.origin,
-        "labelled": card.trained_on if card and run.verb == "finetune" else None,
+        "labelled": _labelled(run),
         "draw": run.values.get("draw") if run.verb == "finetune" else None,
         "seed": config.fit.seed if config else None,
         "steps": run.steps,
@@ -63,6 +63,13 @@ def _row(run: Run) -> dict:
         "date": run.date,
         "warnings": "; ".join([*run.faults, *run.marks]),
     }  # fmt: skip
+
+
+def _labelled(run: Run) -> int | None:
+    """Scans that a fine-tuning learnt from, or that it was asked to."""
+    if run.verb != "finetune":
+        return None
+    return run.card.trained_on if run.card else run.values.get("labelled") or None
 
 
 def _study_row(study: Study) -> dict:

@@ -4,8 +4,9 @@ Every arm (a method that is pretrained here, or a backbone that was) is fine-tun
 scans, for the same number of steps, as the same network from scratch; fewer labels are part of more, by
 patient. With `trials` every arm tries as many settings, and validation scans choose, for each number of
 labels. Writes report.html, curve.png, table.csv (a row a fine-tuning), curve.csv, differences.csv,
-needed.csv, shares.csv, losses.csv, cases.parquet (every test case of every fine-tuning), cost.csv, and
-study.json (when it ended, and its cautions).
+needed.csv, shares.csv, losses.csv (of these five nothing is to be read off rows that are not `judged`),
+figures.csv, cases.parquet (every test case of every fine-tuning), cost.csv, and study.json (when it ended,
+and its cautions).
 
 Killed and started again it goes on, and ends in the same tables. The same command may be given many times at
 once, on one machine (`jobs=4` does so) or on a cluster whose nodes share the folder: each takes what the
@@ -255,6 +256,9 @@ def _others(config: Config) -> Iterator[None]:
             with open(folder / f"{number}.log", "a") as log:
                 command = [sys.executable, "-c", JOB.format(os.getpid()), "study", str(asked)]
                 processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
+                say(
+                    f"study: job {number} works beside this one, and says how far it is in {log.name}"
+                )
         try:
             yield
         except BaseException:

@@ -83,7 +83,7 @@ def check(
         if not of_arms.mark_of(chains[name]).exists():  # else its store may have gone since
             items = [pretrain.scans_of(each)[2] for each in chain]
             seen[f"pretraining of {name}"] = record(pretrain=pd.concat(items))
-    scans = check_labels(cells, manifest, config.split, on_trial, seen)
+    scans = check_labels(cells, manifest, config.split, config.tolerance, on_trial, seen)
     return {"scans": scans} | {name: card["weights_sha256"] for name, card in cards.items()}
 
 

@@ -9,9 +9,10 @@ import pandas as pd
 from medssl.data.leakage import overlap, record, refuse_overlap
 from medssl.data.manifest import Manifest
 from medssl.data.subset import of_splits
-from medssl.data.truths import Truths
+from medssl.data.truths import Masks, Truths
 from medssl.errors import UserError
 from medssl.progress import say
+from medssl.stages.evaluate.remarks import too_strict
 from medssl.stages.evaluate.scans import check_files
 from medssl.stages.finetune.labels import scans_of
 from medssl.stages.study.cells import Cell
@@ -26,8 +27,9 @@ KNOWN = [
 
 
 def check_labels(
-    every: Sequence[Cell], manifest: Manifest, split: str, on_trial: bool, before: dict[str, dict]
-) -> str:
+    every: Sequence[Cell], manifest: Manifest, split: str, tolerance: float, on_trial: bool,
+    before: dict[str, dict],
+) -> str:  # fmt: skip
     """Raise UserError where a fine-tuning would not have its labels, or not those of all classes, a trial its
     validation scans, or the split its cases or their files, or where these were seen by what they are to test
     or by a pretraining (`before`: what a card keeps of each); say what is to be told apart.
@@ -73,6 +75,8 @@ def check_labels(
         for where, card in {**seen, **before}.items():
             refuse_overlap(overlap(card, scored), where, every[0].settings().allow_overlap)
     say(f"study: {truths.told(classes, most)}")
+    for remark in too_strict(manifest, scored, tolerance) if isinstance(truths, Masks) else []:
+        say(f"remark: {remark}; give it now, as what is scored is not scored again")
     known = labelled.filter([*KNOWN, *labelled.filter(like="label_")]).sort_index()
     return hashlib.sha256(known.to_csv().encode()).hexdigest()
 

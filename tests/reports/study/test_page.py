@@ -11,6 +11,30 @@ from medssl.reports import study as page
 from tests.reports.study.made import DICE, cost_of, told
 
 
+def section_of(path, title):
+    """The text of a section of a page."""
+    return path.read_text().partition(f"<h2>{title}</h2>")[2].partition("</section>")[0]
+
+
+def test_every_figure_stands_there_with_fewest_and_with_most_labels(tmp_path, about):
+    text = section_of(page.write(tmp_path, about), "Every class, every figure")
+    for kind in ("Scores", "Gains over training from scratch"):
+        for count in (2, 8):
+            assert f"{kind} with {count} labelled scans" in text
+        assert f"{kind} with 4 labelled scans" not in text
+    assert text.count("<td>Dice, mean of classes</td>") == 4  # the main one, too
+    assert "All numbers of labels are in figures.csv." in text
+
+
+def test_nothing_is_judged_of_the_field_by_classes_that_are_not_found(tmp_path, about):
+    page_of = page.write(tmp_path, about)
+    assert "not judged" not in section_of(page_of, "What the field has found")
+    ball = about.figures["dice, ball"]
+    unfound = replace(ball, estimates={cell: 0.01 for cell in ball.estimates})
+    begun = replace(about, figures={**about.figures, "dice, ball": unfound})
+    assert "not judged" in section_of(page.write(tmp_path, begun), "What the field has found")
+
+
 def test_a_study_in_which_training_from_scratch_finds_nothing_has_its_page(tmp_path, about):
     tables = {(arm, n): [told(0, 0).assign(dice=mean)]
               for arm, mean in (("from scratch", 0.0), ("ahead", 0.5)) for n in (2, 4)}  # fmt: skip
@@ -28,6 +52,9 @@ def test_classes_that_are_not_found_are_named(tmp_path, about):
     words = "Training has hardly begun: of some classes next to nothing is found yet"
     assert words in page.write(tmp_path, of_ball).read_text()
     assert words not in page.write(tmp_path, about).read_text()
+    for title in ("Gain over training from scratch", "In short"):
+        assert "hardly begun" in section_of(page.write(tmp_path, of_ball), title)
+    assert "hardly begun" not in section_of(page.write(tmp_path, of_ball), "Cost")
     unlearnt = replace(of_ball, idle={("ahead", 2)})
     assert "of some classes" not in " ".join(page.cautions(unlearnt))
 

@@ -81,7 +81,7 @@ def test_what_does_not_hold_after_correction_is_told():
     gains = pd.DataFrame({
         "arm": ["ahead"] * 3 + ["behind"], "labelled": [2, 4, 8, 2], "p": [0.04, 0.001, 0.3, 0.03],
         "p, corrected": [0.09, 0.004, 0.3, 0.09], "low": [0.01, 0.02, -0.1, -0.1],
-        "high": [0.1, 0.1, 0.1, -0.01], "estimate": [0.05, 0.06, 0, -0.05],
+        "high": [0.1, 0.1, 0.1, -0.01], "estimate": [0.05, 0.06, 0, -0.05], "runs": 3,
         "lowest run": [0.04, 0.05, -0.1, -0.07], "highest run": [0.06, 0.07, 0.1, -0.02],
     })  # fmt: skip
     against = dict.fromkeys(["ahead", "behind"], "from scratch")
@@ -90,7 +90,7 @@ def test_what_does_not_hold_after_correction_is_told():
     )
     assert of_page.verdicts(some, set()) == [
         "ahead gains 0.050 and 0.060 with 2 and 4 labelled scans (the whole interval lies above 0; with 2 "
-        "not after correction for 4 comparisons).",
+        "not after correction for 4 comparisons); with 8 labelled scans nothing is shown.",
         "behind loses 0.050 with 2 labelled scans (the whole interval lies below 0; not after correction "
         "for 4 comparisons).",
     ]
@@ -121,8 +121,22 @@ def test_where_single_fine_tunings_disagree_with_a_gain_it_is_said(tmp_path, abo
     tables = {("from scratch", n): [told(0.5, 0), told(0.5, 0)] for n in (2, 4)}
     tables |= {("mixed", 2): [told(0.6, 0), told(0.49, 0)], ("mixed", 4): [told(0.6, 0)] * 2}
     found = efficiency(tables, {"mixed": "from scratch"}, {DICE: 1}, n=1000)
-    *_, last = of_page.verdicts(found[DICE], set())
+    last = of_page.verdicts(found[DICE], set())[-1]
     assert last.startswith(
         "Single fine-tunings lie on both sides of 0 here (mixed with 2 labelled scans)"
     )
     assert last in page.write(tmp_path, replace(about, figures=found)).read_text()
+
+
+def test_a_gain_that_one_pair_of_fine_tunings_shows_is_told():
+    tables = {("from scratch", n): [told(0.5, 0)] * runs for n, runs in ((2, 3), (8, 1))}
+    tables |= {("ahead", n): [told(0.6, 0)] * runs for n, runs in ((2, 3), (8, 1))}
+    found = efficiency(tables, {"ahead": "from scratch"}, {DICE: 1}, n=1000)[DICE]
+    last = of_page.verdicts(found, set())[-1]
+    assert last.startswith(
+        "One pair of fine-tunings alone shows this (ahead with 8 labelled scans)"
+    )
+    assert "seeds=3" in last
+    alike = {cell: [told(0.5, 0)] * len(runs) for cell, runs in tables.items()}
+    found = efficiency(alike, {"ahead": "from scratch"}, {DICE: 1}, n=1000)[DICE]
+    assert len(of_page.verdicts(found, set())) == 1

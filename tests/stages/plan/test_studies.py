@@ -1,12 +1,16 @@
 """What is left of a study, counted."""
 
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 
 from medssl.command_line import of
 from medssl.data.files import write_json
 from medssl.errors import UserError
 from medssl.stages import plan, study
-from medssl.stages.plan import scans, training
+from medssl.stages.plan import rehearsal, scans, training
 from medssl.stages.plan.answer import Figure
 from tests.stages.study.conftest import KEYS as STUDY
 
@@ -34,7 +38,7 @@ def costing(monkeypatch):
 
     plan_of = plan.Plan
     monkeypatch.setattr(training, "pretrain", planned("pretrain", 1000))
-    monkeypatch.setattr(training, "finetune", planned("finetune", 10))
+    monkeypatch.setattr(training, "fine_tuning", planned("finetune", 10))
     monkeypatch.setattr(scans, "evaluate", planned("evaluate", 1))
     return asked
 
@@ -51,6 +55,7 @@ def test_of_a_study_what_is_left_is_counted(cohort, tmp_path, costing):
     assert found.disk.amount == 2 + 12 + 1 and not out.exists()  # one fine-tuning at work
     assert plan.forecast("study", **keys, keep=True).disk.amount == 2 + 12 + 18
     quick = plan.forecast("study", **keys, minutes=0.5, jobs=2)
+    assert "by 2 jobs, which were tried side by side" in quick.seconds.rests_on
     assert quick.seconds.amount == (2 * 30 + 18 * 10 + 12) / 2 + 5
     assert (quick.memory.amount, quick.gpu.amount, quick.disk.amount) == (2, 4, 2 + 12 + 2)
     begun_with(keys)
@@ -90,6 +95,36 @@ def test_networks_of_a_study_are_told_apart_and_what_is_done_costs_nothing(
     assert plan.forecast("study", **keys).seconds == Figure(0, "all has been done")
     with pytest.raises(UserError, match="minutes"):
         plan.forecast("study", **{**keys, "minutes": 3})
+
+
+def test_jobs_are_tried_side_by_side_and_end_with_what_they_keep_company(
+    cohort, tmp_path, monkeypatch
+):
+    began, ended = [], []
+
+    @contextmanager
+    def process(request, said):
+        began.append(request)
+        yield
+        ended.append(request)
+
+    def carried_out(request, said, several):
+        assert len(began) == 2 and not ended
+        Path(request["told"]).write_text(json.dumps({"loops": [], "memory": 1, "waited": 0}))
+        return 0, 0
+
+    monkeypatch.setattr(rehearsal, "_process", process)
+    monkeypatch.setattr(rehearsal, "_carried_out", carried_out)
+    config = of(study.Config, "study", "", {**STUDY, "store": cohort / "out/store"})
+    with rehearsal.in_company(2):
+        rehearsal.rehearse("study", config, tmp_path, config)
+    assert ended == began[::-1]
+    outs = [Path(request["values"]["out"]) for request in began]
+    assert len({*outs, config.out}) == 3 and all(out.is_relative_to(tmp_path) for out in outs)
+    began.clear()
+    with pytest.raises(AssertionError):
+        rehearsal.rehearse("study", config, tmp_path, config)  # alone again
+    assert not began
 
 
 @pytest.mark.slow

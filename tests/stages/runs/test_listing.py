@@ -7,7 +7,7 @@ from medssl.errors import UserError
 from medssl.stages import call
 from medssl.training.checkpoint import drop_weights
 from tests.stages.runs.made import scored, studied
-from tests.training.test_registry import made
+from tests.training.test_registry import CONFIG, made
 
 
 def test_the_list_tells_of_every_run(segmented, tmp_path, capsys):
@@ -34,6 +34,14 @@ def test_the_list_tells_of_every_run(segmented, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert f"mean Dice {tuned['validation']:.3f}" in shown
     assert "segmentation: ball" in shown and f"test dice {figure['estimate']:.3f} (" in shown
+
+
+def test_of_a_run_that_is_not_at_its_end_the_list_says_how_many_scans_it_learns_from(tmp_path):
+    for name, labelled in (("four", 4), ("all", 0)):
+        made(tmp_path / name, config={**CONFIG, "labelled": labelled}, card=None)
+    call("runs", folder=tmp_path, out=tmp_path / "runs.csv")
+    table = pd.read_csv(tmp_path / "runs.csv").set_index("run")
+    assert table.loc["four", "labelled"] == 4 and pd.isna(table.loc["all", "labelled"])
 
 
 def test_the_list_is_filtered_and_sorted(tmp_path, capsys):

@@ -218,12 +218,13 @@ def test_killed_anywhere_and_started_again_it_ends_in_the_same_tables(keys, done
         assert (out / f"{name}.csv").read_bytes() == (done / f"{name}.csv").read_bytes(), name
 
 
-def test_two_processes_share_the_work(keys, done, tmp_path):
+def test_two_processes_share_the_work(keys, done, tmp_path, capsys):
     out = tmp_path / "study"
     without(done, out, "voco", "mae")
     call("study", **keys, out=out, jobs=2)
     for name in TABLES:
         assert (out / f"{name}.csv").read_bytes() == (done / f"{name}.csv").read_bytes(), name
+    assert f"says how far it is in {out}/jobs/1.log" in capsys.readouterr().err
     assert (out / "jobs").stat().st_mode & 0o077 == 0
     log = (out / "jobs/1.log").read_text()
     assert "study: " in log or "pretrain " in log  # the other one did some of it
