@@ -1,9 +1,10 @@
 """What `medssl plan` says, and what then happens, on phantom CT scans of 192 x 152 x 160: time and memory.
 
-Both are given one thread and run back to back. Where other work has the CPU meanwhile, what was spent
-waiting for it is left out on both sides.
+Both are given one thread, the jobs of a study one each, and run back to back. Where other work has the CPU
+meanwhile, what was spent waiting for it is left out on both sides.
 """
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -29,6 +30,9 @@ CASES = {
     "study": "study store=store methods=mae_small labelled=2,4 draws=1 pretrain.fit.steps=20 "
     "pretrain.fit.threads=1 finetune.preset=segmentation_small finetune.fit.steps=20 "
     "finetune.fit.every=20 finetune.fit.threads=1 resamples=1000 out=real/study",
+    "jobs": "study store=store methods=mae_small,voco_small labelled=2,4 draws=2 jobs=2 "
+    "pretrain.fit.steps=20 pretrain.fit.threads=1 finetune.preset=segmentation_small finetune.fit.steps=20 "
+    "finetune.fit.every=20 finetune.fit.threads=1 resamples=1000 out=real/jobs",
     "evaluate": "evaluate head split=train allow_overlap=true threads=1 out=real/evaluation",
     "predict": "predict head scans/ct/images modality=CT threads=1 out=real/predictions",
 }
@@ -36,7 +40,7 @@ CASES = {
 
 @dataclass
 class Taken:
-    """seconds until it ended, of which `waited` were spent without a CPU; bytes at most."""
+    """seconds until it ended, of which `waited` were spent without a CPU; bytes at most, with its jobs."""
 
     seconds: float
     waited: float
@@ -83,10 +87,18 @@ def carried_out(verb: str, words: list[str]) -> Taken:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     about = Path(f"/proc/{process.pid}")
     while process.poll() is None:
-        status = (about / "status").read_text()
-        if found := re.search(r"VmHWM:\s+(\d+) kB", status):  # gone once it ends
-            memory = max(memory, int(found[1]) * 1024)
+        if own := held(about):  # nothing once it ends
+            jobs = (about / f"task/{process.pid}/children").read_text().split()
+            memory = max(memory, own + sum(held(Path(f"/proc/{job}")) for job in jobs))
             waited = int((about / "schedstat").read_text().split()[1]) / 1e9
         time.sleep(POLL)
     assert process.returncode == 0
     return Taken(time.monotonic() - began, waited, memory)
+
+
+def held(process: Path) -> int:
+    """The most that a process has held, in bytes; 0 of one that has ended."""
+    with contextlib.suppress(OSError):
+        if found := re.search(r"VmHWM:\s+(\d+) kB", (process / "status").read_text()):
+            return int(found[1]) * 1024
+    return 0

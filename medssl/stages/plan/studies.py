@@ -3,6 +3,7 @@
 Nothing is pretrained: fine-tunings are rehearsed with networks that are not, which takes as long.
 """
 
+import heapq
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,10 +34,11 @@ def study(config: studying.Config, folder: Path) -> Plan:
 
 def _study(config: studying.Config, folder: Path) -> Plan:
     arms, chains, _ = studying.asked(config)
-    pretrainings: Plans = {}
-    for name, chain in chains.items():
-        if not mark_of(chain).exists():
-            pretrainings |= _pretrainings(name, chain, config.minutes, folder / folder_name(name))
+    pretrainings = [
+        _pretrainings(name, chain, config.minutes, folder / folder_name(name))
+        for name, chain in chains.items()
+        if not mark_of(chain).exists()
+    ]
     store = Store.read_from(config.store)
     own = {name: settings(*chain[-1]).backbone for name, chain in chains.items()}
     networks = {
@@ -116,8 +118,9 @@ def _one(
 
 
 def _together(
-    config: studying.Config, pretrainings: Plans, trainings: Plans, scorings: Plans
+    config: studying.Config, chains: list[Plans], trainings: Plans, scorings: Plans
 ) -> Plan:
+    pretrainings: Plans = {name: plan for chain in chains for name, plan in chain.items()}
     plans = pretrainings | trainings | scorings
     if not plans:
         done = "all has been done"
@@ -130,6 +133,9 @@ def _together(
         for name, (n, plan) in plans.items()
     }  # fmt: skip
     found, jobs = total(plans), config.jobs
+    # Fine-tunings begin when all is pretrained.
+    seconds = _side_by_side([sum(_seconds(chain, plans)) for chain in chains], jobs)
+    seconds += _side_by_side(_seconds(trainings | scorings, plans), jobs)
     # Of a fine-tuning that is done its scores are kept, and its weights if that is asked for.
     at_work = max((plan.disk.amount for _, plan in trainings.values()), default=0)
     kept = sum(n * plan.disk.amount for n, plan in (pretrainings | scorings).values())
@@ -139,8 +145,21 @@ def _together(
     if jobs > 1:
         words += f"; by {jobs} jobs, which were tried side by side"
     return replace(
-        found, verb="study", seconds=Figure(found.seconds.amount / jobs + once, words),
+        found, verb="study", seconds=Figure(seconds + once, words),
         memory=replace(found.memory, amount=found.memory.amount * jobs),
         gpu=found.gpu and replace(found.gpu, amount=found.gpu.amount * jobs),
         disk=replace(found.disk, amount=kept + jobs * at_work),
     )  # fmt: skip
+
+
+def _seconds(some: Plans, plans: Plans) -> list[float]:
+    """Of each single one of these what `plans` say."""
+    return [plans[name][1].seconds.amount for name, (n, _) in some.items() for _ in range(n)]
+
+
+def _side_by_side(each: Sequence[float], jobs: int) -> float:
+    """Seconds until all is done, where a job takes the next when it is done with one."""
+    until = [0.0] * jobs
+    for seconds in each:
+        heapq.heapreplace(until, until[0] + seconds)
+    return max(until)

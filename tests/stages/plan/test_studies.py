@@ -57,6 +57,8 @@ def test_of_a_study_what_is_left_is_counted(cohort, tmp_path, costing):
     quick = plan.forecast("study", **keys, minutes=0.5, jobs=2)
     assert "by 2 jobs, which were tried side by side" in quick.seconds.rests_on
     assert quick.seconds.amount == (2 * 30 + 18 * 10 + 12) / 2 + 5
+    alone = plan.forecast("study", **{**keys, "only": ["mae"], "minutes": 0.5}, jobs=2)
+    assert alone.seconds.amount == 30 + (12 * 10 + 8) / 2 + 5  # one pretrains, the other waits
     assert (quick.memory.amount, quick.gpu.amount, quick.disk.amount) == (2, 4, 2 + 12 + 2)
     begun_with(keys)
     for made in ("pretrain/voco/pretrained.json", "finetune/voco/2-draw0-seed0-trial1/trained.json",
