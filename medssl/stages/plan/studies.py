@@ -28,17 +28,18 @@ Plans = dict[str, tuple[int, Plan]]
 
 
 def study(config: studying.Config, folder: Path) -> Plan:
-    with shared_by(config.jobs), in_company(config.jobs - 1):
+    with shared_by(config.jobs):
         return _study(config, folder)
 
 
 def _study(config: studying.Config, folder: Path) -> Plan:
     arms, chains, _ = studying.asked(config)
-    pretrainings = [
-        _pretrainings(name, chain, config.minutes, folder / folder_name(name))
-        for name, chain in chains.items()
-        if not mark_of(chain).exists()
-    ]
+    left = {name: chain for name, chain in chains.items() if not mark_of(chain).exists()}
+    with in_company(min(config.jobs, len(left)) - 1):
+        pretrainings = [
+            _pretrainings(name, chain, config.minutes, folder / folder_name(name))
+            for name, chain in left.items()
+        ]
     store = Store.read_from(config.store)
     own = {name: settings(*chain[-1]).backbone for name, chain in chains.items()}
     networks = {
@@ -58,9 +59,9 @@ def _study(config: studying.Config, folder: Path) -> Plan:
             continue
         like = "" if len(set(baselines.values())) == 1 else f", as {alike[0]}"
         given = arms[alike[0]].backbone
-        one, its_scoring = _one(
-            config, cells[-1], given, own.get(alike[0]), folder / f"{len(scorings)}"
-        )
+        there = folder / f"{len(scorings)}"
+        with in_company(config.jobs - 1):
+            one, its_scoring = _one(config, cells[-1], given, own.get(alike[0]), there)
         trainings[f"fine-tuning{like}"] = train, one
         scorings[f"scoring{like}"] = score, its_scoring
     return _together(config, pretrainings, trainings, scorings)
