@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from medssl.config import flat
-from medssl.evaluation.titles import title
+from medssl.evaluation.intervals import below_interval
+from medssl.evaluation.titles import sentence, title
 from medssl.reports import answers, efficiency, findings
 from medssl.reports.html import Section
 from medssl.reports.html import write as write_page
@@ -86,6 +87,13 @@ def _other_figures(told: Told) -> Section:
             f" NSD is of outlines within {told.tolerance:g} mm of one another. HD95 of a class that is not "
             "found at all is the diagonal of the scan."
         )
+    below = {
+        name: row
+        for name, study in told.figures.items()
+        for row in study.curve().itertuples()
+        if row.estimate < row.low
+    }
+    text = " ".join([text, *map(sentence, below_interval(below))])
     tables = [make(told, count) for make in (_scores, _gains) for count in shown]
     return Section("Every class, every figure", text, tables=tables)
 

@@ -23,7 +23,12 @@ def test_every_figure_stands_there_with_fewest_and_with_most_labels(tmp_path, ab
             assert f"{kind} with {count} labelled scans" in text
         assert f"{kind} with 4 labelled scans" not in text
     assert text.count("<td>Dice, mean of classes</td>") == 4  # the main one, too
-    assert "All numbers of labels are in figures.csv." in text
+    assert "All numbers of labels are in figures.csv." in text and "below its own" not in text
+    ball = about.figures["dice, ball"]
+    low = replace(ball, estimates={cell: -1.0 for cell in ball.estimates})
+    some = replace(about, figures={**about.figures, "dice, ball": low})
+    text = section_of(page.write(tmp_path, some), "Every class, every figure")
+    assert "Below its own interval lies Dice, ball: with patients drawn twice" in text
 
 
 def test_nothing_is_judged_of_the_field_by_classes_that_are_not_found(tmp_path, about):
